@@ -1,0 +1,172 @@
+"""The whole model as plain functions over a parameter tree.
+
+`init` makes the tree; every other function computes one thing with it. The momentum teacher is a
+second tree (`teacher_params`) through the same functions, never a second module. A `dropout_key`
+of None means no dropout.
+Shape letters: B pictures, R texts a picture, T text tokens, N image tokens, E embed_dim,
+D text width, V vocabulary.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from albef_jax.models import attention, bert
+from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.vit import ImageEncoder
+
+Params = dict[str, Any]
+
+# The student's alone: the published teacher has neither (LEDGER, ITC).
+STUDENT_ONLY = ("itm_head", "temperature")
+
+
+class MlmHead(nn.Module):
+    """Transform, GELU, norm; then the tied word embeddings as the vocabulary matrix."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, hidden: Array, embedding: Float[Array, "V D"]) -> Float[Array, "... V"]:
+        """Logits in float32."""
+        cfg = self.config
+        x = bert.dense(cfg, cfg.text_width, "transform")(hidden)
+        x = bert.norm("norm")(nn.gelu(x, approximate=False)).astype(cfg.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (cfg.vocab_size,))
+        logits = jnp.einsum(
+            "...d,vd->...v", x, embedding.astype(cfg.dtype), preferred_element_type=jnp.float32
+        )
+        return logits + bias
+
+
+def _linear(width: int) -> nn.Dense:
+    """The projections and the match head, in float32 whatever the model's dtype."""
+    return nn.Dense(width, dtype=jnp.float32, kernel_init=nn.initializers.lecun_uniform())
+
+
+def init(config: ModelConfig, key: Array) -> Params:
+    """A fresh parameter tree in float32.
+
+    Truncated normal 0.02 in the image encoder, normal 0.02 in the BERT layers, biases zero.
+    """
+    keys = iter(jax.random.split(key, 7))
+    length, width = 4, config.text_width
+    image = jnp.zeros((1, config.image_size, config.image_size, 3))
+    text_ids, bias = jnp.zeros((1, length), jnp.int32), jnp.zeros((1, 1, 1, length))
+    hidden = jnp.zeros((1, 1, length, width))
+    image_embeds = jnp.zeros((1, config.image_tokens, config.encoder_width))
+    table = jnp.zeros((config.vocab_size, width))
+    plain = {
+        "image_encoder": (ImageEncoder(config), (image,)),
+        "text_encoder": (bert.TextEncoder(config), (text_ids, bias)),
+        "fusion_encoder": (bert.FusionEncoder(config), (hidden, bias, image_embeds)),
+        "mlm_head": (MlmHead(config), (hidden, table)),
+        "image_proj": (_linear(config.embed_dim), (image_embeds,)),
+        "text_proj": (_linear(config.embed_dim), (hidden,)),
+        "itm_head": (_linear(2), (hidden,)),
+    }
+    params = {
+        name: module.init(next(keys), *inputs)["params"] for name, (module, inputs) in plain.items()
+    }
+    return {**params, "temperature": jnp.float32(config.temperature)}
+
+
+def teacher_params(params: Params) -> Params:
+    """A copy of what the momentum teacher has of the student."""
+    shared = {name: tree for name, tree in params.items() if name not in STUDENT_ONLY}
+    return jax.tree.map(jnp.copy, shared)
+
+
+def count_parameters(params: Params) -> int:
+    """Number of scalars in the tree; tied weights count once."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _rngs(dropout_key: Array | None) -> dict[str, Array] | None:
+    return None if dropout_key is None else {"dropout": dropout_key}
+
+
+def encode_image(
+    config: ModelConfig, params: Params, image: Float[Array, "B H W 3"], collect: bool = False
+):
+    """Image tokens `[B, N, image_width]`, class token first; see `ImageEncoder` for `collect`."""
+    module = ImageEncoder(config, collect)
+    return module.apply({"params": params["image_encoder"]}, image)
+
+
+def encode_text(
+    config: ModelConfig,
+    params: Params,
+    text_ids: Int[Array, "B T"],
+    text_mask: Int[Array, "B T"],
+    dropout_key: Array | None = None,
+    causal: bool = False,
+    collect: bool = False,
+):
+    """Text tokens `[B, T, D]` after the text layers; see `TextEncoder` for `collect`."""
+    module = bert.TextEncoder(config, dropout_key is None, collect)
+    bias = attention.self_bias(text_mask, causal)
+    return module.apply(
+        {"params": params["text_encoder"]}, text_ids, bias, rngs=_rngs(dropout_key)
+    )
+
+
+def fuse(
+    config: ModelConfig,
+    params: Params,
+    text_embeds: Float[Array, "B R T D"],
+    text_mask: Int[Array, "B R T"],
+    image_embeds: Float[Array, "B N E"],
+    *,
+    image_mask: Int[Array, "B N"] | None = None,
+    swapped: Int[Array, "G g"] | None = None,
+    dropout_key: Array | None = None,
+    causal: bool = False,
+    collect: bool = False,
+):
+    """Fused tokens `[B, R, T, D]`; `swapped` as in `CrossAttention`."""
+    module = bert.FusionEncoder(config, dropout_key is None, collect)
+    bias = attention.self_bias(text_mask.reshape(-1, text_mask.shape[-1]), causal)
+    image_bias = None if image_mask is None else attention.cross_bias(image_mask)
+    return module.apply(
+        {"params": params["fusion_encoder"]},
+        text_embeds,
+        bias,
+        image_embeds,
+        image_bias,
+        swapped,
+        rngs=_rngs(dropout_key),
+    )
+
+
+def _unit(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def image_feature(params: Params, image_embeds: Float[Array, "B N D"]) -> Float[Array, "B E"]:
+    """The unit vector that ITC compares: class token, projected."""
+    projection = params["image_proj"]
+    return _unit(image_embeds[:, 0] @ projection["kernel"] + projection["bias"])
+
+
+def text_feature(params: Params, text_embeds: Float[Array, "B T D"]) -> Float[Array, "B E"]:
+    """As `image_feature`, for texts."""
+    projection = params["text_proj"]
+    return _unit(text_embeds[:, 0] @ projection["kernel"] + projection["bias"])
+
+
+def itm_logits(params: Params, fused_cls: Float[Array, "... D"]) -> Float[Array, "... 2"]:
+    """Match logits of fused class tokens; column 1 is "they belong together"."""
+    head = params["itm_head"]
+    return fused_cls @ head["kernel"] + head["bias"]
+
+
+def mlm_logits(
+    config: ModelConfig, params: Params, fused: Float[Array, "... D"]
+) -> Float[Array, "... V"]:
+    """Vocabulary logits of fused tokens."""
+    embedding = params["text_encoder"]["embeddings"]["word"]["embedding"]
+    return MlmHead(config).apply({"params": params["mlm_head"]}, fused, embedding)

@@ -1,0 +1,59 @@
+"""Attention: the image encoder's through the library, the text layers' written out.
+
+Text attention is explicit because it needs dropout on the probabilities, which
+`jax.nn.dot_product_attention` does not offer, and because Grad-CAM reads the probabilities.
+Shape letters: B batch, T queries, S keys, H heads, K width of a head, D width.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+# What the published system adds to a masked score (LEDGER, encoders).
+SELF_PENALTY = -10_000.0
+CROSS_PENALTY = -1e9
+
+
+def self_bias(mask: Int[Array, "B S"], causal: bool) -> Float[Array, "B 1 q S"]:
+    """Additive scores that hide padding (mask 0) and, if `causal`, later positions; q is 1 or S."""
+    seen = mask[:, None, None, :].astype(jnp.float32)
+    if causal:
+        seen = seen * jnp.tril(jnp.ones((mask.shape[1],) * 2))
+    return (1.0 - seen) * SELF_PENALTY
+
+
+def cross_bias(mask: Int[Array, "B S"]) -> Float[Array, "B 1 1 S"]:
+    """Additive scores that hide image tokens whose mask is 0."""
+    return (1.0 - mask[:, None, None, :].astype(jnp.float32)) * CROSS_PENALTY
+
+
+def split_heads(x: Float[Array, "B T D"], heads: int) -> Float[Array, "B T H K"]:
+    """Cut the width into heads."""
+    return x.reshape(*x.shape[:2], heads, -1)
+
+
+def image_attention(
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B S H K"],
+    value: Float[Array, "B S H K"],
+    implementation: str,
+) -> Float[Array, "B T H K"]:
+    """Unmasked attention without dropout, by `implementation` (`xla` or `cudnn`)."""
+    return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
+
+
+def text_attention(
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B S H K"],
+    value: Float[Array, "B S H K"],
+    bias: Array | None,
+    dropout: nn.Dropout,
+) -> Float[Array, "B T H K"]:
+    """Attention with an additive `bias` and dropout on the probabilities; softmax in float32."""
+    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32)
+    scores = scores / jnp.sqrt(jnp.float32(query.shape[-1]))
+    if bias is not None:
+        scores = scores + bias
+    probabilities = dropout(nn.softmax(scores, axis=-1))
+    return jnp.einsum("bhts,bshk->bthk", probabilities.astype(value.dtype), value)

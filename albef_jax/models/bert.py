@@ -1,0 +1,225 @@
+"""The text encoder and the fusion encoder: post-norm BERT layers (paper section 3.1).
+
+A fusion layer serves several texts of one picture with one set of image keys and values: its hidden
+state is `[B, R, T, D]`, R texts ("rows") a picture. Self-attention stays inside a text;
+cross-attention puts the rows side by side as `R * T` queries. One row is the published layer.
+Shape letters: B pictures, R rows, T text tokens, N image tokens, D text width, E image width.
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from albef_jax.models.attention import split_heads, text_attention
+from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.stack import stack
+
+EPSILON = 1e-12
+normal = nn.initializers.normal(0.02)
+
+
+def dense(config: ModelConfig, width: int, name: str) -> nn.Dense:
+    """A linear layer with BERT's initialisation, computing in the model's dtype."""
+    return nn.Dense(width, dtype=jnp.dtype(config.dtype), kernel_init=normal, name=name)
+
+
+def norm(name: str) -> nn.LayerNorm:
+    """LayerNorm in float32 with BERT's epsilon."""
+    return nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32, name=name)
+
+
+def take_in_group(x: Array, index: Int[Array, "G g"]) -> Array:
+    """Row `index[i, j]` of group i, for `x [G * g, ...]` cut into G groups of g.
+
+    Gathering inside groups keeps rows on the device that holds the group.
+    """
+    groups, size = index.shape
+    grouped = x.reshape(groups, size, *x.shape[1:])
+    index = index.reshape(groups, size, *(1,) * (x.ndim - 1))
+    return jnp.take_along_axis(grouped, index, axis=1).reshape(x.shape)
+
+
+class Embeddings(nn.Module):
+    """Word, position and segment embeddings, summed and normalised."""
+
+    config: ModelConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, text_ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """Embed tokens; every token is of segment 0."""
+        cfg = self.config
+
+        def table(rows: int, name: str) -> nn.Embed:
+            return nn.Embed(rows, cfg.text_width, embedding_init=normal, name=name)
+
+        x = table(cfg.vocab_size, "word")(text_ids)
+        x = x + table(cfg.max_positions, "position")(jnp.arange(text_ids.shape[1]))
+        x = x + table(2, "type")(jnp.zeros((1,), jnp.int32))
+        x = nn.Dropout(cfg.dropout)(norm("norm")(x), deterministic=self.deterministic)
+        return x.astype(cfg.dtype)
+
+
+def project_and_add(
+    config: ModelConfig, attended: Array, x: Array, deterministic: bool
+) -> Float[Array, "B T D"]:
+    """The tail of both attentions: projection, dropout, residual, norm."""
+    out = dense(config, config.text_width, "out")(attended.reshape(x.shape))
+    out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
+    return norm("norm")(out + x).astype(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Attention inside a text."""
+
+    config: ModelConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], bias: Array) -> Float[Array, "B T D"]:
+        """Attend under the additive score bias `[B, 1, 1 or T, T]`."""
+        cfg = self.config
+        query, key, value = (
+            split_heads(dense(cfg, cfg.text_width, name)(x), cfg.text_heads)
+            for name in ("query", "key", "value")
+        )
+        dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
+        attended = text_attention(query, key, value, bias, dropout)
+        return project_and_add(cfg, attended, x, self.deterministic)
+
+
+class CrossAttention(nn.Module):
+    """Attention from the texts of a picture to its image tokens."""
+
+    config: ModelConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B R T D"],
+        image_embeds: Float[Array, "B N E"],
+        bias: Array | None,
+        swapped: Int[Array, "G g"] | None,
+    ) -> Float[Array, "B R T D"]:
+        """Attend to the pictures.
+
+        Args:
+            bias: additive score bias `[B, 1, 1, N]` over the image tokens.
+            swapped: if given, the last row of each picture reads another picture of its group
+                instead, this one: the negative images of ITM, without a second projection.
+        """
+        cfg = self.config
+        pictures, rows, length, _ = x.shape
+        flat = x.reshape(pictures, rows * length, -1)
+        query = split_heads(dense(cfg, cfg.text_width, "query")(flat), cfg.text_heads)
+        key = split_heads(dense(cfg, cfg.text_width, "key")(image_embeds), cfg.text_heads)
+        value = split_heads(dense(cfg, cfg.text_width, "value")(image_embeds), cfg.text_heads)
+        dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
+        if swapped is None:
+            attended = text_attention(query, key, value, bias, dropout)
+        else:
+            own, other = jnp.split(query, [(rows - 1) * length], axis=1)
+            key_other, value_other = take_in_group(key, swapped), take_in_group(value, swapped)
+            attended = jnp.concatenate(
+                [
+                    text_attention(own, key, value, bias, dropout),
+                    text_attention(other, key_other, value_other, bias, dropout),
+                ],
+                axis=1,
+            )
+        return project_and_add(cfg, attended, x, self.deterministic)
+
+
+def feed_forward(config: ModelConfig, x: Array, deterministic: bool) -> Array:
+    """BERT's MLP with residual and norm; its parameters belong to the calling layer."""
+    hidden = nn.gelu(dense(config, config.text_intermediate, "intermediate")(x), approximate=False)
+    out = dense(config, config.text_width, "output")(hidden)
+    out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
+    return norm("norm")(out + x).astype(x.dtype)
+
+
+class TextLayer(nn.Module):
+    """One BERT layer."""
+
+    config: ModelConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], bias: Array) -> Float[Array, "B T D"]:
+        """Apply the layer under the score bias of `SelfAttention`."""
+        x = SelfAttention(self.config, self.deterministic, name="self_attention")(x, bias)
+        return feed_forward(self.config, x, self.deterministic)
+
+
+class FusionLayer(nn.Module):
+    """One BERT layer with cross-attention between attention and MLP."""
+
+    config: ModelConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B R T D"],
+        bias: Array,
+        image_embeds: Float[Array, "B N E"],
+        image_bias: Array | None,
+        swapped: Int[Array, "G g"] | None,
+    ) -> Float[Array, "B R T D"]:
+        """Apply the layer; `bias` is `[B * R, 1, 1 or T, T]`, the rest as in `CrossAttention`."""
+        cfg, shape = self.config, x.shape
+        flat = x.reshape(-1, *shape[2:])
+        flat = SelfAttention(cfg, self.deterministic, name="self_attention")(flat, bias)
+        x = CrossAttention(cfg, self.deterministic, name="cross_attention")(
+            flat.reshape(shape), image_embeds, image_bias, swapped
+        )
+        return feed_forward(cfg, x, self.deterministic)
+
+
+class TextEncoder(nn.Module):
+    """Embeddings and the first `text_depth` BERT layers.
+
+    With `collect`, also returns the embeddings and every layer's output.
+    """
+
+    config: ModelConfig
+    deterministic: bool = True
+    collect: bool = False
+
+    @nn.compact
+    def __call__(self, text_ids: Int[Array, "B T"], bias: Array):
+        """Encode texts: `text_embeds [B, T, D]`, with `collect` also `[1 + L, B, T, D]`."""
+        cfg = self.config
+        x = embedded = Embeddings(cfg, self.deterministic, name="embeddings")(text_ids)
+        layers = stack(TextLayer, cfg, cfg.text_depth, self.collect, inputs=1)
+        x, outputs = layers(cfg, self.deterministic, name="layers")(x, bias)
+        return (x, jnp.concatenate([embedded[None], outputs])) if self.collect else x
+
+
+class FusionEncoder(nn.Module):
+    """The last `fusion_depth` BERT layers, with cross-attention to image tokens.
+
+    With `collect`, also returns every layer's output.
+    """
+
+    config: ModelConfig
+    deterministic: bool = True
+    collect: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        text_embeds: Float[Array, "B R T D"],
+        bias: Array,
+        image_embeds: Float[Array, "B N E"],
+        image_bias: Array | None = None,
+        swapped: Int[Array, "G g"] | None = None,
+    ):
+        """Fuse: `[B, R, T, D]`, with `collect` also `[L, B, R, T, D]`."""
+        cfg = self.config
+        layers = stack(FusionLayer, cfg, cfg.fusion_depth, self.collect, inputs=4)
+        x, outputs = layers(cfg, self.deterministic, name="layers")(
+            text_embeds, bias, image_embeds, image_bias, swapped
+        )
+        return (x, outputs) if self.collect else x

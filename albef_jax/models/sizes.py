@@ -1,0 +1,93 @@
+"""Model sizes: every dimension of the network, and the presets by name."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Dimensions and numerics of one ALBEF model.
+
+    The two towers have widths of their own; cross-attention reads image tokens of `encoder_width`.
+    Defaults are the published base model (ViT-B/16 at 256 px, BERT-base split 6 + 6).
+
+    Attributes:
+        image_size: side of the square input in pixels, a multiple of `patch_size`.
+        image_width, image_depth, image_heads: the ViT.
+        text_width, text_heads, text_intermediate: every BERT layer, text and fusion alike.
+        text_depth: BERT layers before fusion (the published `fusion_layer`).
+        fusion_depth: BERT layers with cross-attention.
+        embed_dim: width of the contrastive space.
+        dropout, attention_dropout: BERT only; the ViT has none.
+        dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
+        attention: implementation of the ViT's attention, `xla` or `cudnn`.
+        remat: recompute each layer in the backward pass.
+        unroll: trade compile time for run time: layers per iteration of the layer loop.
+    """
+
+    image_size: int = 256
+    patch_size: int = 16
+    image_width: int = 768
+    image_depth: int = 12
+    image_heads: int = 12
+    text_width: int = 768
+    text_heads: int = 12
+    text_intermediate: int = 3072
+    text_depth: int = 6
+    fusion_depth: int = 6
+    vocab_size: int = 30522
+    max_positions: int = 512
+    embed_dim: int = 256
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    temperature: float = 0.07
+    dtype: str = "float32"
+    attention: str = "xla"
+    remat: bool = False
+    unroll: int = 1
+
+    @property
+    def encoder_width(self) -> int:
+        """Width of the image tokens that cross-attention reads."""
+        return self.image_width
+
+    @property
+    def image_tokens(self) -> int:
+        """Patches plus the class token."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "tiny": ModelConfig(
+        image_size=64,
+        patch_size=8,
+        image_width=128,
+        image_depth=4,
+        image_heads=4,
+        text_width=128,
+        text_heads=4,
+        text_intermediate=512,
+        text_depth=2,
+        fusion_depth=2,
+        max_positions=64,
+        embed_dim=64,
+        dropout=0.0,
+        attention_dropout=0.0,
+    ),
+    "small": ModelConfig(
+        image_width=384, image_heads=6, text_width=384, text_heads=6, text_intermediate=1536
+    ),
+    "base": ModelConfig(),
+    "large": ModelConfig(image_width=1024, image_depth=24, image_heads=16),
+}
+
+
+def preset(name: str, **overrides) -> ModelConfig:
+    """The preset `name` with `overrides` applied.
+
+    Raises:
+        KeyError: no such preset.
+        TypeError: an override that is not a field of `ModelConfig`.
+    """
+    return replace(PRESETS[name], **overrides)
+
+

@@ -1,0 +1,101 @@
+"""Masked language modelling: which tokens are masked, and with what (LEDGER, MLM).
+
+Only padding and the class token are never masked; a masked token becomes [MASK] in 80 %, a random
+word of the whole vocabulary in 10 %, and stays in 10 % of cases. Every random outcome is an
+argument, so that recorded ones can be replayed.
+Shape letters: B texts, T tokens.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids that masking must know."""
+
+    pad: int = 0
+    cls: int = 101
+    mask: int = 103
+
+
+class MaskDraws(NamedTuple):
+    """The random outcomes behind one masking, one entry a token."""
+
+    selected: Bool[Array, "B T"]
+    to_mask_token: Bool[Array, "B T"]
+    to_random_word: Bool[Array, "B T"]
+    random_words: Int[Array, "B T"]
+
+
+class MaskedText(NamedTuple):
+    """Corrupted ids, and where the original has to be predicted."""
+
+    text_ids: Int[Array, "B T"]
+    selected: Bool[Array, "B T"]
+
+
+def draw(key: Array, shape: tuple[int, int], probability: float, vocab_size: int) -> MaskDraws:
+    """Draw the outcomes for `[B, T]` tokens, each selected with `probability`."""
+    select, mask, random, words = jax.random.split(key, 4)
+    return MaskDraws(
+        jax.random.bernoulli(select, probability, shape),
+        jax.random.bernoulli(mask, 0.8, shape),
+        jax.random.bernoulli(random, 0.5, shape),
+        jax.random.randint(words, shape, 0, vocab_size),
+    )
+
+
+def mask_text(
+    text_ids: Int[Array, "B T"], draws: MaskDraws, special: SpecialTokens
+) -> MaskedText:
+    """Apply drawn outcomes to a batch of texts."""
+    selected = draws.selected & (text_ids != special.pad) & (text_ids != special.cls)
+    masked = selected & draws.to_mask_token
+    randomised = selected & ~draws.to_mask_token & draws.to_random_word
+    ids = jnp.where(masked, special.mask, text_ids)
+    ids = jnp.where(randomised, draws.random_words.astype(ids.dtype), ids)
+    return MaskedText(ids, selected)
+
+
+class Positions(NamedTuple):
+    """Selected tokens of each group, packed into a fixed number of slots.
+
+    Attributes:
+        index: position of each slot's token in the group's `g * T` tokens, `[G, C]`.
+        used: whether the slot holds a selected token, `[G, C]`.
+        overflow: selected tokens that found no slot, a scalar.
+    """
+
+    index: Int[Array, "G C"]
+    used: Bool[Array, "G C"]
+    overflow: Int[Array, ""]
+
+
+def capacity(tokens: int, probability: float) -> int:
+    """Slots for `tokens` tokens: the mean number selected plus six standard deviations.
+
+    More are needed in less than one of 10^8 groups; `Positions.overflow` counts them.
+    """
+    spread = (tokens * probability * (1 - probability)) ** 0.5
+    return min(tokens, int(tokens * probability + 6 * spread) + 1)
+
+
+def pack(selected: Bool[Array, "B T"], groups: int, slots: int) -> Positions:
+    """Find the selected tokens of each group of `B / groups` texts, first ones first."""
+    flat = selected.reshape(groups, -1)
+    index = jnp.argsort(~flat, axis=1, stable=True)[:, :slots]
+    used = jnp.take_along_axis(flat, index, axis=1)
+    return Positions(index, used, jnp.sum(flat) - jnp.sum(used))
+
+
+def take(x: Array, positions: Positions) -> Array:
+    """The packed tokens of `x [B, T, ...]`: `[G, C, ...]`."""
+    groups, slots = positions.index.shape
+    grouped = x.reshape(groups, -1, *x.shape[2:])
+    index = positions.index.reshape(groups, slots, *(1,) * (x.ndim - 2))
+    return jnp.take_along_axis(grouped, index, axis=1)

@@ -1,0 +1,79 @@
+"""Image-text matching (ITM) with in-batch hard negatives (paper section 3.2).
+
+A negative is drawn from the pair's contrast group with the softmax of the contrastive similarities
+as its probability, the pair itself excluded. Drawing from logits with -inf at excluded places is
+the same distribution as the published multinomial, and has no way to fail.
+Shape letters: G groups of g pairs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Negatives(NamedTuple):
+    """For each pair, the position in its group of its negatives, and whether it has any.
+
+    Attributes:
+        image: the picture drawn for each text.
+        text: the text drawn for each picture.
+        valid: False where the whole group is excluded; such pairs train on their positive alone.
+    """
+
+    image: Int[Array, "G g"]
+    text: Int[Array, "G g"]
+    valid: Bool[Array, "G g"]
+
+
+def exclude_self(groups: int, size: int) -> Bool[Array, "G g g"]:
+    """The exclusions of pre-training: a pair is no negative of itself."""
+    return jnp.broadcast_to(jnp.eye(size, dtype=bool), (groups, size, size))
+
+
+def draw_negatives(
+    key: Array,
+    text_to_image: Float[Array, "G g g"],
+    image_to_text: Float[Array, "G g g"],
+    excluded: Bool[Array, "G g g"],
+) -> Negatives:
+    """Draw one negative picture a text and one negative text a picture.
+
+    Args:
+        text_to_image, image_to_text: student similarities within the group, row = query.
+        excluded: pairs that are no negatives of each other (symmetric).
+    """
+    image_key, text_key = jax.random.split(key)
+
+    def one(key: Array, logits: Array) -> Array:
+        return jax.random.categorical(key, jnp.where(excluded, -jnp.inf, logits), axis=-1)
+
+    return Negatives(
+        one(image_key, jax.lax.stop_gradient(text_to_image)),
+        one(text_key, jax.lax.stop_gradient(image_to_text)),
+        ~jnp.all(excluded, axis=-1),
+    )
+
+
+class Matching(NamedTuple):
+    """The loss and how often the head is right, over the same examples."""
+
+    loss: Float[Array, ""]
+    accuracy: Float[Array, ""]
+
+
+def itm_loss(
+    positive: Float[Array, "B 2"],
+    negative_image: Float[Array, "B 2"],
+    negative_text: Float[Array, "B 2"],
+    valid: Bool[Array, " B"],
+) -> Matching:
+    """Mean cross-entropy over the positives and both kinds of valid negatives."""
+    logits = jnp.concatenate([positive, negative_image, negative_text])
+    labels = jnp.repeat(jnp.array([1, 0, 0]), len(positive))
+    weights = jnp.concatenate([jnp.ones_like(valid), valid, valid]).astype(jnp.float32)
+    losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+    correct = (jnp.argmax(logits, axis=1) == labels) * weights
+    total = jnp.sum(weights)
+    return Matching(jnp.sum(losses * weights) / total, jnp.sum(correct) / total)

@@ -1,0 +1,62 @@
+"""Where arrays live: a (data, fsdp) mesh, batches over both axes, large parameters over fsdp."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp")
+# Smaller arrays cost more to gather than to keep.
+MIN_SHARDED_SIZE = 2**12
+
+
+def make_mesh(fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
+    """All devices as `[devices / fsdp, fsdp]`.
+
+    Raises:
+        ValueError: the number of devices is not a multiple of `fsdp`.
+    """
+    devices = jax.devices() if devices is None else devices
+    if len(devices) % fsdp:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices; choose a divisor"
+        )
+    shape = (len(devices) // fsdp, fsdp)
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows of a batch over all devices."""
+    return NamedSharding(mesh, PartitionSpec(AXES))
+
+
+def _parameter_spec(path: tuple, leaf: jax.ShapeDtypeStruct, shards: int) -> PartitionSpec:
+    """Shard the largest divisible dimension over fsdp, never the layer axis of a stack."""
+    stacked = any(getattr(entry, "key", None) in ("blocks", "layers") for entry in path)
+    candidates = [d for d in range(int(stacked), leaf.ndim) if leaf.shape[d] % shards == 0]
+    if shards == 1 or leaf.size < MIN_SHARDED_SIZE or not candidates:
+        return PartitionSpec()
+    chosen = max(candidates, key=lambda d: leaf.shape[d])
+    return PartitionSpec(*("fsdp" if d == chosen else None for d in range(leaf.ndim)))
+
+
+def state_shardings(mesh: Mesh, abstract_state):
+    """A sharding for each leaf of a state.
+
+    Parameters, teacher and optimizer moments follow one rule, so that equal arrays lie equally.
+    The queue is on every device: sharding it would gather it whole at each step.
+    """
+
+    def spec(path: tuple, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        in_queue = getattr(path[0], "name", None) == "queue"
+        shape = PartitionSpec() if in_queue else _parameter_spec(path, leaf, mesh.shape["fsdp"])
+        return NamedSharding(mesh, shape)
+
+    return jax.tree.map_with_path(spec, abstract_state)
+
+
+def to_devices(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This process's rows of a batch as global arrays."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }

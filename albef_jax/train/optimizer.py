@@ -1,0 +1,22 @@
+"""AdamW with the published decay mask."""
+
+import jax
+import optax
+
+from albef_jax.models.albef import Params
+from albef_jax.train.schedules import Schedule
+
+
+def decay_mask(params: Params) -> Params:
+    """True where weight decay applies.
+
+    Published: biases and 1-D parameters (norms) are exempt; everything else is decayed, the
+    temperature, the class token and the position embeddings included (LEDGER, optimizer). Stacked
+    layers make 1-D parameters 2-D, so the rule goes by name.
+    """
+    return jax.tree.map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
+
+
+def adamw(learning_rate: Schedule, weight_decay: float) -> optax.GradientTransformation:
+    """AdamW, betas (0.9, 0.999), epsilon 1e-8, no clipping."""
+    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)

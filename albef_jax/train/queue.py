@@ -1,0 +1,44 @@
+"""The two feature queues that give ITC its many negatives (paper section 3.2).
+
+Kept whole on every device: 64 MiB each at the published size, and only the batch's new features
+travel. Entries are in order of arrival, the oldest is overwritten first.
+Shape letters: Q queue length, B batch, E embed_dim.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Queue(NamedTuple):
+    """Teacher features of past batches and the place of the next one."""
+
+    image: Float[Array, "Q E"]
+    text: Float[Array, "Q E"]
+    pointer: Int[Array, ""]
+
+
+def init_queue(key: Array, length: int, embed_dim: int) -> Queue:
+    """Random unit vectors, as published."""
+
+    def unit(key: Array) -> Array:
+        x = jax.random.normal(key, (length, embed_dim))
+        return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+    image_key, text_key = jax.random.split(key)
+    return Queue(unit(image_key), unit(text_key), jnp.int32(0))
+
+
+def enqueue(
+    queue: Queue, image_feat: Float[Array, "B E"], text_feat: Float[Array, "B E"]
+) -> Queue:
+    """Overwrite the oldest B entries; Q must be a multiple of B."""
+    length, batch = len(queue.image), len(image_feat)
+
+    def write(entries: Array, new: Array) -> Array:
+        return jax.lax.dynamic_update_slice(entries, new, (queue.pointer, 0))
+
+    pointer = (queue.pointer + batch) % length
+    return Queue(write(queue.image, image_feat), write(queue.text, text_feat), pointer)
