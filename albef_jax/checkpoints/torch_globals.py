@@ -15,11 +15,23 @@ import ml_dtypes
 import numpy as np
 
 MAX_DIMENSIONS = 32
+STORAGE_TYPES = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
 
 
 @dataclass
 class Inert:
-    """An object of a class that is kept by name only, such as `argparse.Namespace`."""
+    """An object kept by the name of its class and its attributes, such as `argparse.Namespace`."""
 
     name: str
     state: object = None
@@ -33,62 +45,62 @@ class Function:
     call: Callable[..., object]
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> np.ndarray:
-    """The view that `torch._utils._rebuild_tensor` describes, checked against its storage."""
-    if not isinstance(storage, np.ndarray) or storage.ndim != 1:
-        raise ValueError("a tensor without a storage")
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError(f"tensor with size {size}, stride {stride}, offset {offset}")
-    # the stride of an axis of length 1 is never used and may be anything
-    stride = [s if n > 1 else 1 for n, s in zip(size, stride, strict=True)]
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if math.prod(size) and (last >= storage.size or math.prod(size) > storage.size):
-        raise ValueError(
-            f"tensor of size {size}, stride {stride}, offset {offset} does not fit its storage of "
-            f"{storage.size} elements (save expanded tensors with .contiguous())"
-        )
-    if not math.prod(size):
-        return np.empty(size, storage.dtype)
-    steps = [s * storage.itemsize for s in stride]
-    view = np.ndarray(tuple(size), storage.dtype, storage.data, offset * storage.itemsize, steps)
-    view.flags.writeable = False  # tied weights share memory
-    return view
+def lookup(name: str) -> Function | np.dtype:
+    """What stands for the global `name` (`module attribute`): a function or an element type.
 
-
-def _parameter(data: object, *_: object) -> object:
-    return data
-
-
-def _size(numbers: tuple = ()) -> tuple:
-    return tuple(numbers)
-
-
-def _namespace(*args: object) -> Inert:
-    return Inert("argparse.Namespace", args)
-
-
-_GLOBALS: dict[str, Callable[..., object]] = {
-    "collections OrderedDict": lambda: OrderedDict(),
-    "torch._utils _rebuild_tensor": _tensor,
-    "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_parameter": _parameter,
-    "torch Size": _size,
-    "argparse Namespace": _namespace,
-}
-
-
-def lookup(name: str) -> object:
-    """What stands for the global `module name`: an element type, or one of our functions."""
+    Raises:
+        ValueError: any name that is not in the table.
+    """
     module, _, attribute = name.partition(" ")
     if module == "torch" and attribute in STORAGE_TYPES:
         return STORAGE_TYPES[attribute]
-    if name not in _GLOBALS:
+    if name not in _FUNCTIONS:
         raise ValueError(
-            f"refusing the global {module}.{attribute}: only tensors and plain containers are "
-            "read. Save the state dict alone; do not open this file with pickle if you do not "
-            "know where it comes from"
+            f"refusing the global {module[:80]}.{attribute[:80]}: only tensors and plain "
+            "containers are read. If you trust the file's origin, save its state dict alone"
         )
-    return Function(name, _GLOBALS[name])
+    return Function(name, _FUNCTIONS[name])
 
 
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> np.ndarray:
+    """The read-only view that `torch._utils._rebuild_tensor` describes, within its storage."""
+    if not isinstance(storage, np.ndarray) or storage.ndim != 1:
+        raise ValueError("a tensor without a storage")
+    _check_natural((offset,), size, stride)
+    if len(size) != len(stride):
+        raise ValueError(f"a tensor with {len(size)} sizes and {len(stride)} strides")
+    if 0 in size:
+        return np.empty(size, storage.dtype)
+    # the stride of an axis of length 1 is never used and may be anything
+    steps = [s if n > 1 else 1 for n, s in zip(size, stride, strict=True)]
+    last = offset + sum((n - 1) * s for n, s in zip(size, steps, strict=True))
+    if last >= storage.size or math.prod(size) > storage.size:
+        raise ValueError(
+            f"a tensor of size {size}, stride {stride}, offset {offset} does not fit its storage "
+            f"of {storage.size} elements (save expanded tensors with .contiguous())"
+        )
+    strides = [s * storage.itemsize for s in steps]
+    # read-only, since tied weights share memory
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
+
+
+def _check_natural(*groups: object) -> None:
+    for group in groups:
+        if not isinstance(group, tuple) or len(group) > MAX_DIMENSIONS:
+            raise ValueError("a tensor whose size or stride is not a short tuple")
+        if any(type(n) is not int or n < 0 for n in group):
+            raise ValueError("a tensor whose size, stride or offset is not a natural number")
+
+
+def _first(value: object, *_: object) -> object:
+    return value
+
+
+_FUNCTIONS: dict[str, Callable[..., object]] = {
+    "collections OrderedDict": lambda: OrderedDict(),
+    "torch._utils _rebuild_tensor": _tensor,
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": _first,
+    "torch Size": _first,
+    "argparse Namespace": lambda: Inert("argparse.Namespace"),
+}

@@ -1,78 +1,26 @@
 """The pickle dialect of PyTorch checkpoints, read as data.
 
 A pickle is a program for a small stack machine, and Python's own machine lets it call anything.
-This one knows only the operations that tensors, numbers, texts and containers need, and the few
-names below; whatever else a file asks for is refused. Nothing from the file is ever imported or
-called. Errors here are `ValueError`; `torch_file` adds the file and the member.
+This one knows only the operations that tensors, numbers, texts and containers need, and the names
+in `torch_globals`; whatever else a file asks for is refused. Errors here are `ValueError`;
+`torch_file` adds the file and the member.
 """
 
-import math
+import io
+import mmap
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-MAX_OPERATIONS = 2_000_000  # a published checkpoint has 15 thousand; bounds time and memory
+from albef_jax.checkpoints.torch_globals import Function, Inert, lookup
+
+MAX_OPERATIONS = 2_000_000  # a published checkpoint has about 50 thousand; bounds time and memory
 MAX_NESTING = 64  # so that whoever walks the result may recurse
-STORAGE_TYPES = {
-    "FloatStorage": np.dtype("<f4"),
-    "DoubleStorage": np.dtype("<f8"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
-_OPERATIONS = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
-_VALUES = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
-    *("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES", "BINBYTES"),
-}
-_NEW: dict[str, Callable[[], object]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-}
-_IGNORED = {"PROTO", "FRAME"}
-
-
-class ByteSource(Protocol):
-    """What the reader reads from: an `io.BytesIO` or an `mmap`, which never over-allocate."""
-
-    def read(self, n: int, /) -> bytes: ...
-
-    def readline(self) -> bytes: ...
-
-    def tell(self) -> int: ...
-
-
-@dataclass
-class Inert:
-    """An object of a class that is kept by name only, such as `argparse.Namespace`."""
-
-    name: str
-    args: tuple
-    state: object = None
-
-
-@dataclass(frozen=True)
-class _Global:
-    """A name from the file, and our own function that stands for calling it."""
-
-    name: str
-    call: Callable[..., object]
-
-
+MAX_ARGUMENTS = 16
+ByteSource = io.BytesIO | mmap.mmap  # neither allocates more than it holds
 # (key in the file, element type, number of elements) -> flat array [numel]
 StorageLoader = Callable[[str, np.dtype, int], np.ndarray]
 
@@ -106,77 +54,18 @@ def _children(value: object) -> tuple | list:
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, Inert):
-        return [value.args, value.state]
+        return [value.state]
     return value if isinstance(value, tuple | list) else []
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> np.ndarray:
-    """The view that `torch._utils._rebuild_tensor` describes, checked against its storage."""
-    if not isinstance(storage, np.ndarray) or storage.ndim != 1:
-        raise ValueError("a tensor without a storage")
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError(f"tensor with size {size}, stride {stride}, offset {offset}")
-    # the stride of an axis of length 1 is never used and may be anything
-    stride = [s if n > 1 else 1 for n, s in zip(size, stride, strict=True)]
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if math.prod(size) and (last >= storage.size or math.prod(size) > storage.size):
-        raise ValueError(
-            f"tensor of size {size}, stride {stride}, offset {offset} does not fit its storage of "
-            f"{storage.size} elements (save expanded tensors with .contiguous())"
-        )
-    if not math.prod(size):
-        return np.empty(size, storage.dtype)
-    steps = [s * storage.itemsize for s in stride]
-    view = np.ndarray(tuple(size), storage.dtype, storage.data, offset * storage.itemsize, steps)
-    view.flags.writeable = False  # tied weights share memory
-    return view
-
-
-def _parameter(data: object, *_: object) -> object:
-    return data
-
-
-def _size(numbers: tuple = ()) -> tuple:
-    return tuple(numbers)
-
-
-def _namespace(*args: object) -> Inert:
-    return Inert("argparse.Namespace", args)
-
-
-_GLOBALS: dict[str, Callable[..., object]] = {
-    "collections OrderedDict": lambda: OrderedDict(),
-    "torch._utils _rebuild_tensor": _tensor,
-    "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_parameter": _parameter,
-    "torch Size": _size,
-    "argparse Namespace": _namespace,
-}
-
-
-def _lookup(name: str) -> object:
-    """What stands for the global `module name`: an element type, or one of our functions."""
-    module, _, attribute = name.partition(" ")
-    if module == "torch" and attribute in STORAGE_TYPES:
-        return STORAGE_TYPES[attribute]
-    if name not in _GLOBALS:
-        raise ValueError(
-            f"refusing the global {module}.{attribute}: only tensors and plain containers are "
-            "read. Save the state dict alone; do not open this file with pickle if you do not "
-            "know where it comes from"
-        )
-    return _Global(name, _GLOBALS[name])
-
-
 class _Machine:
-    """The stack machine: one method for each kind of operation."""
+    """A stack, the stacks below each mark, and the memo of things named for reuse."""
 
     def __init__(self, file: ByteSource, load_storage: StorageLoader):
         self._file = file
         self._load_storage = load_storage
         self._stack: list[Any] = []
-        self._outer: list[list[Any]] = []  # the stacks below each mark
+        self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
     def run(self) -> object:
@@ -185,11 +74,126 @@ class _Machine:
             operation = _OPERATIONS.get(self._file.read(1))
             if operation is None:
                 raise ValueError(f"no pickle operation at byte {at}: cut short or damaged")
-            if operation.name == "STOP":
-                return self._stack.pop()
             try:
+                if operation.name == "STOP":
+                    return self._stack.pop()
                 self._step(operation)
-            except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-                text = f"damaged pickle: {operation.name} at byte {at} cannot be done ({error!r})"
-                raise ValueError(text) from error
+            except (IndexError, KeyError, TypeError, OverflowError) as error:
+                raise ValueError(
+                    f"damaged pickle: {operation.name} at byte {at} cannot be done ({error!r})"
+                ) from error
         raise ValueError(f"more than {MAX_OPERATIONS} pickle operations")
+
+    def _step(self, operation: pickletools.OpcodeInfo) -> None:
+        action = _ACTIONS.get(operation.name)
+        if action is None:
+            raise ValueError(f"refusing the pickle operation {operation.name}: not plain data")
+        # read only now: the readers of some other operations are slow on hostile input
+        source: Any = self._file
+        action(self, operation.arg.reader(source) if operation.arg else None)
+
+    def push(self, value: object) -> None:
+        self._stack.append(value)
+
+    def last(self, n: int) -> list[Any]:
+        return [self._stack.pop() for _ in range(n)][::-1]
+
+    def mark(self) -> None:
+        self._outer.append(self._stack)
+        self._stack = []
+
+    def since_mark(self) -> list[Any]:
+        items, self._stack = self._stack, self._outer.pop()
+        return items
+
+    def extend(self, items: list[Any]) -> None:
+        if not isinstance(self._stack[-1], list):
+            raise TypeError("not a list")
+        self._stack[-1].extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        if not isinstance(self._stack[-1], dict) or len(items) % 2:
+            raise TypeError("not a dictionary, or a key without a value")
+        if any(type(key) not in (str, int) for key in items[::2]):
+            raise TypeError("a key that is neither a text nor an integer")
+        self._stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+    def put(self, index: int | None) -> None:
+        # protocol 4 counts by itself
+        self._memo[len(self._memo) if index is None else index] = self._stack[-1]
+
+    def get(self, index: int) -> None:
+        self._stack.append(self._memo[index])
+
+    def find(self, name: str | None) -> None:
+        if name is None:  # protocol 4 leaves module and attribute on the stack
+            parts = self.last(2)
+            if any(type(part) is not str for part in parts):
+                raise TypeError("a global whose name is not a text")
+            name = " ".join(parts)
+        self._stack.append(lookup(name))
+
+    def call(self) -> None:
+        function, arguments = self.last(2)
+        if not isinstance(function, Function) or type(arguments) is not tuple:
+            raise TypeError("a call of something that is no function")
+        if len(arguments) > MAX_ARGUMENTS:
+            raise TypeError(f"{len(arguments)} arguments")
+        self._stack.append(function.call(*arguments))
+
+    def build(self) -> None:
+        (state,) = self.last(1)
+        target = self._stack[-1]
+        if isinstance(target, Inert):
+            target.state = state
+        elif not isinstance(target, OrderedDict):  # whose attributes, module versions, go unused
+            raise TypeError("attributes for something that has none")
+
+    def storage(self) -> None:
+        (reference,) = self.last(1)
+        if type(reference) is not tuple or len(reference) not in (5, 6):
+            raise TypeError("not a reference to a storage")
+        kind, dtype, key, _location, numel, *view = reference
+        if kind != "storage" or not isinstance(dtype, np.dtype) or type(key) is not str:
+            raise TypeError("not a reference to a storage")
+        if type(numel) is not int or numel < 0 or view not in ([], [None]):
+            raise TypeError("a storage of no plain size, or a view from before PyTorch 0.4")
+        self._stack.append(self._load_storage(key, dtype, numel))
+
+
+_OPERATIONS = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
+_VALUES = (
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES", "BINBYTES"),
+)
+_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(_VALUES, _Machine.push),
+    "PROTO": lambda machine, _: None,
+    "FRAME": lambda machine, _: None,
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "MARK": lambda machine, _: machine.mark(),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.last(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.last(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.last(3))),
+    "APPEND": lambda machine, _: machine.extend(machine.last(1)),
+    "APPENDS": lambda machine, _: machine.extend(machine.since_mark()),
+    "SETITEM": lambda machine, _: machine.set_items(machine.last(2)),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
+    "BINPUT": _Machine.put,
+    "LONG_BINPUT": _Machine.put,
+    "MEMOIZE": _Machine.put,
+    "BINGET": _Machine.get,
+    "LONG_BINGET": _Machine.get,
+    "GLOBAL": _Machine.find,
+    "STACK_GLOBAL": _Machine.find,
+    "REDUCE": lambda machine, _: machine.call(),
+    "NEWOBJ": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": lambda machine, _: machine.storage(),
+}

@@ -17,6 +17,7 @@ from albef_jax.data.randaugment import RandAugment
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
+_LOG_RATIOS = (math.log(ASPECT_RATIOS[0]), math.log(ASPECT_RATIOS[1]))
 _CROP_TRIES = 10
 
 
@@ -47,7 +48,9 @@ class TrainTransform:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Augment uint8 `[H, W, 3]` to `[image_size, image_size, 3]`; all randomness from `rng`."""
         if self.crop_scale is not None:
-            top, left, height, width = draw_crop(*image.shape[:2], self.crop_scale, rng)
+            top, left, height, width = draw_crop(
+                image.shape[0], image.shape[1], self.crop_scale, rng
+            )
             image = image[top : top + height, left : left + width]
         image = _resize(image, self.image_size)
         if self.flip and rng.random() < 0.5:
@@ -64,9 +67,7 @@ class EvalTransform:
 
     image_size: int
 
-    def __call__(
-        self, image: np.ndarray, rng: np.random.Generator | None = None
-    ) -> np.ndarray:
+    def __call__(self, image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Resize uint8 `[H, W, 3]` to `[image_size, image_size, 3]`; `rng` is not used."""
         return resize_for_eval(image, self.image_size)
 
@@ -86,10 +87,9 @@ def draw_crop(
         top, left, height and width. When no box fits in ten tries, the largest central box with
         an allowed aspect ratio.
     """
-    log_ratios = [math.log(ratio) for ratio in ASPECT_RATIOS]
     for _ in range(_CROP_TRIES):
         area = height * width * rng.uniform(*scale)
-        ratio = math.exp(rng.uniform(*log_ratios))
+        ratio = math.exp(rng.uniform(*_LOG_RATIOS))
         crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = rng.integers(height - crop_height + 1)

@@ -103,5 +103,8 @@ def _read(path: Path) -> dict[str, str]:
     if text and not text.endswith("\n"):  # the last run died while it wrote this line
         text = text[: text.rfind("\n") + 1]
         path.write_text(text, "utf-8")
-    entries = [json.loads(line) for line in text.splitlines()]
-    return {entry["name"]: entry["reason"] for entry in entries}
+    try:
+        entries = [json.loads(line) for line in text.splitlines()]
+        return {entry["name"]: entry["reason"] for entry in entries}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: not a list of bad samples; move or delete the file") from None

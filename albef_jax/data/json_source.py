@@ -5,7 +5,8 @@ Items are kept as flat columns, which keeps millions of them cheap.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,15 @@ _MAX_ID = 2**31
 class JsonPairs:
     """Random access to the pairs of one or more annotation files, one after the other.
 
+    An integer "image_id" is kept if every item has one and each stands for one path only; else
+    equal paths share a running number. Empty captions are dropped from items with other captions.
+
     Args:
         files: paths of JSON files.
         image_root: directory that relative image paths start from.
+
+    Attributes:
+        dropped_empty_captions: how many captions were left out because they are empty.
 
     Raises:
         ValueError: unusable files or items, all named in one message; or more than half of some
@@ -37,13 +44,10 @@ class JsonPairs:
         self._root = Path(image_root)
         self._images: list[str] = []
         self._captions: list[str] = []
-        self._starts = [0]
+        self._starts = array("q", [0])
         self.dropped_empty_captions = 0
         given_ids: list[Any] = []
-        self._problems: list[str] = []
-        for file in files:
-            self._add_file(Path(file), given_ids)
-        self._raise_problems()
+        _refuse([problem for file in files for problem in self._add(Path(file), given_ids)])
         self._image_ids = _image_ids(self._images, given_ids)
         self._probe_pictures()
 
@@ -51,25 +55,27 @@ class JsonPairs:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Pair:
-        """The pair at `index`, 0 to `len - 1`; raises `BadSample` if its picture is unusable."""
+        """The pair at `index`; raises `BadSample` if its picture is missing or unusable."""
+        index = range(len(self))[index]
         path = self._root / self._images[index]
         captions = tuple(self._captions[self._starts[index] : self._starts[index + 1]])
         try:
             data = path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+            reason = getattr(error, "strerror", None) or str(error)
             raise BadSample(str(path), f"cannot be read: {reason}") from None
         return Pair(str(path), decode(data, str(path)), captions, int(self._image_ids[index]))
 
-    def _add_file(self, file: Path, given_ids: list[Any]) -> None:
+    def _add(self, file: Path, given_ids: list[Any]) -> Iterator[str]:
+        """Take over the items of a file; yields what is wrong with it."""
         try:
             items = read_list(file)
         except ValueError as error:
-            self._problems.append(str(error))
+            yield str(error)
             return
         for number, item in enumerate(items):
             if problem := _problem(item):
-                self._problems.append(f"{file}, item {number}: {problem}")
+                yield f"{file}, item {number}: {problem}"
                 continue
             texts = [item["caption"]] if isinstance(item["caption"], str) else item["caption"]
             kept = [text for text in texts if text.strip()]
@@ -79,18 +85,10 @@ class JsonPairs:
             self._starts.append(len(self._captions))
             given_ids.append(item.get("image_id"))
 
-    def _raise_problems(self) -> None:
-        if not self._problems:
-            return
-        shown = self._problems[:_PROBLEMS_SHOWN]
-        if more := len(self._problems) - len(shown):
-            shown.append(f"... and {more} more")
-        raise ValueError("the annotations cannot be used:\n  " + "\n  ".join(shown))
-
     def _probe_pictures(self) -> None:
         places = np.unique(np.linspace(0, len(self) - 1, _PROBES).astype(int))
         paths = [self._root / self._images[place] for place in places]
-        missing = [path for path in paths if not path.is_file()]
+        missing = [path for path in paths if not _is_file(path)]
         if len(missing) > len(paths) / 2:
             raise ValueError(
                 f"data.image_root={self._root}: {len(missing)} of {len(paths)} pictures looked for "
@@ -119,6 +117,23 @@ def read_list(file: Path) -> list:
     if not items:
         raise ValueError(f"{file}: the list is empty; remove the file from data.train_files")
     return items
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no file can have such a name
+        return False
+
+
+def _refuse(problems: list[str]) -> None:
+    if not problems:
+        return
+    shown = problems[:_PROBLEMS_SHOWN]
+    if more := len(problems) - len(shown):
+        shown.append(f"... and {more} more")
+    head = "the annotations cannot be used (items are counted from 0):"
+    raise ValueError("\n  ".join([head, *shown]))
 
 
 def _problem(item: Any) -> str | None:

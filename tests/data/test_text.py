@@ -18,7 +18,10 @@ def bert():
 
 @pytest.mark.parametrize(
     ("clean", "kind", "limit"),
-    [(clean_caption, "pre_caption", "max_words"), (clean_question, "pre_question", "max_ques_words")],
+    [
+        (clean_caption, "pre_caption", "max_words"),
+        (clean_question, "pre_question", "max_ques_words"),
+    ],
 )
 def test_cleaning_equals_the_published_one(clean, kind, limit):
     assert CLEANING[kind]

@@ -85,7 +85,9 @@ def _grass(rng: np.random.Generator) -> np.ndarray:
     canvas = np.ascontiguousarray(_flat(184, 214, 148) + 5 * _noise(rng, 9, 9))
     for shade in (-34, 22, -22, 26):
         blades = np.zeros((_MASTER, _MASTER), np.uint8)
-        for x, y, lean, length in rng.integers((0, 0, -9, 14), (_MASTER, _MASTER, 10, 34), (420, 4)):
+        for x, y, lean, length in rng.integers(
+            (0, 0, -9, 14), (_MASTER, _MASTER, 10, 34), (420, 4)
+        ):
             ends = (int(x), int(y)), (int(x + lean), int(y - length))
             cv2.line(blades, *ends, (255.0,), 3, cv2.LINE_AA)
         canvas += blades[..., None] * np.float32(shade / 255)

@@ -7,6 +7,7 @@ from albef_jax.data.scenes.backgrounds import paint_background
 from albef_jax.data.scenes.graph import Scene, SceneObject
 from albef_jax.data.scenes.sprites import REACH, sprite
 
+# Sides at which sprites are kept: near enough that shrinking by bilinear sampling stays smooth.
 _SIDES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
@@ -27,16 +28,12 @@ def _paste(picture: np.ndarray, thing: SceneObject) -> None:
     right, bottom = int(thing.x * size + half) + 2, int(thing.y * size + half) + 2
     window = picture[top:bottom, left:right]
     scale = 2 * half / side
-    move = np.array(
-        [
-            [scale, 0, thing.x * size - half - left + scale / 2 - 0.5],
-            [0, scale, thing.y * size - half - top + scale / 2 - 0.5],
-        ]
-    )
+    # OpenCV counts from pixel centres, we count from pixel corners.
+    shift_x = thing.x * size - half - left + scale / 2 - 0.5
+    shift_y = thing.y * size - half - top + scale / 2 - 0.5
+    move = np.array([[scale, 0, shift_x], [0, scale, shift_y]])
     paint, clear = sprite(thing.shape, thing.colour, thing.texture, side)
     target = window.shape[1], window.shape[0]
-    paint = cv2.warpAffine(paint, move, target, borderMode=cv2.BORDER_CONSTANT)
-    clear = cv2.warpAffine(
-        clear, move, target, borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255)
-    )
+    paint = cv2.warpAffine(paint, move, target)
+    clear = cv2.warpAffine(clear, move, target, borderValue=(255, 255, 255))
     cv2.add(cv2.multiply(window, clear, scale=1 / 255), paint, dst=window)

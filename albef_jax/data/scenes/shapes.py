@@ -65,7 +65,7 @@ def outline(shape: str) -> tuple[np.ndarray, ...]:
 def extent(shape: str) -> tuple[float, float, float, float]:
     """The outline's tight box (x0, y0, x1, y1) in shape coordinates."""
     points = outline(shape)[0]
-    x0, y0, x1, y1 = *points.min(0).tolist(), *points.max(0).tolist()
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return x0, y0, x1, y1
 
 

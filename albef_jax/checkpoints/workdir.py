@@ -1,0 +1,53 @@
+"""A run's directory: its configuration, written once and compared at each start."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from albef_jax.config import ConfigError
+
+# Knobs that do not change what is learnt, and so may differ when a run goes on.
+FREE = ("log.", "checkpoint.", "evaluation.", "mesh.", "data.threads", "data.prefetch")
+
+
+def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def open_workdir(path: Path, config: ConfigDict) -> Path:
+    """Make `path` with its `config.json`, or check that the one in it is the same.
+
+    Raises:
+        ConfigError: the directory belongs to a run with another configuration; the message names
+            the keys that differ.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / "config.json"
+    wanted = json.loads(config.to_json())
+    if file.exists():
+        _compare(file, flatten(json.loads(file.read_text(encoding="utf-8"))), flatten(wanted))
+    file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _compare(file: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    names = sorted(found.keys() | wanted.keys())
+    different = [
+        f"  {name}: {found.get(name)!r} there, {wanted.get(name)!r} now"
+        for name in names
+        if found.get(name) != wanted.get(name) and not name.startswith(FREE)
+    ]
+    if different:
+        raise ConfigError(
+            f"{file} belongs to another configuration; choose another --workdir, or the same "
+            "configuration to continue:\n" + "\n".join(different)
+        )

@@ -1,0 +1,231 @@
+"""Records to batches of numpy arrays, with Grain: shuffling, host sharding, reading ahead.
+
+A batch follows from its step number alone. Sample `p` of the endless stream (batch `k` holds
+positions `k * batch_size` and on) depends on `(seed, p)` only: Grain's shuffle says which record it
+is, and `default_rng([seed, p, attempt])` is all the randomness it gets. So a run that starts at
+step `k` continues an earlier one bit for bit, with any number of threads and hosts, and no iterator
+state is ever saved. Hosts take consecutive blocks of rows: joined in order of `process_index`, they
+are the one-host batch, so contrast groups hold the same samples however many hosts there are.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from albef_jax.data.augment import EvalTransform, Transform
+from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.records import BadSample, PairSource
+from albef_jax.data.text import Tokenizer, clean_caption
+
+Batch = dict[str, Any]
+ReadExample = Callable[[int, np.random.Generator], Batch]
+
+MAX_ATTEMPTS = 16
+
+
+def steps_per_epoch(size: int, batch_size: int) -> int:
+    """Batches in an epoch: the last, incomplete one is left out, as in the published sampler."""
+    return size // batch_size
+
+
+def train_batches(
+    source: PairSource,
+    transform: Transform,
+    tokenizer: Tokenizer,
+    *,
+    max_words: int = 30,
+    **batching: Any,
+) -> Iterator[Batch]:
+    """Endless shuffled training batches of pairs; `batching` is passed to `shuffled_batches`.
+
+    Yields:
+        image uint8 `[b, S, S, 3]`, text_ids int32 `[b, T]`, text_mask int32 `[b, T]`, image_id
+        int32 `[b]`, sample_index int64 `[b]`. One caption is drawn of each picture's.
+    """
+
+    def read(index: int, rng: np.random.Generator) -> Batch:
+        pair = source[index]
+        caption = pair.captions[rng.integers(len(pair.captions))]
+        text_ids, text_mask = tokenizer.encode([clean_caption(caption, max_words)])
+        return {
+            "image": transform(pair.image, rng),
+            "text_ids": text_ids[0],
+            "text_mask": text_mask[0],
+            "image_id": np.int32(pair.image_id),
+            "sample_index": np.int64(index),
+        }
+
+    return shuffled_batches(read, len(source), **batching)
+
+
+def shuffled_batches(
+    read: ReadExample,
+    size: int,
+    *,
+    batch_size: int,
+    seed: int,
+    bad_samples: BadSamples,
+    start_step: int = 0,
+    num_steps: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 8,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """Batches of what `read` makes of records, in an order new in each epoch.
+
+    Args:
+        read: `(index, rng)` to a flat dict of arrays, equal in shape for all records; called from
+            several threads. For a record that raises `BadSample` another one, drawn at random,
+            stands in; which one follows from the seed and the position, too.
+        size: number of records.
+        batch_size: B, over all hosts.
+        seed: not negative.
+        bad_samples: where bad records are reported; it may stop the run.
+        start_step: number of the first batch; batches before it are not computed.
+        num_steps: how many batches; None for no end.
+        process_index: this host's number.
+        process_count: number of hosts; divides B.
+        threads: that read and transform; 0 does the work inside `next()`.
+        prefetch: batches to have ready ahead.
+
+    Yields:
+        Dicts with the keys of `read` and arrays `[B / process_count, ...]`.
+
+    Raises:
+        ValueError: fewer records than a batch, or B not divisible by the number of hosts.
+    """
+    _check_sizes(size, batch_size, process_count)
+    rows = batch_size // process_count
+    order = _order(size, batch_size, seed)
+    if num_steps is None:
+        num_steps = sys.maxsize // batch_size - start_step
+
+    def example(local: int) -> Batch:
+        step, row = divmod(local, rows)
+        position = (start_step + step) * batch_size + process_index * rows + row
+        return _read_or_replace(read, order, size, seed, position, bad_samples)
+
+    examples = grain.MapDataset.range(num_steps * rows).map(example)
+    return _iterate(examples, rows, _stack, threads, prefetch)
+
+
+def eval_batches(
+    source: PairSource,
+    transform: EvalTransform,
+    batch_size: int,
+    *,
+    bad_samples: BadSamples,
+    indices: Sequence[int] | None = None,
+    threads: int = 8,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """A source's pictures in order, each once, with all captions; the last batch is padded.
+
+    Args:
+        source: the records.
+        transform: makes pictures equal in size.
+        batch_size: b, rows in every batch.
+        bad_samples: where bad records are reported; their rows are not valid.
+        indices: the records to walk, such as one host's share; None for all.
+        threads: that read and transform; 0 does the work inside `next()`.
+        prefetch: batches to have ready ahead.
+
+    Yields:
+        image uint8 `[b, S, S, 3]`, valid bool `[b]`, image_id int32 `[b]`, sample_index int64
+        `[b]`, and captions, a list of b tuples of texts as written. Rows that are not valid are
+        zeros with no captions: padding has sample_index -1, a bad record has its own.
+    """
+    blank = np.zeros((transform.image_size, transform.image_size, 3), np.uint8)
+    padding = _eval_row(blank, False, -1, -1, ())
+
+    def row(index: int) -> Batch:
+        bad_samples.requested()
+        try:
+            pair = source[index]
+        except BadSample as bad:
+            bad_samples.report(bad)
+            return _eval_row(blank, False, -1, index, ())
+        return _eval_row(transform(pair.image), True, pair.image_id, index, pair.captions)
+
+    def collate(rows: Sequence[Batch]) -> Batch:
+        rows = [*rows, *[padding] * (batch_size - len(rows))]
+        captions = [row["captions"] for row in rows]
+        arrays = [{key: row[key] for key in row if key != "captions"} for row in rows]
+        return {**_stack(arrays), "captions": captions}
+
+    walk = range(len(source)) if indices is None else indices
+    examples = grain.MapDataset.range(len(walk)).map(lambda place: row(int(walk[place])))
+    return _iterate(examples, batch_size, collate, threads, prefetch)
+
+
+def _eval_row(
+    image: np.ndarray, valid: bool, image_id: int, index: int, captions: tuple[str, ...]
+) -> Batch:
+    return {
+        "image": image,
+        "valid": np.bool_(valid),
+        "image_id": np.int32(image_id),
+        "sample_index": np.int64(index),
+        "captions": captions,
+    }
+
+
+def _check_sizes(size: int, batch_size: int, process_count: int) -> None:
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(f"batch_size={batch_size} does not divide over {process_count} hosts")
+    if size < batch_size:
+        raise ValueError(
+            f"{size} records are fewer than one batch of {batch_size}; lower the batch"
+        )
+
+
+def _order(size: int, batch_size: int, seed: int) -> grain.MapDataset:
+    """Position to record number: each epoch a permutation, cut to whole batches."""
+    # Grain adds the epoch to its seed; hashing keeps seed 1 from repeating the epochs of seed 0.
+    hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    whole = steps_per_epoch(size, batch_size) * batch_size
+    return grain.MapDataset.range(size).shuffle(seed=hashed)[:whole].repeat()
+
+
+def _read_or_replace(
+    read: ReadExample,
+    order: grain.MapDataset,
+    size: int,
+    seed: int,
+    position: int,
+    bad_samples: BadSamples,
+) -> Batch:
+    for attempt in range(MAX_ATTEMPTS):
+        rng = np.random.default_rng([seed, position, attempt])
+        index = int(rng.integers(size)) if attempt else int(order[position])
+        bad_samples.requested()
+        try:
+            return read(index, rng)
+        except BadSample as bad:
+            bad_samples.report(bad)
+            last = bad
+    raise RuntimeError(f"{MAX_ATTEMPTS} samples in a row cannot be used; the last: {last}")
+
+
+def _stack(examples: Sequence[Batch]) -> Batch:
+    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+
+
+def _iterate(
+    examples: grain.MapDataset,
+    batch_size: int,
+    collate: Callable[[Sequence[Batch]], Batch],
+    threads: int,
+    prefetch: int,
+) -> Iterator[Batch]:
+    ahead = max(prefetch * batch_size, threads)  # in examples; Grain wants one or more a thread
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    iterator = iter(examples.to_iter_dataset(options).batch(batch_size, batch_fn=collate))
+    try:
+        yield from iterator
+    finally:
+        iterator.close()

@@ -1,0 +1,56 @@
+"""The vocabulary of the built-in world, as a WordPiece list with BERT's special ids."""
+
+import re
+import string
+from collections.abc import Iterable
+
+from albef_jax.data.scenes import words
+from albef_jax.data.scenes.noise import UNRELATED
+
+SPECIAL = ("[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+# What questions, statements over two pictures and entailment sentences need beside the captions.
+TASK_WORDS = """
+    all any are as at background both by can color colour colours contains count did do does
+    each either every fewer first has have hold how image images in it its large left less many
+    material more most neither no none nor not of number on other pair pattern picture pictures
+    right same second see shape show shows side size some than that texture the their them there
+    these they this those true false what where which who whose yes different equal least total
+    between bigger smaller corner new old heavy soft cheap broken toy
+"""
+
+
+def vocabulary() -> list[str]:
+    """All tokens in the order of their ids: special tokens, words, then letters and digits.
+
+    The letters and digits, alone and as continuations, keep any lower-case ASCII text from [UNK].
+    """
+    single = string.ascii_lowercase + string.digits
+    told = {word for word in _grammar() | set(TASK_WORDS.split()) if len(word) > 1}
+    return [*SPECIAL, *sorted(told), *single, *(f"##{character}" for character in single)]
+
+
+def _grammar() -> set[str]:
+    """Every word that captions and noise are made of."""
+    said: set[str] = set()
+    for name in (
+        "COLOUR",
+        "SHAPE",
+        "SIZE",
+        "TEXTURE",
+        "WEARING",
+        "BACKGROUND",
+        "RELATION",
+        "PLACE",
+    ):
+        said |= _words(getattr(words, name).values())
+    nouns = [noun for options in words.SHAPE.values() for noun in options] + [*words.ANY_SHAPE]
+    said |= _words([nouns, map(words.plural, nouns), words.NUMBER, words.VERB, words.ARTICLES])
+    said |= _words([words.LEAD, words.LEAD_MANY, [words.LEFT_TO_RIGHT], ["and"]])
+    return said | _words([re.sub(r"{\w+}", "", line)] for line in UNRELATED)
+
+
+def _words(entries: Iterable[str | Iterable[str]]) -> set[str]:
+    """The single words of phrases and of groups of phrases."""
+    groups = ([entry] if isinstance(entry, str) else entry for entry in entries)
+    return {word for group in groups for phrase in group for word in phrase.split()}

@@ -1,0 +1,54 @@
+"""Retrieval on held-out pairs, both ways: by contrast alone, and re-ranked by matching."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jax.sharding import Mesh
+
+from albef_jax.evaluate.gallery import Gallery, encode
+from albef_jax.evaluate.recall import recall
+from albef_jax.evaluate.rerank import candidates, itm_scores
+from albef_jax.models.albef import Params
+from albef_jax.models.sizes import ModelConfig
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Scores `[pictures, captions]` and the figures that follow from them."""
+
+    itc_scores: np.ndarray
+    itm_scores: np.ndarray
+    figures: dict
+
+
+def both_ways(scores: np.ndarray, image_of_text: np.ndarray) -> dict:
+    """Recall of texts given a picture, and of pictures given a text, in percent."""
+    image_ids = np.arange(len(scores))
+    return {
+        "text_retrieval": recall(scores, image_ids, image_of_text),
+        "image_retrieval": recall(scores.T, image_of_text, image_ids),
+    }
+
+
+def evaluate(
+    config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, *, rows: int, k: int
+) -> Retrieval:
+    """Score a gallery.
+
+    Args:
+        rows: pictures or captions a call.
+        k: candidates a query that ITM re-ranks; the others count as not found.
+    """
+    encoded = encode(config, params, gallery, mesh, rows)
+    itc = encoded.image_feat @ encoded.text_feat.T
+    chosen = candidates(itc, k)
+    itm = itm_scores(config, params, gallery, encoded, chosen, mesh, rows)
+    figures = {
+        "itc": both_ways(itc, gallery.image_of_text),
+        "itm": both_ways(itm, gallery.image_of_text),
+        "chance_r1": 100 / len(gallery.images),
+        "pictures": len(gallery.images),
+        "captions": len(gallery.captions),
+        "rerank": k,
+    }
+    return Retrieval(itc, itm, figures)

@@ -1,0 +1,76 @@
+"""Pre-training recipes: `configs/pretrain.py[:preset]`.
+
+demo       the built-in world and a tiny model, minutes on a laptop (the bare file gives this)
+demo_long  the same for about an hour
+4m, 14m    the published recipes; annotation files and pictures under `data.root`
+local      your own JSON pairs on one GPU
+"""
+
+from ml_collections import ConfigDict
+
+from albef_jax.config import default, use_preset
+
+
+def get_config(preset: str = "demo") -> ConfigDict:
+    """The recipe of that name."""
+    recipes = {
+        "demo": demo,
+        "demo_long": demo_long,
+        "4m": published_4m,
+        "14m": published_14m,
+        "local": local,
+    }
+    if preset not in recipes:
+        raise ValueError(f"configs/pretrain.py has no preset {preset!r}; it has {sorted(recipes)}")
+    config = default()
+    config.preset = preset
+    recipes[preset](config)
+    return config
+
+
+def demo(config: ConfigDict) -> None:
+    """A tiny model on the built-in world."""
+    use_preset(config, "tiny", vocab_size=480)
+    config.data.update(
+        {"source": "scenes", "vocab": "scenes", "augment": "none", "text_len": 25, "threads": 2}
+    )
+    config.train.update(
+        {
+            "batch_size": 64,
+            "steps": 400,
+            "contrast_group": 64,
+            "queue_size": 1024,
+            "momentum": 0.99,
+        }
+    )
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
+    config.data.scenes.train_size = 25_600
+    config.checkpoint.every_steps = 200
+    config.log.every_steps = 20
+    config.evaluation.update({"pairs": 500, "rerank": 16})
+
+
+def demo_long(config: ConfigDict) -> None:
+    """The demo for about an hour."""
+    demo(config)
+    config.train.steps = 4000
+    config.data.scenes.train_size = 256_000
+    config.log.every_steps = 50
+
+
+def published_4m(config: ConfigDict) -> None:
+    """The 4M recipe (paper section 3.4): batch 512, 30 epochs, queue 65,536, 256 px."""
+    config.data.root = "data"
+    config.data.train_files = "coco.json,vg.json,sbu.json,cc3m_train.json,cc3m_val.json"
+
+
+def published_14m(config: ConfigDict) -> None:
+    """The 14M recipe: the 4M sets and Conceptual 12M."""
+    published_4m(config)
+    config.data.train_files += ",cc12m.json"
+
+
+def local(config: ConfigDict) -> None:
+    """The published recipe cut to one GPU: the small model, batch 64."""
+    use_preset(config, "small")
+    config.train.update({"batch_size": 64, "queue_size": 16_384})

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from albef_jax.data.augment import EvalTransform, TrainTransform, draw_crop
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "text" / "hyperparameters.json"
+
+
+def picture(height=60, width=80):
+    small = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+    return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def test_the_default_is_the_published_pretraining_transform():
+    crop, flip, randaugment = json.loads(GOLDEN.read_text("utf-8"))["image_transforms"]["pretrain"][
+        0
+    ]["transform"][:3]
+    default = TrainTransform(256)
+    assert crop["op"] == "RandomResizedCrop"
+    assert crop["kwargs"]["scale"] == list(default.crop_scale)
+    assert (flip["op"] == "RandomHorizontalFlip") == default.flip
+    assert randaugment["args"] == [default.randaugment_ops, default.randaugment_level]
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (16, 16), (1, 1), (3, 500), (500, 3)])
+@pytest.mark.parametrize("crop_scale", [(0.2, 1.0), None])
+def test_any_picture_comes_out_square(shape, crop_scale):
+    transform = TrainTransform(16, crop_scale)
+    for seed in range(5):
+        out = transform(picture(*shape), np.random.default_rng(seed))
+        assert out.shape == (16, 16, 3) and out.dtype == np.uint8
+
+
+def test_all_randomness_comes_from_the_generator():
+    transform, image = TrainTransform(32), picture()
+    outs = [transform(image, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert np.array_equal(outs[0], outs[1])
+    assert not np.array_equal(outs[0], outs[2])
+
+
+def test_the_input_is_left_alone():
+    image = picture(32, 32)
+    before = image.copy()
+    for seed in range(20):
+        TrainTransform(32, None)(image, np.random.default_rng(seed))
+    assert np.array_equal(image, before)
+
+
+def test_half_the_pictures_are_flipped():
+    image = picture(16, 16)
+    transform = TrainTransform(16, crop_scale=None, randaugment_ops=0)
+    rng = np.random.default_rng(0)
+    outs = [transform(image, rng) for _ in range(400)]
+    flipped = sum(np.array_equal(out, image[:, ::-1]) for out in outs)
+    plain = sum(np.array_equal(out, image) for out in outs)
+    assert flipped + plain == 400
+    assert 160 < flipped < 240
+    never = TrainTransform(16, crop_scale=None, flip=False, randaugment_ops=0)
+    assert np.array_equal(never(image, rng), image)
+
+
+def test_crops_have_the_allowed_area_and_aspect_ratio_and_lie_inside():
+    rng = np.random.default_rng(0)
+    crops = np.array([draw_crop(500, 500, (0.2, 1.0), rng) for _ in range(2000)])
+    top, left, height, width = crops.T
+    assert (top >= 0).all() and (top + height <= 500).all()
+    assert (left >= 0).all() and (left + width <= 500).all()
+    share, ratio = height * width / 500**2, width / height
+    assert share.min() > 0.199 and share.max() > 0.9
+    assert ratio.min() > 0.745 and ratio.max() < 1.34
+    assert np.log(ratio).mean() == pytest.approx(0, abs=0.03)
+    assert len(np.unique(top)) > 100 and len(np.unique(left)) > 100
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"), [((10, 1000), (0, 493, 10, 13)), ((1000, 10), (493, 0, 13, 10))]
+)
+def test_a_picture_too_narrow_for_any_crop_gives_its_centre(shape, box):
+    assert draw_crop(*shape, (0.9, 1.0), np.random.default_rng(0)) == box
+
+
+@pytest.mark.parametrize("shape", [(24, 30), (100, 130), (400, 300)])
+def test_resizing_stays_close_to_pillow_bicubic(shape):
+    image = picture(*shape)
+    noisy = np.clip(image + np.random.default_rng(1).normal(0, 20, image.shape), 0, 255)
+    image = noisy.astype(np.uint8)
+    transform = TrainTransform(64, crop_scale=None, flip=False, randaugment_ops=0)
+    out = transform(image, np.random.default_rng(0)).astype(int)
+    expected = np.array(Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC))
+    assert np.abs(out - expected).mean() < 3
+    if min(shape) > 128:  # plain OpenCV bicubic does not average, and is farther off
+        jagged = cv2.resize(image, (64, 64), interpolation=cv2.INTER_CUBIC).astype(int)
+        assert np.abs(jagged - expected).mean() > 2 * np.abs(out - expected).mean()
+
+
+def test_eval_squeezes_the_whole_picture_and_passes_the_right_size_through():
+    image = picture()
+    out = EvalTransform(32)(image)
+    expected = Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.array_equal(out, np.array(expected))
+    drawn = picture(32, 32)
+    assert EvalTransform(32)(drawn, np.random.default_rng(0)) is drawn
