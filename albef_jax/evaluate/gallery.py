@@ -103,9 +103,7 @@ def run_in_chunks(
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 
 
-def encode(
-    config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, rows: int
-) -> Encoded:
+def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, rows: int) -> Encoded:
     """Encode pictures and captions, `rows` at a time."""
 
     @jax.jit

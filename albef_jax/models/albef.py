@@ -50,7 +50,8 @@ def _linear(width: int) -> nn.Dense:
 def init(config: ModelConfig, key: Array) -> Params:
     """A fresh parameter tree in float32.
 
-    Truncated normal 0.02 in the image encoder, normal 0.02 in the BERT layers, biases zero.
+    Truncated normal in the image encoder, normal in the BERT layers, both of the published 0.02
+    at width 768 (see `init_std`); biases zero.
     """
     keys = iter(jax.random.split(key, 7))
     length, width = 4, config.text_width
@@ -109,9 +110,7 @@ def encode_text(
     """Text tokens `[B, T, D]` after the text layers; see `TextEncoder` for `collect`."""
     module = bert.TextEncoder(config, dropout_key is None, collect)
     bias = attention.self_bias(text_mask, causal)
-    return module.apply(
-        {"params": params["text_encoder"]}, text_ids, bias, rngs=_rngs(dropout_key)
-    )
+    return module.apply({"params": params["text_encoder"]}, text_ids, bias, rngs=_rngs(dropout_key))
 
 
 def fuse(

@@ -56,6 +56,12 @@ class ModelConfig:
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
+def init_std(width: int) -> float:
+    """Standard deviation of initial weights: the published 0.02 at width 768, and the same signal
+    at other widths, where 0.02 would leave small models deaf to their input."""
+    return 0.02 * (768 / width) ** 0.5
+
+
 PRESETS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(
         image_size=64,
@@ -89,5 +95,3 @@ def preset(name: str, **overrides) -> ModelConfig:
         TypeError: an override that is not a field of `ModelConfig`.
     """
     return replace(PRESETS[name], **overrides)
-
-

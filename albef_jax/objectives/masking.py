@@ -50,9 +50,7 @@ def draw(key: Array, shape: tuple[int, int], probability: float, vocab_size: int
     )
 
 
-def mask_text(
-    text_ids: Int[Array, "B T"], draws: MaskDraws, special: SpecialTokens
-) -> MaskedText:
+def mask_text(text_ids: Int[Array, "B T"], draws: MaskDraws, special: SpecialTokens) -> MaskedText:
     """Apply drawn outcomes to a batch of texts."""
     selected = draws.selected & (text_ids != special.pad) & (text_ids != special.cls)
     masked = selected & draws.to_mask_token

@@ -169,9 +169,7 @@ def student_forward(
         negatives = draw_negatives(
             negatives, contrast.text_to_image.group, contrast.image_to_text.group, excluded
         )
-    fused = _fuse_four(
-        config, params, inputs, clean, masked, image_embeds, negatives, fusion_key
-    )
+    fused = _fuse_four(config, params, inputs, clean, masked, image_embeds, negatives, fusion_key)
     fused_cls = fused[:, (0, 3, 1), 0]
     return Student(
         image_embeds,

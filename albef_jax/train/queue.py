@@ -31,9 +31,7 @@ def init_queue(key: Array, length: int, embed_dim: int) -> Queue:
     return Queue(unit(image_key), unit(text_key), jnp.int32(0))
 
 
-def enqueue(
-    queue: Queue, image_feat: Float[Array, "B E"], text_feat: Float[Array, "B E"]
-) -> Queue:
+def enqueue(queue: Queue, image_feat: Float[Array, "B E"], text_feat: Float[Array, "B E"]) -> Queue:
     """Overwrite the oldest B entries; Q must be a multiple of B."""
     length, batch = len(queue.image), len(image_feat)
 

@@ -104,7 +104,7 @@ def update(
         "lr": config.learning_rate(state.step),
         "temperature": temperature,
         "alpha": alpha,
-        "grad_norm": optax.global_norm(grads),
+        "grad_norm": optax.tree.norm(grads),
     }
     state = state.replace(
         step=state.step + 1,
