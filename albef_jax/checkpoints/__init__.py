@@ -1,0 +1,1 @@
+"""Keeping states, and reading those of others."""

@@ -1,20 +1,11 @@
-"""Saving and restoring whole training states with Orbax.
-
-Three items a step, so that tools can read one alone: `params`, `teacher`, and `train` (optimizer,
-queue, random key, step). Arrays come back onto whatever mesh the restoring run has.
-"""
+"""Saving and restoring named trees of arrays with Orbax, one directory a step."""
 
 from pathlib import Path
+from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 
-from albef_jax.train.state import TrainState
-
-
-def _items(state: TrainState) -> dict:
-    rest = {"opt_state": state.opt_state, "queue": state.queue, "key": state.key}
-    return {"params": state.params, "teacher": state.teacher, "train": {**rest, "step": state.step}}
+Items = dict[str, Any]
 
 
 class Checkpoints:
@@ -39,25 +30,21 @@ class Checkpoints:
         """Step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState) -> None:
-        """Write the state in the background; a step already saved is left alone."""
-        step = int(state.step)
-        if step in self._manager.all_steps():
-            return
-        items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
-        self._manager.save(step, args=ocp.args.Composite(**items))
+    def save(self, step: int, items: Items) -> None:
+        """Write the trees in the background; a step already saved is left alone."""
+        if step not in self._manager.all_steps():
+            saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+            self._manager.save(step, args=ocp.args.Composite(**saved))
 
-    def restore(self, step: int, abstract_state: TrainState, shardings: TrainState) -> TrainState:
-        """Read the state of `step` onto the given shardings.
+    def restore(self, step: int, abstract: Items) -> Items:
+        """Read trees of `step`: those named in `abstract`, onto the shardings given there.
+
+        Args:
+            abstract: trees of `jax.ShapeDtypeStruct` with a sharding.
 
         Raises:
-            ValueError: the checkpoint's arrays do not fit `abstract_state`.
+            ValueError: the arrays on disk do not fit `abstract`.
         """
-        target = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            abstract_state,
-            shardings,
-        )
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in _items(target).items()}
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        return TrainState(params=restored.params, teacher=restored.teacher, **restored.train)
+        wanted = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
+        return {name: restored[name] for name in abstract}

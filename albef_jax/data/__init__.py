@@ -1,0 +1,1 @@
+"""Records, sources, transforms and batches. Imports nothing of the model."""

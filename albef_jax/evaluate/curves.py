@@ -5,8 +5,9 @@ page (light or dark) and their size from the screen. Templates turn a `Chart` in
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 10, 22
 
 MAX_POINTS = 200
 
-Lines = Sequence[dict[str, float]]
-Points = list[tuple[float, float | None]]
+Lines = Sequence[Mapping[str, Any]]
+Points = Sequence[tuple[float, float | None]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def draw(panels: Sequence[Panel], lines: Lines) -> list[Chart]:
 
 def _chart(panel: Panel, lines: Lines) -> Chart | None:
     series = {curve: points(lines, curve.metric, panel) for curve in panel.curves}
-    series = {curve: found for curve, found in series.items() if any(y is not None for _, y in found)}
+    series = {
+        curve: found for curve, found in series.items() if any(y is not None for _, y in found)
+    }
     if not series:
         return None
     values = [y for found in series.values() for _, y in found if y is not None]

@@ -1,11 +1,11 @@
-"""Which curves a report shows. A panel without numbers is left out, so one list serves all tasks."""
+"""Which curves a report shows; a panel without numbers is left out, so all tasks share them."""
 
 from albef_jax.evaluate.curves import Curve, Panel
 
-LEARNING = (
-    Panel("Loss", (Curve("loss", "total"),)),
+PANELS = (
+    Panel("Loss, the sum", (Curve("loss", "total"),)),
     Panel(
-        "Loss of each objective, log scale",
+        "Loss of each objective, log axis",
         (
             Curve("loss_itc", "contrast (ITC)"),
             Curve("loss_mlm", "masked words (MLM)"),
@@ -23,9 +23,6 @@ LEARNING = (
     Panel("Weight of the teacher's targets, alpha", (Curve("alpha", "alpha"),), zero=True),
     Panel("Learning rate", (Curve("lr", "learning rate"),), zero=True),
     Panel("Gradient norm", (Curve("grad_norm", "gradient norm"),), zero=True),
-)
-
-SPEED = (
     Panel("Throughput, pairs a second", (Curve("pairs_per_s", "pairs/s"),), zero=True),
     Panel("Waiting for data, % of the time", (Curve("data_wait", "wait"),), scale=100, zero=True),
 )

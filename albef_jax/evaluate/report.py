@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from albef_jax.evaluate.curves import Lines, draw
 from albef_jax.evaluate.embed import data_uri, mark
 from albef_jax.evaluate.examples import Examples
-from albef_jax.evaluate.panels import LEARNING, SPEED
+from albef_jax.evaluate.panels import PANELS
 from albef_jax.telemetry.writers import read_lines
 from albef_jax.version import __version__
 
@@ -50,15 +50,18 @@ def write_report(workdir: Path, results: dict, examples: Examples, command: str)
 def render(template: str, workdir: Path, results: dict, command: str, **context) -> Path:
     """Write `workdir/report/index.html` from a template; `context` is what it needs further."""
     lines = read_lines(workdir / "metrics.jsonl")
-    text = environment().get_template(template).render(
-        results=results,
-        command=command,
-        config=json.loads((workdir / "config.json").read_text(encoding="utf-8")),
-        learning=draw(LEARNING, lines),
-        speed=draw(SPEED, lines),
-        counts=counts(lines),
-        software=software(),
-        **context,
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            results=results,
+            command=command,
+            config=json.loads((workdir / "config.json").read_text(encoding="utf-8")),
+            charts=draw(PANELS, lines),
+            counts=counts(lines),
+            software=software(),
+            **context,
+        )
     )
     path = workdir / "report" / "index.html"
     path.parent.mkdir(exist_ok=True)

@@ -1,0 +1,1 @@
+"""The network as functions of parameters. Flax stays in here."""

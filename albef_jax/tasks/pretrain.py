@@ -1,6 +1,5 @@
 """Pre-training: binds data, objective and step, evaluation and report."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.open import open_eval, open_train, train_transform
 from albef_jax.data.pipeline import steps_per_epoch, train_batches
 from albef_jax.data.text import Tokenizer
+from albef_jax.evaluate.examples import Examples, collect
+from albef_jax.evaluate.gallery import read_gallery
+from albef_jax.evaluate.retrieval import evaluate
 from albef_jax.objectives.masking import SpecialTokens
 from albef_jax.objectives.pretraining import Recipe
 from albef_jax.train import schedules
@@ -69,7 +71,11 @@ class Pretraining:
                 train.mlm_probability,
                 SpecialTokens(tokens.pad_id, tokens.cls_id, tokens.mask_id),
             ),
-            optimizer=adamw(learning_rate, self.config.optimizer.weight_decay),
+            optimizer=adamw(
+                learning_rate,
+                self.config.optimizer.weight_decay,
+                self.config.optimizer.temperature_rate,
+            ),
             learning_rate=learning_rate,
             alpha=schedules.alpha_ramp(
                 alpha=train.alpha,
@@ -124,6 +130,38 @@ class Pretraining:
             threads=data.threads,
             prefetch=data.prefetch,
         )
+
+    def describe_data(self) -> str:
+        """One line on what is trained on."""
+        return f"{self.config.data.source}, {len(self.source)} pictures an epoch"
+
+    def evaluate(self, state: TrainState, mesh: Mesh) -> tuple[dict, Examples]:
+        """Retrieval on held-out pairs: what goes into `results.json`, and examples to look at."""
+        config = self.config
+        source, what = open_eval(config)
+        rows = config.evaluation.batch_size
+        gallery = read_gallery(
+            source,
+            self.tokenizer,
+            self.bad_samples,
+            image_size=config.model.image_size,
+            pairs=config.evaluation.pairs,
+            rows=rows,
+            max_words=config.data.max_words,
+            threads=config.data.threads,
+        )
+        k = config.evaluation.rerank
+        retrieval = evaluate(self.model, state.params, gallery, mesh, rows=rows, k=k)
+        count = config.evaluation.examples
+        examples = collect(self.model, state.teacher, self.tokenizer, gallery, retrieval, count)
+        results = {
+            "task": "pretrain",
+            "preset": config.preset,
+            "step": int(state.step),
+            "evaluated_on": what,
+            "retrieval": retrieval.figures,
+        }
+        return results, examples
 
     def counters(self) -> dict[str, float]:
         """Bad samples so far."""

@@ -1,0 +1,1 @@
+"""State, optimizer, step and loop."""

@@ -75,7 +75,12 @@ def restore_or_init(
     if latest is None:
         return jax.jit(task.init_state, out_shardings=shardings)(), abstract
     print(f"continuing from the checkpoint of step {latest}", flush=True)
-    return checkpoints.restore(latest, abstract, shardings), abstract
+    target = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings,
+    )
+    return TrainState.from_items(checkpoints.restore(latest, target.items())), abstract
 
 
 def train(
@@ -112,9 +117,9 @@ def train(
             state, metrics = step(state, batch)
             log.add(number, metrics)
             if number % save_every == 0 or number == task.total_steps:
-                checkpoints.save(state)
+                checkpoints.save(int(state.step), state.items())
     except KeyboardInterrupt:
-        checkpoints.save(state)
+        checkpoints.save(int(state.step), state.items())
         print(f"interrupted; saved step {int(state.step)}; the same command continues", flush=True)
         raise
     finally:

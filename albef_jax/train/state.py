@@ -1,6 +1,7 @@
 """Everything a run must keep to continue exactly: one pytree."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,17 @@ class TrainState:
     key: Array
 
     replace = replace
+
+    def items(self) -> dict[str, Any]:
+        """The parts that a checkpoint keeps apart, so that tools can read one alone."""
+        rest = {"opt_state": self.opt_state, "queue": self.queue, "key": self.key}
+        train = {**rest, "step": self.step}
+        return {"params": self.params, "teacher": self.teacher, "train": train}
+
+    @staticmethod
+    def from_items(items: dict[str, Any]) -> "TrainState":
+        """The inverse of `items`."""
+        return TrainState(params=items["params"], teacher=items["teacher"], **items["train"])
 
 
 def init_state(

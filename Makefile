@@ -1,0 +1,48 @@
+# Everything runs in .venv, made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKDIR ?= runs/demo
+SOURCES := albef_jax configs tools tests
+
+.PHONY: help demo demo-long test test-slow parity lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# uv resolves and installs in a fraction of pip's time; pip does the same where uv is not to be had.
+$(BIN)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python %d.%d is too old: albef_jax needs 3.11 or newer; try make PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
+	if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; fi
+	touch $@
+
+demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (10 minutes)
+	$(BIN)/python -m albef_jax.main --config configs/pretrain.py --workdir $(WORKDIR)
+
+demo-long: $(BIN)/installed  ## the same for about an hour
+	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:demo_long --workdir runs/demo_long
+
+test: $(BIN)/installed  ## the test suite
+	$(BIN)/python -m pytest -q
+
+test-slow: $(BIN)/installed  ## the tests that take long
+	$(BIN)/python -m pytest -q -m slow
+
+parity: $(BIN)/installed  ## replay the published system; ALBEF_GOLDEN_DIRS names further golden sets
+	$(BIN)/python -m pytest -q tests/parity
+
+lint: $(BIN)/installed  ## formatting, lint, types, and the direction of imports
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy albef_jax configs tools
+	$(BIN)/lint-imports
+
+format: $(BIN)/installed  ## format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

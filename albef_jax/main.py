@@ -1,0 +1,60 @@
+"""The command line: flags to a checked configuration to a run.
+
+Example:
+    python -m albef_jax.main --config configs/pretrain.py --workdir runs/demo
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from albef_jax.config import ConfigError
+from albef_jax.run import RunError, run
+from albef_jax.validation import validate
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Recipe, with an optional preset: configs/pretrain.py:4m.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/pretrain", "Where the run keeps everything.")
+_EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Evaluate the newest checkpoint; do not train.")
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Parse flags; a wrong one is one clear line, not a traceback."""
+    try:
+        rest = flags.FLAGS(arguments)
+        if _CONFIG.value is None:
+            raise ConfigError("--config is missing; try --config configs/pretrain.py")
+        validate(_CONFIG.value)
+        return rest
+    except flags.Error as error:
+        return _fail(error)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        return _fail(error)
+
+
+def _fail(error: Exception):
+    message = str(error.args[0] if isinstance(error, KeyError) else error)
+    print("\n".join(f"error: {line}" for line in message.splitlines()), file=sys.stderr)
+    sys.exit(2)
+
+
+def main(arguments: list[str]) -> None:
+    """Run, and turn the errors that a user can mend into one line."""
+    if len(arguments) > 1:
+        _fail(ConfigError(f"unexpected arguments: {' '.join(arguments[1:])}"))
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
+    command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
+    try:
+        report = run(_CONFIG.value, Path(_WORKDIR.value), command, eval_only=_EVAL_ONLY.value)
+    except RunError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(report.resolve().as_uri())
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)
