@@ -84,7 +84,6 @@ def _optimizer() -> dict:
         "lr": 1e-4,
         "min_lr": 1e-5,
         "weight_decay": 0.02,
-        "temperature_rate": 1.0,  # the temperature's rate as a share of lr
         # published: stairs of 100 steps from warmup_lr up, warmup_periods of them
         "warmup_lr": 1e-5,
         "warmup_periods": 20,

@@ -11,7 +11,6 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from albef_jax.config import ConfigError
-from albef_jax.run import RunError, run
 from albef_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -36,8 +35,10 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _fail(error: Exception):
-    message = str(error.args[0] if isinstance(error, KeyError) else error)
-    print("\n".join(f"error: {line}" for line in message.splitlines()), file=sys.stderr)
+    lines = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()
+    if any(line.startswith("Traceback") for line in lines):
+        lines = lines[-1:]  # ml_collections wraps an error of a recipe with all its frames
+    print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
     sys.exit(2)
 
 
@@ -45,6 +46,8 @@ def main(arguments: list[str]) -> None:
     """Run, and turn the errors that a user can mend into one line."""
     if len(arguments) > 1:
         _fail(ConfigError(f"unexpected arguments: {' '.join(arguments[1:])}"))
+    from albef_jax.run import RunError, run  # takes seconds: mistakes are told before it
+
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     try:

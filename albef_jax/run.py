@@ -11,6 +11,8 @@ from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.workdir import open_workdir
 from albef_jax.config import ConfigError
 from albef_jax.data.bad_samples import TooManyBadSamples
+from albef_jax.evaluate.examples import Examples
+from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.report import write_report
 from albef_jax.models.albef import count_parameters
 from albef_jax.tasks.pretrain import Pretraining
@@ -51,7 +53,11 @@ def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> 
             state = _state(task, workdir, mesh, checkpoints, eval_only)
         except TooManyBadSamples as error:
             raise RunError(error) from error
-    return _evaluate(task, state, mesh, workdir, command)
+    try:
+        results, examples = _evaluate(task, state, mesh, workdir)
+    except (NothingToEvaluate, TooManyBadSamples) as error:
+        raise RunError(error) from error
+    return write_report(workdir, results, examples, command)
 
 
 def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
@@ -95,8 +101,8 @@ def _state(
 
 
 def _evaluate(
-    task: Pretraining, state: TrainState, mesh: Mesh, workdir: Path, command: str
-) -> Path:
+    task: Pretraining, state: TrainState, mesh: Mesh, workdir: Path
+) -> tuple[dict, Examples]:
     print("evaluating ...", flush=True)
     results, examples = task.evaluate(state, mesh)
     text = json.dumps(results, indent=2) + "\n"
@@ -109,4 +115,4 @@ def _evaluate(
             f"  image R@1/5/10 {images['r1']:.1f}/{images['r5']:.1f}/{images['r10']:.1f}",
         )
     print(f"on {results['evaluated_on']}; chance R@1 is {results['retrieval']['chance_r1']:.2f}")
-    return write_report(workdir, results, examples, command)
+    return results, examples

@@ -30,7 +30,7 @@ SHARES = (
     "train.alpha train.mlm_probability"
 ).split()
 NOT_NEGATIVE = (
-    "optimizer.min_lr optimizer.weight_decay optimizer.temperature_rate optimizer.warmup_lr optimizer.warmup_periods "
+    "optimizer.min_lr optimizer.weight_decay optimizer.warmup_lr optimizer.warmup_periods "
     "optimizer.warmup_steps train.alpha_ramp_epochs data.randaugment_ops evaluation.examples"
 ).split()
 

@@ -37,14 +37,16 @@ def demo(config: ConfigDict) -> None:
     config.train.update(
         {
             "batch_size": 64,
-            "steps": 400,
+            "steps": 500,
             "contrast_group": 64,
-            "queue_size": 1024,
-            "momentum": 0.99,
+            # A short run changes fast: entries of a long queue, and a slow teacher, would be of
+            # another model, and telling old from new would be all that ITC learns.
+            "queue_size": 128,
+            "momentum": 0.98,
         }
     )
     config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
-    config.data.scenes.train_size = 25_600
+    config.data.scenes.update({"train_size": 64_000, "captions": 2})
     config.checkpoint.every_steps = 200
     config.log.every_steps = 20
     config.evaluation.update({"pairs": 500, "rerank": 16})
@@ -53,8 +55,7 @@ def demo(config: ConfigDict) -> None:
 def demo_long(config: ConfigDict) -> None:
     """The demo for about an hour."""
     demo(config)
-    config.train.steps = 4000
-    config.data.scenes.train_size = 256_000
+    config.train.update({"steps": 4000, "queue_size": 256, "momentum": 0.99})
     config.log.every_steps = 50
 
 

@@ -34,9 +34,16 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
     file = path / "config.json"
     wanted = json.loads(config.to_json())
     if file.exists():
-        _compare(file, flatten(json.loads(file.read_text(encoding="utf-8"))), flatten(wanted))
+        _compare(file, flatten(_read(file)), flatten(wanted))
     file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _read(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON ({error}); choose another --workdir") from None
 
 
 def _compare(file: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from albef_jax.data.images import decode
 from albef_jax.data.records import BadSample, Pair
+from albef_jax.data.text import well_formed
 
 _PROBES = 64
 _PROBLEMS_SHOWN = 20
@@ -78,7 +79,7 @@ class JsonPairs:
                 yield f"{file}, item {number}: {problem}"
                 continue
             texts = [item["caption"]] if isinstance(item["caption"], str) else item["caption"]
-            kept = [text for text in texts if text.strip()]
+            kept = [well_formed(text) for text in texts if text.strip()]
             self.dropped_empty_captions += len(texts) - len(kept)
             self._images.append(item["image"])
             self._captions += kept

@@ -107,7 +107,7 @@ class Tokenizer:
         """
         if fixed_width and not truncate:
             raise ValueError("a fixed width needs truncate=True: a longer text would not fit")
-        encoded = [self._backend.encode(_as_utf8(text)).ids for text in texts]
+        encoded = [self._backend.encode(well_formed(text)).ids for text in texts]
         if truncate:
             encoded = [ids[: self.text_len] for ids in encoded]
         width = self.text_len if fixed_width else max(map(len, encoded), default=0)
@@ -127,7 +127,7 @@ class Tokenizer:
         return self._backend.decode([int(number) for number in ids])
 
 
-def _as_utf8(text: str) -> str:
-    # JSON may hold half of a surrogate pair, which the Rust side refuses. Read as U+FFFD, it goes
-    # the way of all undecodable characters: the normaliser drops it.
+def well_formed(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON may hold and UTF-8 may not."""
+    # They become U+FFFD, which the tokenizer's normaliser drops.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -24,6 +24,10 @@ from albef_jax.models.sizes import ModelConfig
 from albef_jax.train.mesh import to_devices
 
 
+class NothingToEvaluate(Exception):
+    """Not one picture of the evaluation set can be used."""
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Pictures and captions as read; picture `image_of_text[j]` is caption j's own."""
@@ -49,7 +53,7 @@ def read_gallery(
     """The first `pairs` pictures of a source, with all their captions; bad ones are left out.
 
     Raises:
-        ValueError: not one picture can be used.
+        NothingToEvaluate: not one picture can be used.
     """
     batches = eval_batches(
         source,
@@ -66,7 +70,7 @@ def read_gallery(
             captions += batch["captions"][row]
             images.append(batch["image"][row])
     if not images:
-        raise ValueError("no picture to evaluate on could be read; see bad_samples.jsonl")
+        raise NothingToEvaluate("no picture to evaluate on could be read")
     text_ids, text_mask = tokenizer.encode([clean_caption(text, max_words) for text in captions])
     return Gallery(np.stack(images), captions, text_ids, text_mask, np.array(image_of_text))
 

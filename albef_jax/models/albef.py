@@ -50,8 +50,7 @@ def _linear(width: int) -> nn.Dense:
 def init(config: ModelConfig, key: Array) -> Params:
     """A fresh parameter tree in float32.
 
-    Truncated normal in the image encoder, normal in the BERT layers, both of the published 0.02
-    at width 768 (see `init_std`); biases zero.
+    Weights of the towers as `initial`, of the heads uniform by their fan-in, biases zero.
     """
     keys = iter(jax.random.split(key, 7))
     length, width = 4, config.text_width

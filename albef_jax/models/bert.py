@@ -11,20 +11,18 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models.attention import split_heads, text_attention
-from albef_jax.models.sizes import ModelConfig, init_std
+from albef_jax.models.initial import initial
+from albef_jax.models.sizes import ModelConfig
 from albef_jax.models.stack import stack
 
 EPSILON = 1e-12
 
 
-def normal(config: ModelConfig) -> nn.initializers.Initializer:
-    """Normal, as published at width 768."""
-    return nn.initializers.normal(init_std(config.text_width))
-
-
 def dense(config: ModelConfig, width: int, name: str) -> nn.Dense:
     """A linear layer with BERT's initialisation, computing in the model's dtype."""
-    return nn.Dense(width, dtype=jnp.dtype(config.dtype), kernel_init=normal(config), name=name)
+    return nn.Dense(
+        width, dtype=jnp.dtype(config.dtype), kernel_init=initial(config.text_width), name=name
+    )
 
 
 def norm(name: str) -> nn.LayerNorm:
@@ -55,7 +53,7 @@ class Embeddings(nn.Module):
         cfg = self.config
 
         def table(rows: int, name: str) -> nn.Embed:
-            return nn.Embed(rows, cfg.text_width, embedding_init=normal(cfg), name=name)
+            return nn.Embed(rows, cfg.text_width, embedding_init=initial(cfg.text_width), name=name)
 
         x = table(cfg.vocab_size, "word")(text_ids)
         x = x + table(cfg.max_positions, "position")(jnp.arange(text_ids.shape[1]))

@@ -56,16 +56,9 @@ class ModelConfig:
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
-def init_std(width: int) -> float:
-    """Standard deviation of initial weights: the published 0.02 at width 768, and the same signal
-    at other widths, where 0.02 would leave small models deaf to their input."""
-    return 0.02 * (768 / width) ** 0.5
-
-
 PRESETS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(
-        image_size=64,
-        patch_size=8,
+        image_size=96,
         image_width=128,
         image_depth=4,
         image_heads=4,
@@ -78,6 +71,7 @@ PRESETS: dict[str, ModelConfig] = {
         embed_dim=64,
         dropout=0.0,
         attention_dropout=0.0,
+        unroll=4,
     ),
     "small": ModelConfig(
         image_width=384, image_heads=6, text_width=384, text_heads=6, text_intermediate=1536

@@ -9,15 +9,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from albef_jax.models.attention import image_attention, split_heads
-from albef_jax.models.sizes import ModelConfig, init_std
+from albef_jax.models.initial import initial
+from albef_jax.models.sizes import ModelConfig
 from albef_jax.models.stack import stack
 
 EPSILON = 1e-6
-
-
-def normal(config: ModelConfig) -> nn.initializers.Initializer:
-    """Truncated normal, as published at width 768."""
-    return nn.initializers.truncated_normal(init_std(config.image_width))
 
 
 class ViTBlock(nn.Module):
@@ -31,7 +27,9 @@ class ViTBlock(nn.Module):
         cfg = self.config
 
         def dense(width: int, name: str) -> nn.Dense:
-            return nn.Dense(width, dtype=jnp.dtype(cfg.dtype), kernel_init=normal(cfg), name=name)
+            return nn.Dense(
+                width, dtype=jnp.dtype(cfg.dtype), kernel_init=initial(cfg.image_width), name=name
+            )
 
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32, name=name)
@@ -63,8 +61,10 @@ class ImageEncoder(nn.Module):
         """
         cfg = self.config
         patches = self.patches(image)
-        cls_token = self.param("cls_token", normal(cfg), (1, 1, cfg.image_width))
-        pos_embed = self.param("pos_embed", normal(cfg), (1, cfg.image_tokens, cfg.image_width))
+        cls_token = self.param("cls_token", initial(cfg.image_width), (1, 1, cfg.image_width))
+        pos_embed = self.param(
+            "pos_embed", initial(cfg.image_width), (1, cfg.image_tokens, cfg.image_width)
+        )
         cls_tokens = jnp.broadcast_to(cls_token, (image.shape[0], 1, cfg.image_width))
         x = jnp.concatenate([cls_tokens.astype(patches.dtype), patches], axis=1)
         x = x + pos_embed.astype(x.dtype)
@@ -82,7 +82,7 @@ class ImageEncoder(nn.Module):
             strides=size,
             padding="VALID",
             dtype=jnp.dtype(cfg.dtype),
-            kernel_init=normal(cfg),
+            kernel_init=initial(cfg.image_width),
             name="patch_embed",
         )
         return convolution(image).reshape(image.shape[0], -1, cfg.image_width)

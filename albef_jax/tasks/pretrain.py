@@ -44,6 +44,8 @@ class Pretraining:
         self._check_data()
         self.steps_per_epoch = steps_per_epoch(len(self.source), self.batch_size)
         self.total_steps = config.train.steps or config.train.epochs * self.steps_per_epoch
+        self._check_schedule()
+        self.workdir = workdir
         self.bad_samples = BadSamples(
             workdir / "bad_samples.jsonl", config.data.max_bad_share, len(self.source)
         )
@@ -61,6 +63,15 @@ class Pretraining:
                 "pictures; lower it"
             )
 
+    def _check_schedule(self) -> None:
+        last = self.config.train.epochs * self.steps_per_epoch
+        if self.config.optimizer.schedule == "published" and self.total_steps > last:
+            raise ConfigError(
+                f"train.steps={self.total_steps} goes beyond the {last} steps of "
+                f"train.epochs={self.config.train.epochs}, where the published schedule ends; "
+                "raise train.epochs, or set optimizer.schedule=cosine"
+            )
+
     def _step_config(self) -> StepConfig:
         train, tokens = self.config.train, self.tokenizer
         learning_rate = self._learning_rate()
@@ -71,11 +82,7 @@ class Pretraining:
                 train.mlm_probability,
                 SpecialTokens(tokens.pad_id, tokens.cls_id, tokens.mask_id),
             ),
-            optimizer=adamw(
-                learning_rate,
-                self.config.optimizer.weight_decay,
-                self.config.optimizer.temperature_rate,
-            ),
+            optimizer=adamw(learning_rate, self.config.optimizer.weight_decay),
             learning_rate=learning_rate,
             alpha=schedules.alpha_ramp(
                 alpha=train.alpha,
@@ -133,17 +140,22 @@ class Pretraining:
 
     def describe_data(self) -> str:
         """One line on what is trained on."""
-        return f"{self.config.data.source}, {len(self.source)} pictures an epoch"
+        dropped = getattr(self.source, "dropped_empty_captions", 0)
+        note = f"; {dropped} empty captions left out" if dropped else ""
+        return f"{self.config.data.source}, {len(self.source)} pictures an epoch{note}"
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> tuple[dict, Examples]:
         """Retrieval on held-out pairs: what goes into `results.json`, and examples to look at."""
         config = self.config
         source, what = open_eval(config)
         rows = config.evaluation.batch_size
+        register = BadSamples(
+            self.workdir / "bad_eval_samples.jsonl", config.data.max_bad_share, len(source)
+        )
         gallery = read_gallery(
             source,
             self.tokenizer,
-            self.bad_samples,
+            register,
             image_size=config.model.image_size,
             pairs=config.evaluation.pairs,
             rows=rows,

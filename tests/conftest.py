@@ -1,0 +1,106 @@
+"""What the tests share: eight virtual devices, checked array shapes, one very small model."""
+
+import os
+
+# Before jax starts: the mesh tests need eight devices.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+# Shapes in signatures are checked while tests run; before anything imports these modules.
+CHECKED = ("albef_jax.objectives", "albef_jax.train.queue")
+install_import_hook(CHECKED, "beartype.beartype")
+
+from albef_jax.data.text import Tokenizer
+from albef_jax.models import albef
+from albef_jax.models.sizes import ModelConfig
+
+# 120 pieces with BERT's special tokens where the published vocabulary has them.
+WORDS = ["red", "green", "blue", "circle", "square", "triangle", "left", "right", "of", "a", "##s"]
+SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Tests spend their time compiling, so they compile quickly; parity runs what users run."""
+    jax.config.update("jax_disable_most_optimizations", "parity" not in item.path.parts)
+
+
+class Tiny(NamedTuple):
+    """A model that compiles in a second; the two widths differ, so that mixing them up fails."""
+
+    config: ModelConfig
+    params: albef.Params
+
+
+class Batch(NamedTuple):
+    """Eight pairs with captions of different lengths, `[CLS]` first, padded to 6 tokens."""
+
+    image: np.ndarray  # uint8 [8, 16, 16, 3]
+    text_ids: np.ndarray  # int32 [8, 6]
+    text_mask: np.ndarray  # int32 [8, 6]
+
+
+def random_params(config: ModelConfig, seed: int) -> albef.Params:
+    """Parameters with noise on biases and norms too; compiles nothing."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        noise = rng.standard_normal(leaf.shape, np.float32)
+        kind = path[-1].key
+        if kind == "temperature":
+            return np.float32(config.temperature)
+        if kind in ("bias", "scale"):
+            return np.float32(kind == "scale") + 0.05 * noise
+        return 0.1 * noise
+
+    abstract = jax.eval_shape(partial(albef.init, config), jax.random.key(0))
+    return jax.tree.map(jax.numpy.asarray, jax.tree.map_with_path(draw, abstract))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tiny:
+    config = ModelConfig(
+        image_size=16,
+        patch_size=8,
+        image_width=32,
+        image_depth=2,
+        image_heads=2,
+        text_width=24,
+        text_heads=2,
+        text_intermediate=48,
+        text_depth=2,
+        fusion_depth=2,
+        vocab_size=120,
+        max_positions=16,
+        embed_dim=8,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    return Tiny(config, random_params(config, 0))
+
+
+@pytest.fixture(scope="session")
+def batch() -> Batch:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
+    text_ids = rng.integers(1, 100, (8, 6), np.int32)
+    text_mask = (np.arange(6) < rng.integers(2, 7, (8, 1))).astype(np.int32)
+    text_ids[:, 0] = 101
+    return Batch(image, text_ids * text_mask, text_mask)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory) -> Tokenizer:
+    filler = (f"[unused{number}]" for number in range(120))
+    pieces = [SPECIALS.get(number) or next(filler) for number in range(120)]
+    pieces[1 : 1 + len(WORDS)] = WORDS
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(pieces) + "\n", "utf-8")
+    return Tokenizer(path, 8)

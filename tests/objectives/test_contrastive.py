@@ -1,0 +1,96 @@
+"""ITC against paper equations 1, 2 and 6 in float64, with explicit `[B, G + Q]` targets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+from albef_jax.objectives.contrastive import Contrast, itc_loss, similarities
+
+B, Q, E, GROUP = 8, 10, 6, 4
+TEMPERATURE = 0.07
+
+
+def unit(seed, rows):
+    x = np.random.default_rng(seed).standard_normal((rows, E))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+IMAGE, TEXT, IMAGE_M, TEXT_M = (unit(seed, B) for seed in range(4))
+QUEUE_IMAGE, QUEUE_TEXT = unit(4, Q), unit(5, Q)
+
+
+def loss(image, text, temperature, groups, rows=slice(None), alpha=0.4):
+    """Ours, for some rows of the batch."""
+    image_m, text_m = jnp.asarray(IMAGE_M[rows]), jnp.asarray(TEXT_M[rows])
+
+    def contrast(image, text):
+        return Contrast(
+            similarities(image, text_m, jnp.asarray(QUEUE_TEXT), temperature, groups),
+            similarities(text, image_m, jnp.asarray(QUEUE_IMAGE), temperature, groups),
+        )
+
+    image, text = jnp.asarray(image[rows]), jnp.asarray(text[rows])
+    return itc_loss(contrast(image, text), contrast(image_m, text_m), alpha)
+
+
+def logits_and_targets(temperature, alpha):
+    """One group of four after the other, one direction after the other, `[GROUP, GROUP + Q]`."""
+    for start in range(0, B, GROUP):
+        rows = slice(start, start + GROUP)
+        for query, query_m, keys, queue in (
+            (IMAGE, IMAGE_M, TEXT_M, QUEUE_TEXT),
+            (TEXT, TEXT_M, IMAGE_M, QUEUE_IMAGE),
+        ):
+            columns = np.concatenate([keys[rows], queue]).astype(np.float64)
+            student = query[rows].astype(np.float64) @ columns.T / temperature
+            teacher = query_m[rows].astype(np.float64) @ columns.T / temperature
+            yield student, alpha * softmax(teacher, axis=1) + (1 - alpha) * np.eye(GROUP, GROUP + Q)
+
+
+def oracle(temperature, alpha):
+    return -np.sum(
+        [
+            (targets * log_softmax(student, axis=1)).sum()
+            for student, targets in logits_and_targets(temperature, alpha)
+        ]
+    ) / (2 * B)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_the_loss_is_the_papers(alpha):
+    found = loss(IMAGE, TEXT, jnp.float32(TEMPERATURE), B // GROUP, alpha=alpha)
+    assert float(found) == pytest.approx(oracle(TEMPERATURE, alpha), rel=1e-5)
+
+
+def test_a_group_does_not_see_the_others():
+    temperature = jnp.float32(TEMPERATURE)
+    together = loss(IMAGE, TEXT, temperature, 2)
+    apart = [loss(IMAGE, TEXT, temperature, 1, slice(start, start + 4)) for start in (0, 4)]
+    assert float(together) == pytest.approx(float(np.mean(apart)), rel=1e-6)
+    assert float(loss(IMAGE, TEXT, temperature, 1)) != pytest.approx(float(together), rel=1e-3)
+
+
+def test_similarities_are_scaled_cosines_of_the_group_and_the_queue():
+    found = similarities(*map(jnp.asarray, (IMAGE, TEXT_M, QUEUE_TEXT)), jnp.float32(0.5), 2)
+    assert (found.group.shape, found.queue.shape) == ((2, 4, 4), (2, 4, Q))
+    assert float(found.group[1, 2, 3]) == pytest.approx(IMAGE[6] @ TEXT_M[7] / 0.5, rel=1e-5)
+    assert float(found.queue[1, 2, 9]) == pytest.approx(IMAGE[6] @ QUEUE_TEXT[9] / 0.5, rel=1e-5)
+
+
+def slope(temperature, alpha):
+    """The loss's derivative with fixed targets: sum over (model - targets) * d logits."""
+    return np.sum(
+        [
+            ((softmax(student, axis=1) - targets) * -student / temperature).sum()
+            for student, targets in logits_and_targets(temperature, alpha)
+        ]
+    ) / (2 * B)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4])
+def test_the_temperature_gets_no_gradient_through_the_targets(alpha):
+    """The teacher's similarities are divided by it too, but they are targets."""
+    found = jax.grad(lambda t: loss(IMAGE, TEXT, t, 2, alpha=alpha))(jnp.float32(TEMPERATURE))
+    assert float(found) == pytest.approx(slope(TEMPERATURE, alpha), rel=1e-4)

@@ -1,0 +1,151 @@
+"""Configurations: every recipe loads, mistakes give one clear line each before anything is built."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from albef_jax.config import ConfigError, default, model_config, use_preset
+from albef_jax.models.sizes import PRESETS
+from albef_jax.validation import validate, value_of
+
+ROOT = Path(__file__).parent.parent
+RECIPES = ("demo", "demo_long", "4m", "14m", "local")
+
+
+def get_config(preset: str):
+    spec = importlib.util.spec_from_file_location("pretrain", ROOT / "configs" / "pretrain.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(preset)
+
+
+@pytest.fixture
+def config():
+    return get_config("demo")
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+def test_recipes_are_consistent(preset, tmp_path):
+    config = get_config(preset)
+    config.data.root = str(tmp_path)
+    for name in config.data.train_files.split(","):
+        (tmp_path / name).touch()
+    if preset == "local":
+        (tmp_path / "a.json").touch()
+        config.data.train_files = "a.json"
+    validate(config)
+
+
+def test_unknown_recipe_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"no preset 'dmeo'.*demo_long"):
+        get_config("dmeo")
+
+
+def test_published_recipe_has_the_published_values():
+    config = get_config("14m")
+    assert config.train.batch_size == 512
+    assert config.train.epochs == 30
+    assert config.train.queue_size == 65536
+    assert config.model.image_size == 256
+    assert model_config(config) == PRESETS["base"]
+    assert config.data.train_files.endswith("cc12m.json")
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "message"),
+    [
+        ("train.queue_size", 1000, "train.queue_size=1000 is not a multiple of train.batch_size"),
+        ("train.batch_size", 96, "train.batch_size=96 is not a multiple of train.contrast_group"),
+        ("train.contrast_group", 1, "needs a negative in the group"),
+        ("train.batch_size", 0, "train.batch_size=0: must be greater than 0"),
+        ("train.momentum", 1.5, "train.momentum=1.5: must lie between 0 and 1"),
+        ("optimizer.schedule", "publishd", "did you mean 'published'"),
+        ("data.source", "jsn", "did you mean 'json'"),
+        ("data.text_len", 65, "exceeds model.max_positions=64"),
+        ("data.text_len", 1, "at least 2"),
+        ("data.crop_scale", (0.5, 0.2), "0 < low <= high <= 1"),
+        ("model.image_size", 65, "the nearest is model.image_size=64"),
+        ("model.text_heads", 3, "is not a multiple of model.text_heads=3"),
+        ("optimizer.weight_decay", -1.0, "must not be negative"),
+        ("train.steps", 0, "train.steps=0: must be at least 1"),
+    ],
+)
+def test_problems_are_named(config, knob, value, message):
+    section, name = knob.rsplit(".", 1)
+    value_of(config, section)[name] = value
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        validate(config)
+
+
+def test_nearest_multiple_is_one(config):
+    config.train.queue_size = 1000
+    with pytest.raises(ConfigError) as error:
+        validate(config)
+    nearest = int(str(error.value).rsplit("=", 1)[1])
+    config.train.queue_size = nearest
+    validate(config)
+
+
+def test_all_problems_at_once(config):
+    config.train.momentum = 2.0
+    config.data.source = "jsn"
+    with pytest.raises(ConfigError) as error:
+        validate(config)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_missing_files_suggest_the_nearest_name(tmp_path):
+    (tmp_path / "captions.json").write_text("[]")
+    config = get_config("local")
+    config.data.update({"train_files": str(tmp_path / "caption.json"), "image_root": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"no such file: .*did you mean .*captions\.json"):
+        validate(config)
+    config.data.update({"train_files": "", "image_root": str(tmp_path / "nowhere")})
+    with pytest.raises(ConfigError, match=r"train_files is empty[\s\S]*no such directory"):
+        validate(config)
+
+
+def test_unknown_keys_and_wrong_types_are_refused():
+    config = default()
+    with pytest.raises(AttributeError, match="batch_size"):
+        config.train.batchsize = 3
+    with pytest.raises(TypeError):
+        config.train.batch_size = "many"
+
+
+def test_presets_set_every_size():
+    config = default()
+    use_preset(config, "large", image_size=384)
+    assert model_config(config).image_width == 1024
+    assert model_config(config).encoder_width == 1024
+    assert model_config(config).text_width == 768
+    assert model_config(config).image_size == 384
+
+
+def command_line(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "albef_jax.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--config is missing"),
+        (("--config", "configs/pretrain.py", "--config.train.batchsize=8"), "batch_size"),
+        (("--config", "configs/pretrain.py", "--config.train.batch_size=abc"), "batch_size"),
+        (("--config", "configs/pretrain.py:dmeo"), "no preset 'dmeo'"),
+        (("--config", "configs/pretrian.py"), "configs/pretrian.py"),
+        (("--config", "configs/pretrain.py", "--config.train.queue_size=100"), "not a multiple"),
+        (("--config", "configs/pretrain.py", "--workdr", "x"), "workdr"),
+    ],
+)
+def test_command_line_mistakes_are_one_line(arguments, message):
+    result = command_line(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert lines

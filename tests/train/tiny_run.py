@@ -1,0 +1,52 @@
+"""A configuration that trains in seconds, for tests of whole runs."""
+
+from ml_collections import ConfigDict
+
+from albef_jax.config import default, use_preset
+
+SIZES = {
+    "image_size": 32,
+    "patch_size": 8,
+    "image_width": 16,
+    "image_depth": 1,
+    "image_heads": 2,
+    "text_width": 16,
+    "text_heads": 2,
+    "text_intermediate": 32,
+    "text_depth": 1,
+    "fusion_depth": 1,
+    "embed_dim": 8,
+    "max_positions": 32,
+}
+
+
+def scenes_config(**train) -> ConfigDict:
+    """The built-in world; `train` overrides knobs of that section."""
+    config = default()
+    use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
+    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
+    config.data.scenes.train_size = 50
+    config.train.update(
+        {"batch_size": 8, "steps": 20, "contrast_group": 4, "queue_size": 16, **train}
+    )
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 5})
+    config.checkpoint.every_steps = 5
+    config.log.every_steps = 5
+    config.evaluation.update({"pairs": 12, "rerank": 3, "batch_size": 8, "examples": 2})
+    return config
+
+
+def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
+    """The published annotation format, with the published augmentation."""
+    config = scenes_config(**train)
+    config.data.update(
+        {
+            "source": "json",
+            "vocab": "bert-base-uncased",
+            "augment": "published",
+            "train_files": train_file,
+            "image_root": image_root,
+        }
+    )
+    config.model.vocab_size = 30522
+    return config
