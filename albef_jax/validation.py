@@ -17,22 +17,58 @@ CHOICES = {
     "optimizer.schedule": ("published", "cosine"),
 }
 POSITIVE = (
-    "model.image_size model.patch_size model.image_width model.image_depth model.image_heads "
-    "model.text_width model.text_heads model.text_intermediate model.text_depth "
-    "model.fusion_depth model.vocab_size model.max_positions model.embed_dim model.temperature "
-    "model.unroll data.text_len data.max_words data.threads data.prefetch train.batch_size "
-    "train.contrast_group train.queue_size mesh.fsdp checkpoint.every_steps checkpoint.keep "
-    "log.every_steps evaluation.pairs evaluation.batch_size evaluation.rerank optimizer.lr "
-    "data.scenes.train_size data.scenes.captions"
-).split()
+    "model.image_size",
+    "model.patch_size",
+    "model.image_width",
+    "model.image_depth",
+    "model.image_heads",
+    "model.text_width",
+    "model.text_heads",
+    "model.text_intermediate",
+    "model.text_depth",
+    "model.fusion_depth",
+    "model.vocab_size",
+    "model.max_positions",
+    "model.embed_dim",
+    "model.temperature",
+    "model.unroll",
+    "data.text_len",
+    "data.max_words",
+    "data.threads",
+    "data.prefetch",
+    "train.batch_size",
+    "train.contrast_group",
+    "train.queue_size",
+    "mesh.fsdp",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
+    "log.every_steps",
+    "evaluation.pairs",
+    "evaluation.batch_size",
+    "evaluation.rerank",
+    "optimizer.lr",
+    "data.scenes.train_size",
+    "data.scenes.captions",
+)
 SHARES = (
-    "model.dropout model.attention_dropout data.max_bad_share data.scenes.noise train.momentum "
-    "train.alpha train.mlm_probability"
-).split()
+    "model.dropout",
+    "model.attention_dropout",
+    "data.max_bad_share",
+    "data.scenes.noise",
+    "train.momentum",
+    "train.alpha",
+    "train.mlm_probability",
+)
 NOT_NEGATIVE = (
-    "optimizer.min_lr optimizer.weight_decay optimizer.warmup_lr optimizer.warmup_periods "
-    "optimizer.warmup_steps train.alpha_ramp_epochs data.randaugment_ops evaluation.examples"
-).split()
+    "optimizer.min_lr",
+    "optimizer.weight_decay",
+    "optimizer.warmup_lr",
+    "optimizer.warmup_periods",
+    "optimizer.warmup_steps",
+    "train.alpha_ramp_epochs",
+    "data.randaugment_ops",
+    "evaluation.examples",
+)
 
 
 def validate(config: ConfigDict) -> None:

@@ -3,7 +3,8 @@
 demo       the built-in world and a tiny model, minutes on a laptop (the bare file gives this)
 demo_long  the same for about an hour
 4m, 14m    the published recipes; annotation files and pictures under `data.root`
-local      your own JSON pairs on one GPU
+local      your own JSON pairs, the small model, on one GPU
+laptop     your own JSON pairs, the tiny model, on a CPU
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +20,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         "4m": published_4m,
         "14m": published_14m,
         "local": local,
+        "laptop": laptop,
     }
     if preset not in recipes:
         raise ValueError(f"configs/pretrain.py has no preset {preset!r}; it has {sorted(recipes)}")
@@ -75,3 +77,23 @@ def local(config: ConfigDict) -> None:
     """The published recipe cut to one GPU: the small model, batch 64."""
     use_preset(config, "small")
     config.train.update({"batch_size": 64, "queue_size": 16_384})
+
+
+def laptop(config: ConfigDict) -> None:
+    """A tiny model that learns a few hundred of your own pairs by heart, on a CPU."""
+    use_preset(config, "tiny")
+    config.data.update({"augment": "none", "threads": 2})
+    config.train.update(
+        {
+            "batch_size": 64,
+            "steps": 1000,
+            "contrast_group": 64,
+            # In a small set a longer queue would hold the batch's own pictures as negatives.
+            "queue_size": 64,
+            "momentum": 0.98,
+        }
+    )
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
+    config.checkpoint.every_steps = 200
+    config.log.every_steps = 20
+    config.evaluation.update({"pairs": 500, "rerank": 16})

@@ -20,6 +20,8 @@ install_import_hook(CHECKED, "beartype.beartype")
 from albef_jax.data.text import Tokenizer
 from albef_jax.models import albef
 from albef_jax.models.sizes import ModelConfig
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.state import TrainState, init_state
 
 # 120 pieces with BERT's special tokens where the published vocabulary has them.
 WORDS = ["red", "green", "blue", "circle", "square", "triangle", "left", "right", "of", "a", "##s"]
@@ -84,6 +86,14 @@ def tiny() -> Tiny:
         attention_dropout=0.0,
     )
     return Tiny(config, random_params(config, 0))
+
+
+@pytest.fixture(scope="session")
+def fresh_state(tiny) -> TrainState:
+    """As a run starts, with a queue of 24 features."""
+    optimizer = adamw(lambda step: 1e-3, 0.02)
+    start = jax.jit(partial(init_state, tiny.config, optimizer, 24))
+    return start(jax.random.key(0))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Configurations: every recipe loads, mistakes give one clear line each before anything is built."""
+"""Every recipe loads; mistakes give one clear line each before anything is built."""
 
 import importlib.util
 import subprocess
@@ -12,7 +12,7 @@ from albef_jax.models.sizes import PRESETS
 from albef_jax.validation import validate, value_of
 
 ROOT = Path(__file__).parent.parent
-RECIPES = ("demo", "demo_long", "4m", "14m", "local")
+RECIPES = ("demo", "demo_long", "4m", "14m", "local", "laptop")
 
 
 def get_config(preset: str):
@@ -33,7 +33,7 @@ def test_recipes_are_consistent(preset, tmp_path):
     config.data.root = str(tmp_path)
     for name in config.data.train_files.split(","):
         (tmp_path / name).touch()
-    if preset == "local":
+    if preset in ("local", "laptop"):
         (tmp_path / "a.json").touch()
         config.data.train_files = "a.json"
     validate(config)

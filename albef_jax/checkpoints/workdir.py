@@ -14,7 +14,7 @@ FREE = ("log.", "checkpoint.", "evaluation.", "mesh.", "data.threads", "data.pre
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")

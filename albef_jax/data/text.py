@@ -89,7 +89,9 @@ class Tokenizer:
         ids = _read_vocab(vocab_path(vocab))
         self.text_len = text_len
         self.vocab_size = len(ids)
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(ids.get, SPECIALS)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(
+            ids.__getitem__, SPECIALS
+        )
         self._backend = _build(ids)
 
     def encode(

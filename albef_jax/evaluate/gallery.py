@@ -63,7 +63,9 @@ def read_gallery(
         indices=range(min(pairs, len(source))),
         threads=threads,
     )
-    images, captions, image_of_text = [], [], []
+    images: list[np.ndarray] = []
+    captions: list[str] = []
+    image_of_text: list[int] = []
     for batch in batches:
         for row in np.flatnonzero(batch["valid"]):
             image_of_text += [len(images)] * len(batch["captions"][row])

@@ -19,7 +19,7 @@ from albef_jax.models.sizes import ModelConfig
 
 
 def candidates(scores: np.ndarray, k: int) -> np.ndarray:
-    """Pairs to score, bool `[N, M]`: each picture's k best texts and each text's k best pictures."""
+    """Pairs to score, bool `[N, M]`: the k best texts a picture and the k best pictures a text."""
     chosen = np.zeros(scores.shape, bool)
     for axis in (0, 1):
         kept = min(k, scores.shape[axis])

@@ -7,7 +7,7 @@ Shape letters: B pictures, R texts a picture, T text tokens, N image tokens, E e
 D text width, V vocabulary.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -167,4 +167,5 @@ def mlm_logits(
 ) -> Float[Array, "... V"]:
     """Vocabulary logits of fused tokens."""
     embedding = params["text_encoder"]["embeddings"]["word"]["embedding"]
-    return MlmHead(config).apply({"params": params["mlm_head"]}, fused, embedding)
+    logits = MlmHead(config).apply({"params": params["mlm_head"]}, fused, embedding)
+    return cast(Array, logits)

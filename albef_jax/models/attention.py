@@ -5,6 +5,8 @@ Text attention is explicit because it needs dropout on the probabilities, which
 Shape letters: B batch, T queries, S keys, H heads, K width of a head, D width.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -37,9 +39,9 @@ def image_attention(
     query: Float[Array, "B T H K"],
     key: Float[Array, "B S H K"],
     value: Float[Array, "B S H K"],
-    implementation: str,
+    implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "B T H K"]:
-    """Unmasked attention without dropout, by `implementation` (`xla` or `cudnn`)."""
+    """Unmasked attention without dropout."""
     return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
 
 

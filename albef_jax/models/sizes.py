@@ -1,6 +1,7 @@
 """Model sizes: every dimension of the network, and the presets by name."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ModelConfig:
     attention_dropout: float = 0.1
     temperature: float = 0.07
     dtype: str = "float32"
-    attention: str = "xla"
+    attention: Literal["xla", "cudnn"] = "xla"
     remat: bool = False
     unroll: int = 1
 

@@ -23,6 +23,9 @@ class SpecialTokens:
     mask: int = 103
 
 
+BERT_TOKENS = SpecialTokens()
+
+
 class MaskDraws(NamedTuple):
     """The random outcomes behind one masking, one entry a token."""
 
@@ -39,7 +42,7 @@ class MaskedText(NamedTuple):
     selected: Bool[Array, "B T"]
 
 
-def draw(key: Array, shape: tuple[int, int], probability: float, vocab_size: int) -> MaskDraws:
+def draw(key: Array, shape: tuple[int, ...], probability: float, vocab_size: int) -> MaskDraws:
     """Draw the outcomes for `[B, T]` tokens, each selected with `probability`."""
     select, mask, random, words = jax.random.split(key, 4)
     return MaskDraws(
@@ -64,12 +67,12 @@ class Positions(NamedTuple):
     """Selected tokens of each group, packed into a fixed number of slots.
 
     Attributes:
-        index: position of each slot's token in the group's `g * T` tokens, `[G, C]`.
+        token: position of each slot's token in the group's `g * T` tokens, `[G, C]`.
         used: whether the slot holds a selected token, `[G, C]`.
         overflow: selected tokens that found no slot, a scalar.
     """
 
-    index: Int[Array, "G C"]
+    token: Int[Array, "G C"]
     used: Bool[Array, "G C"]
     overflow: Int[Array, ""]
 
@@ -93,7 +96,7 @@ def pack(selected: Bool[Array, "B T"], groups: int, slots: int) -> Positions:
 
 def take(x: Array, positions: Positions) -> Array:
     """The packed tokens of `x [B, T, ...]`: `[G, C, ...]`."""
-    groups, slots = positions.index.shape
+    groups, slots = positions.token.shape
     grouped = x.reshape(groups, -1, *x.shape[2:])
-    index = positions.index.reshape(groups, slots, *(1,) * (x.ndim - 2))
+    index = positions.token.reshape(groups, slots, *(1,) * (x.ndim - 2))
     return jnp.take_along_axis(grouped, index, axis=1)

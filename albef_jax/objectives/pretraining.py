@@ -21,7 +21,7 @@ from albef_jax.models.bert import take_in_group
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.objectives import masking
 from albef_jax.objectives.contrastive import Contrast, itc_loss, similarities
-from albef_jax.objectives.masking import MaskedText, Positions
+from albef_jax.objectives.masking import BERT_TOKENS, MaskedText, Positions, SpecialTokens
 from albef_jax.objectives.matching import Negatives, draw_negatives, exclude_self, itm_loss
 from albef_jax.objectives.soft_targets import mixed_cross_entropy
 
@@ -38,7 +38,7 @@ class Recipe:
 
     contrast_group: int = 64
     mlm_probability: float = 0.15
-    special: masking.SpecialTokens = masking.SpecialTokens()
+    special: SpecialTokens = BERT_TOKENS
 
 
 class Inputs(NamedTuple):

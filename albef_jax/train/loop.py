@@ -16,7 +16,7 @@ from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.telemetry.writers import MetricsFile, human_line
 from albef_jax.train.mesh import state_shardings, to_devices
 from albef_jax.train.state import TrainState
-from albef_jax.train.step import Batch, Metrics, Step
+from albef_jax.train.step import Metrics, Step
 
 # Metrics that are averaged between two log lines; of the others the last value is kept.
 AVERAGED = ("loss", "accuracy", "grad_norm")
@@ -128,7 +128,7 @@ def train(
     return state
 
 
-def _arrays(batch: dict[str, np.ndarray]) -> Batch:
+def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: batch[name] for name in ("image", "text_ids", "text_mask")}
 
 

@@ -150,7 +150,7 @@ def test_too_few_slots_are_counted(selected):
     assert int(positions.overflow) == per_group.sum() - 10
     # The first ones are kept.
     first = np.flatnonzero(selected.reshape(2, -1)[1])[:5]
-    assert np.asarray(positions.index)[1].tolist() == first.tolist()
+    assert np.asarray(positions.token)[1].tolist() == first.tolist()
 
 
 def test_nothing_selected():

@@ -1,4 +1,4 @@
-"""Whole pre-training steps against recorded ones: losses, activations, gradients, queue, teacher."""
+"""Whole pre-training steps against recorded ones: losses, gradients, queue, teacher."""
 
 from functools import partial
 
