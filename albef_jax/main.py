@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     """Run, and turn the errors that a user can mend into one line."""
     if len(arguments) > 1:
         _fail(ConfigError(f"unexpected arguments: {' '.join(arguments[1:])}"))
-    from albef_jax.run import RunError, run  # takes seconds: mistakes are told before it
+    from albef_jax.run import Interrupted, RunError, run  # takes seconds: mistakes come first
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
@@ -54,8 +54,8 @@ def main(arguments: list[str]) -> None:
         report = run(_CONFIG.value, Path(_WORKDIR.value), command, eval_only=_EVAL_ONLY.value)
     except RunError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Interrupted as stopped:
+        sys.exit(128 + stopped.signum)
     print(report.resolve().as_uri())
 
 

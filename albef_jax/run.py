@@ -16,6 +16,7 @@ from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.report import write_report
 from albef_jax.models.albef import count_parameters
 from albef_jax.tasks.pretrain import Pretraining
+from albef_jax.train.interrupt import Interrupted as Interrupted
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.mesh import make_mesh
 from albef_jax.train.state import TrainState
@@ -36,6 +37,7 @@ def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> 
         The report's path.
 
     Raises:
+        Interrupted: asked to stop by a signal; the state is saved.
         RunError: configuration, workdir and data do not fit each other, too much of the data is
             bad, or there is nothing to evaluate.
     """

@@ -1,9 +1,13 @@
 """What the tests share: eight virtual devices, checked array shapes, one very small model."""
+# ruff: noqa: E402 - the order of imports matters here
 
 import os
 
 # Before jax starts: the mesh tests need eight devices.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Threads of XLA's pool. Each device of a collective blocks one until all have arrived, and may be
+# in two at a time: with as many threads as devices, a loaded machine runs into a deadlock.
+os.environ.setdefault("NPROC", "64")
 
 from functools import partial
 from typing import NamedTuple
@@ -57,7 +61,7 @@ def random_params(config: ModelConfig, seed: int) -> albef.Params:
         noise = rng.standard_normal(leaf.shape, np.float32)
         kind = path[-1].key
         if kind == "temperature":
-            return np.float32(config.temperature)
+            return np.full((), config.temperature, np.float32)
         if kind in ("bias", "scale"):
             return np.float32(kind == "scale") + 0.05 * noise
         return 0.1 * noise
@@ -91,7 +95,7 @@ def tiny() -> Tiny:
 @pytest.fixture(scope="session")
 def fresh_state(tiny) -> TrainState:
     """As a run starts, with a queue of 24 features."""
-    optimizer = adamw(lambda step: 1e-3, 0.02)
+    optimizer = adamw(lambda step: jax.numpy.float32(1e-3), 0.02)
     start = jax.jit(partial(init_state, tiny.config, optimizer, 24))
     return start(jax.random.key(0))
 

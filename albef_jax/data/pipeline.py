@@ -9,7 +9,7 @@ are the one-host batch, so contrast groups hold the same samples however many ho
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import grain
@@ -38,7 +38,7 @@ def train_batches(
     *,
     max_words: int = 30,
     **batching: Any,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Endless shuffled training batches of pairs; `batching` is passed to `shuffled_batches`.
 
     Yields:
@@ -74,7 +74,7 @@ def shuffled_batches(
     process_count: int = 1,
     threads: int = 8,
     prefetch: int = 2,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Batches of what `read` makes of records, in an order new in each epoch.
 
     Args:
@@ -122,7 +122,7 @@ def eval_batches(
     indices: Sequence[int] | None = None,
     threads: int = 8,
     prefetch: int = 2,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """A source's pictures in order, each once, with all captions; the last batch is padded.
 
     Args:
@@ -221,7 +221,7 @@ def _iterate(
     collate: Callable[[Sequence[Batch]], Batch],
     threads: int,
     prefetch: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     ahead = max(prefetch * batch_size, threads)  # in examples; Grain wants one or more a thread
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     iterator = iter(examples.to_iter_dataset(options).batch(batch_size, batch_fn=collate))

@@ -1,6 +1,6 @@
 """Pre-training: binds data, objective and step, evaluation and report."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import jax
@@ -119,7 +119,7 @@ class Pretraining:
         """The compiled update."""
         return compile_step(self.step_config, mesh, abstract_state)
 
-    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
         data = self.config.data
         return train_batches(

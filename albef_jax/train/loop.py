@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +15,14 @@ from tqdm import tqdm
 
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.telemetry.writers import MetricsFile, human_line
+from albef_jax.train.interrupt import Interrupted, StopRequests
 from albef_jax.train.mesh import state_shardings, to_devices
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Metrics, Step
 
-# Metrics that are averaged between two log lines; of the others the last value is kept.
+# Metrics averaged, or summed, between two log lines; of the others the last value is kept.
 AVERAGED = ("loss", "accuracy", "grad_norm")
+SUMMED = ("mlm_overflow", "pairs_without_negative")
 
 
 class Trainable(Protocol):
@@ -36,7 +39,7 @@ class Trainable(Protocol):
         """The compiled update."""
         ...
 
-    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
         ...
 
@@ -57,9 +60,12 @@ class Window:
         """One log line's numbers."""
         seconds = time.perf_counter() - self.started
         line = {"step": step, **self.metrics[-1]}
-        for name in line:
+        for name in self.metrics[-1]:
+            values = [metrics[name] for metrics in self.metrics]
             if name.startswith(AVERAGED) or name.endswith(AVERAGED):
-                line[name] = float(np.mean([metrics[name] for metrics in self.metrics]))
+                line[name] = float(np.mean(values))
+            elif name in SUMMED:
+                line[name] = sum(values)
         line["pairs_per_s"] = batch_size * len(self.metrics) / seconds
         line["data_wait"] = self.waited / seconds
         return line
@@ -94,10 +100,11 @@ def train(
 ) -> TrainState:
     """Run the task to its last step, from wherever the workdir stands.
 
-    An interrupt (Ctrl-C) saves the state before it ends the run.
-
     Args:
         log_every, save_every: in steps.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM, after saving; the same command continues.
     """
     state, abstract = restore_or_init(task, mesh, checkpoints)
     start = int(state.step)
@@ -109,22 +116,18 @@ def train(
     metrics_file.truncate_after(start)
     log = Log(task, metrics_file, start, log_every)
     batches = task.batches(start)
-    try:
+    with StopRequests() as stop, closing(log), closing(batches):
         for number in range(start + 1, task.total_steps + 1):
             waiting = time.perf_counter()
             batch = to_devices(mesh, _arrays(next(batches)))
             log.window.waited += time.perf_counter() - waiting
             state, metrics = step(state, batch)
             log.add(number, metrics)
-            if number % save_every == 0 or number == task.total_steps:
-                checkpoints.save(int(state.step), state.items())
-    except KeyboardInterrupt:
-        checkpoints.save(int(state.step), state.items())
-        print(f"interrupted; saved step {int(state.step)}; the same command continues", flush=True)
-        raise
-    finally:
-        log.close()
-        batches.close()  # type: ignore[attr-defined]
+            if number % save_every == 0 or number == task.total_steps or stop.signum:
+                checkpoints.save(number, state.items())
+            if stop.signum:
+                print(f"saved step {number}; the same command continues", flush=True)
+                raise Interrupted(stop.signum)
     return state
 
 

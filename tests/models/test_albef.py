@@ -52,7 +52,9 @@ def test_match_logits(tiny):
     hidden = np.random.default_rng(0).standard_normal((3, 2, 24), np.float32)
     head = tiny.params["itm_head"]
     expected = np.einsum("abd,dc->abc", hidden, head["kernel"]) + head["bias"]
-    np.testing.assert_allclose(albef.itm_logits(tiny.params, hidden), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        albef.itm_logits(tiny.params, hidden), expected, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_vocabulary_logits_use_the_word_embeddings(tiny):

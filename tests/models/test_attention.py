@@ -11,6 +11,7 @@ from albef_jax.models.attention import (
     split_heads,
     text_attention,
 )
+
 RNG = np.random.default_rng(0)
 QUERY, KEY, VALUE = (RNG.standard_normal((2, n, 3, 4), np.float32) for n in (5, 7, 7))
 
@@ -59,9 +60,7 @@ def test_masked_keys_weigh_nothing():
 def test_causal_bias_hides_later_positions_and_padding():
     bias = self_bias(jnp.array([[1, 1, 1, 0]]), causal=True)
     seen = np.asarray(bias[0, 0]) == 0
-    np.testing.assert_array_equal(
-        seen, [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
-    )
+    np.testing.assert_array_equal(seen, [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]])
 
 
 def test_penalties_are_the_published_ones():

@@ -158,9 +158,7 @@ def drop(tiny):
         "text": lambda batch, key: text(
             tiny.params, batch.text_ids, batch.text_mask, dropout_key=key
         ),
-        "fusion": lambda batch, key: fuse(
-            tiny.params, hidden, mask, IMAGE_EMBEDS, dropout_key=key
-        ),
+        "fusion": lambda batch, key: fuse(tiny.params, hidden, mask, IMAGE_EMBEDS, dropout_key=key),
     }
 
 

@@ -109,11 +109,15 @@ def separate(tiny, teacher_tree, inputs):
         clean = albef.encode_text(config, params, inputs.text_ids, inputs.text_mask)
         masked = albef.encode_text(config, params, inputs.masked.text_ids, inputs.text_mask)
         fused = single(params, masked, inputs.text_mask, image)
-        return image, clean, {
-            "image_feat": albef.image_feature(params, image),
-            "text_feat": albef.text_feature(params, clean),
-            "mlm": albef.mlm_logits(config, params, fused),
-        }
+        return (
+            image,
+            clean,
+            {
+                "image_feat": albef.image_feature(params, image),
+                "text_feat": albef.text_feature(params, clean),
+                "mlm": albef.mlm_logits(config, params, fused),
+            },
+        )
 
     @jax.jit
     def passes(params, teacher):

@@ -1,6 +1,8 @@
 """A run that was stopped continues bit for bit (CPU)."""
 
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -11,6 +13,7 @@ from tiny_run import scenes_config
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.tasks.pretrain import Pretraining
 from albef_jax.telemetry.writers import read_lines
+from albef_jax.train.interrupt import Interrupted
 from albef_jax.train.loop import train
 from albef_jax.train.mesh import make_mesh
 
@@ -19,8 +22,12 @@ class Stopped(Exception):
     pass
 
 
-def train_in(workdir: Path, stop_at: int | None = None, error: type = Stopped):
-    """Train in `workdir`; the data raises `error` when step `stop_at` asks for its batch."""
+def crash():
+    raise Stopped
+
+
+def train_in(workdir: Path, stop_at: int | None = None, how: Callable[[], None] = crash):
+    """Train in `workdir`; `how` is called when step `stop_at` asks for its batch."""
     workdir.mkdir(exist_ok=True)
     task = Pretraining(scenes_config(), workdir)
     whole = task.batches
@@ -28,11 +35,11 @@ def train_in(workdir: Path, stop_at: int | None = None, error: type = Stopped):
     def stopping(start: int):
         for number, batch in enumerate(whole(start), start + 1):
             if number == stop_at:
-                raise error
+                how()
             yield batch
 
     task.batches = stopping
-    mesh = make_mesh()
+    mesh = make_mesh(devices=jax.devices()[:1])
     with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
         return train(task, workdir, mesh, checkpoints, log_every=5, save_every=5)
 
@@ -71,9 +78,13 @@ def test_crash_and_continue_equals_unbroken(unbroken, tmp_path, stop_at):
     assert learnt(read_lines(tmp_path / "metrics.jsonl")) == learnt(unbroken[1])
 
 
-def test_interrupt_saves_the_last_step(unbroken, tmp_path, capsys):
-    with pytest.raises(KeyboardInterrupt):
-        train_in(tmp_path, stop_at=13, error=KeyboardInterrupt)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_the_run_continues(unbroken, tmp_path, capsys, signum):
+    handler = signal.getsignal(signum)
+    with pytest.raises(Interrupted) as stopped:
+        train_in(tmp_path, stop_at=12, how=lambda: signal.raise_signal(signum))
+    assert stopped.value.signum == signum
+    assert signal.getsignal(signum) == handler
     assert "saved step 12" in capsys.readouterr().out
     with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
         assert checkpoints.latest() == 12

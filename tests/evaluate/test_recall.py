@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from albef_jax.evaluate.recall import ranks, recall
+from albef_jax.evaluate.retrieval import both_ways
+
+
+def is_found(score, right, k):
+    """Sort by score, wrong ones before right ones of equal score; is a right one in the first k?"""
+    considered = [place for place in range(len(score)) if score[place] > -np.inf]
+    order = sorted(considered, key=lambda place: (-score[place], right[place]))
+    return any(right[place] for place in order[:k])
+
+
+def case(seed, queries=40, candidates=60, pictures=25):
+    """Coarse scores, so that there are many ties, a third of them not considered."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 30, (queries, candidates)).astype(float)
+    scores[rng.random(scores.shape) < 0.3] = -np.inf
+    scores[3] = -np.inf  # nothing considered at all
+    query_ids, candidate_ids = (rng.integers(0, pictures, n) for n in (queries, candidates))
+    query_ids[5] = 99  # nothing right
+    return scores, query_ids, candidate_ids
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_sorting(seed):
+    scores, query_ids, candidate_ids = case(seed)
+    found = recall(scores, query_ids, candidate_ids)
+    for k in (1, 5, 10):
+        hits = [
+            is_found(score, candidate_ids == query, k)
+            for score, query in zip(scores, query_ids, strict=True)
+        ]
+        assert found[f"r{k}"] == pytest.approx(100 * np.mean(hits))
+    assert 0 < found["r1"] < found["r5"] < found["r10"] < 100
+
+
+def test_ties_are_lost():
+    scores = np.zeros((1, 20))
+    assert ranks(scores, np.array([7]), np.arange(20)).tolist() == [19]
+    scores[0, 7] = 1e-9
+    assert ranks(scores, np.array([7]), np.arange(20)).tolist() == [0]
+
+
+def test_right_candidates_do_not_stand_in_each_others_way():
+    """A picture with three captions, in places 0, 2 and 3 by score."""
+    scores = np.array([[9.0, 8.0, 7.0, 6.0]])
+    assert ranks(scores, np.array([1]), np.array([1, 0, 1, 1])).tolist() == [0]
+    assert ranks(scores, np.array([1]), np.array([0, 0, 1, 1])).tolist() == [2]
+
+
+def test_a_right_candidate_that_was_not_considered_ranks_last():
+    scores = np.array([[-np.inf, 1.0, -np.inf]])
+    assert ranks(scores, np.array([0]), np.arange(3)).tolist() == [3]
+    assert ranks(scores, np.array([7]), np.arange(3)).tolist() == [3]
+
+
+def test_what_was_not_considered_is_not_found_in_a_small_gallery():
+    """Fewer candidates than k."""
+    scores = np.array([[-np.inf, 1.0, 0.5]])
+    assert recall(scores, np.array([0]), np.arange(3)) == {"r1": 0, "r5": 0, "r10": 0}
+
+
+def test_perfect_and_reversed_scores():
+    eye = np.eye(30)
+    assert recall(eye, np.arange(30), np.arange(30)) == {"r1": 100, "r5": 100, "r10": 100}
+    assert recall(-eye, np.arange(30), np.arange(30)) == {"r1": 0, "r5": 0, "r10": 0}
+
+
+def test_both_ways():
+    """Two pictures, the first with three captions; picture 1 is confused with picture 0."""
+    scores = np.array([[5.0, 1.0, 4.0, 3.0], [0.0, 2.0, 0.0, 2.5]])
+    found = both_ways(scores, np.array([0, 0, 0, 1]))
+    assert found["text_retrieval"]["r1"] == 100
+    assert found["image_retrieval"]["r1"] == 50  # captions 1 and 3 go to the wrong picture

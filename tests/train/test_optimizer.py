@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from albef_jax.train.optimizer import adamw, decay_mask
+
+STACKED = ("blocks", "layers")
+RATES = (1e-3, 5e-4, 2e-3)
+
+
+def published_exemption(path, leaf) -> bool:
+    """1-D once unstacked, or a bias."""
+    keys = [entry.key for entry in path]
+    return leaf.ndim - any(key in STACKED for key in keys) == 1 or keys[-1] == "bias"
+
+
+def test_decay_follows_the_published_rule(tiny):
+    """By name on stacked layers, by dimensions as published: the same parameters."""
+    mask = decay_mask(tiny.params)
+    expected = jax.tree.map_with_path(lambda *leaf: not published_exemption(*leaf), tiny.params)
+    assert mask == expected
+
+
+def test_what_decays_by_name(tiny):
+    mask = decay_mask(tiny.params)
+    assert mask["temperature"]
+    assert mask["image_encoder"]["cls_token"]
+    assert mask["image_encoder"]["pos_embed"]
+    assert mask["image_encoder"]["patch_embed"] == {"kernel": True, "bias": False}
+    assert mask["text_encoder"]["embeddings"]["position"] == {"embedding": True}
+    assert mask["text_encoder"]["layers"]["norm"] == {"bias": False, "scale": False}
+    assert mask["fusion_encoder"]["layers"]["cross_attention"]["key"]["kernel"]
+    assert not mask["mlm_head"]["bias"]
+
+
+def small_tree():
+    rng = np.random.default_rng(0)
+    return {
+        "layer": {"kernel": rng.standard_normal((2, 3)), "bias": rng.standard_normal(3)},
+        "temperature": np.float64(0.07),
+    }
+
+
+def oracle(params, gradients, decayed):
+    """AdamW by its definition, one leaf, in float64."""
+    first = second = 0.0
+    for step, (gradient, rate) in enumerate(zip(gradients, RATES, strict=True), 1):
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        direction = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        params = params - rate * (direction + 0.02 * decayed * params)
+    return params
+
+
+@pytest.fixture(scope="module")
+def three_updates():
+    params = small_tree()
+    rng = np.random.default_rng(1)
+    gradients = [
+        jax.tree.map(lambda leaf: rng.standard_normal(np.shape(leaf)), params) for _ in RATES
+    ]
+    optimizer = adamw(lambda step: jnp.asarray(RATES)[step], 0.02)
+    found = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    state = optimizer.init(found)
+    update = jax.jit(optimizer.update)
+    for gradient in gradients:
+        gradient = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), gradient)
+        updates, state = update(gradient, state, found)
+        found = optax.apply_updates(found, updates)
+    return params, gradients, found
+
+
+def test_three_updates_with_a_schedule(three_updates):
+    params, gradients, found = three_updates
+    for decayed, pick in (
+        (True, lambda tree: tree["layer"]["kernel"]),
+        (False, lambda tree: tree["layer"]["bias"]),
+        (True, lambda tree: tree["temperature"]),
+    ):
+        expected = oracle(pick(params), [pick(gradient) for gradient in gradients], decayed)
+        np.testing.assert_allclose(pick(found), expected, rtol=1e-5, atol=1e-6)
+        other = oracle(pick(params), [pick(gradient) for gradient in gradients], not decayed)
+        assert np.abs(other - expected).max() > 1e-6

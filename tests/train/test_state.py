@@ -1,0 +1,46 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from albef_jax.models import albef
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.queue import init_queue
+from albef_jax.train.state import TrainState, state_from_params
+
+
+def test_a_fresh_state(fresh_state):
+    assert int(fresh_state.step) == 0
+    assert fresh_state.queue.image.shape == fresh_state.queue.text.shape == (24, 8)
+    teacher = {name: fresh_state.params[name] for name in fresh_state.teacher}
+    jax.tree.map(np.testing.assert_array_equal, fresh_state.teacher, teacher)
+    assert fresh_state.params.keys() - teacher.keys() == {"itm_head", "temperature"}
+    moments = fresh_state.opt_state[0]
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves((moments.mu, moments.nu)))
+
+
+def test_parts_join_to_the_state(fresh_state):
+    items = fresh_state.items()
+    assert items.keys() == {"params", "teacher", "train"}
+    again = TrainState.from_items(items)
+    assert jax.tree.structure(again) == jax.tree.structure(fresh_state)
+    leaves = zip(jax.tree.leaves(again), jax.tree.leaves(fresh_state), strict=True)
+    assert all(ours is theirs for ours, theirs in leaves)
+
+
+def test_replace_leaves_the_rest(fresh_state):
+    later = fresh_state.replace(step=jnp.int32(7))
+    assert (int(later.step), int(fresh_state.step)) == (7, 0)
+    assert later.params is fresh_state.params
+
+
+def test_a_teacher_of_its_own(tiny):
+    queue = init_queue(jax.random.key(0), 8, 8)
+    teacher = jax.tree.map(lambda leaf: leaf + 1, albef.teacher_params(tiny.params))
+    build = partial(
+        state_from_params, tiny.params, adamw(lambda step: jnp.float32(0.1), 0.0), queue
+    )
+    assert build(jax.random.key(1), teacher).teacher is teacher
+    copied = build(jax.random.key(1)).teacher
+    jax.tree.map(lambda new, plus: np.testing.assert_allclose(new + 1, plus), copied, teacher)
