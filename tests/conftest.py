@@ -13,13 +13,13 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
 
 # Shapes in signatures are checked while tests run; before anything imports these modules.
 CHECKED = ("albef_jax.objectives", "albef_jax.train.queue")
-install_import_hook(CHECKED, "beartype.beartype")
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 from albef_jax.data.text import Tokenizer
 from albef_jax.models import albef
@@ -34,8 +34,10 @@ SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Tests spend their time compiling, so they compile quickly; parity runs what users run."""
-    jax.config.update("jax_disable_most_optimizations", "parity" not in item.path.parts)
+    """Parity runs what users run, on numpy arrays; other tests check shapes and compile fast."""
+    parity = "parity" in item.path.parts
+    jax.config.update("jax_disable_most_optimizations", not parity)
+    jaxtyping.config.update("jaxtyping_disable", parity)
 
 
 class Tiny(NamedTuple):

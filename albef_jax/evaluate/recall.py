@@ -6,6 +6,7 @@ Shape letters: Q queries, C candidates.
 import numpy as np
 
 KS = (1, 5, 10)
+NEVER = np.iinfo(np.int64).max
 
 
 def ranks(scores: np.ndarray, query_ids: np.ndarray, candidate_ids: np.ndarray) -> np.ndarray:
@@ -16,13 +17,14 @@ def ranks(scores: np.ndarray, query_ids: np.ndarray, candidate_ids: np.ndarray) 
         query_ids: `[Q]`; a candidate is right for a query with its id.
         candidate_ids: `[C]`.
 
-    A query whose right candidates were not considered, or do not exist, ranks last: C.
+    A query whose right candidates were not considered, or do not exist, is never found: its rank
+    is beyond every k.
     """
     found = np.empty(len(scores), np.int64)
     for row, (score, query) in enumerate(zip(scores, query_ids, strict=True)):
         right = candidate_ids == query
         best = score[right].max(initial=-np.inf)
-        found[row] = np.sum(score[~right] >= best) if np.isfinite(best) else len(candidate_ids)
+        found[row] = np.sum(score[~right] >= best) if np.isfinite(best) else NEVER
     return found
 
 

@@ -47,6 +47,8 @@ def draw_negatives(
     image_key, text_key = jax.random.split(key)
 
     def one(key: Array, logits: Array) -> Array:
+        # The noise of `categorical` is of order 1, and would round away beside huge logits.
+        logits = logits - jnp.max(logits, axis=-1, keepdims=True)
         return jax.random.categorical(key, jnp.where(excluded, -jnp.inf, logits), axis=-1)
 
     return Negatives(

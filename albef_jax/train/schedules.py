@@ -56,9 +56,13 @@ def cosine_lr(*, peak: float, minimum: float, warmup_steps: int, total_steps: in
 
 
 def alpha_ramp(*, alpha: float, ramp_steps: int) -> Schedule:
-    """Distillation weight: linear from 0 to `alpha` over `ramp_steps` (published: one epoch)."""
+    """Distillation weight: linear from 0 to `alpha` over `ramp_steps` (published: one epoch).
+
+    Without steps it is `alpha` from the start.
+    """
 
     def schedule(step: Array) -> Array:
-        return alpha * jnp.minimum(1.0, step / max(ramp_steps, 1))
+        share = jnp.minimum(1.0, step / ramp_steps) if ramp_steps else jnp.float32(1)
+        return alpha * share
 
     return schedule

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from albef_jax.evaluate.recall import ranks, recall
+from albef_jax.evaluate.recall import NEVER, ranks, recall
 from albef_jax.evaluate.retrieval import both_ways
 
 
@@ -52,8 +52,8 @@ def test_right_candidates_do_not_stand_in_each_others_way():
 
 def test_a_right_candidate_that_was_not_considered_ranks_last():
     scores = np.array([[-np.inf, 1.0, -np.inf]])
-    assert ranks(scores, np.array([0]), np.arange(3)).tolist() == [3]
-    assert ranks(scores, np.array([7]), np.arange(3)).tolist() == [3]
+    assert ranks(scores, np.array([0]), np.arange(3)).tolist() == [NEVER]
+    assert ranks(scores, np.array([7]), np.arange(3)).tolist() == [NEVER]
 
 
 def test_what_was_not_considered_is_not_found_in_a_small_gallery():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
@@ -94,3 +95,9 @@ def test_the_temperature_gets_no_gradient_through_the_targets(alpha):
     """The teacher's similarities are divided by it too, but they are targets."""
     found = jax.grad(lambda t: loss(IMAGE, TEXT, t, 2, alpha=alpha))(jnp.float32(TEMPERATURE))
     assert float(found) == pytest.approx(slope(TEMPERATURE, alpha), rel=1e-4)
+
+
+def test_shapes_are_checked_while_tests_run():
+    """That conftest.py's hook is on: a queue of another width."""
+    with pytest.raises(jaxtyping.TypeCheckError, match="queue"):
+        similarities(jnp.ones((8, 6)), jnp.ones((8, 6)), jnp.ones((9, 5)), jnp.float32(1), 2)

@@ -147,3 +147,12 @@ def test_a_perfect_head():
     assert float(found.accuracy) == 1
     assert float(found.loss) < 1e-6
     assert float(itm_loss(no, yes, yes, jnp.ones(6, bool)).accuracy) == 0
+
+
+def test_huge_equal_similarities_are_drawn_evenly():
+    logits = jnp.full((1, 4, 4), 1e9)
+    keys = jax.random.split(jax.random.key(0), 200)
+    drawn = jax.vmap(lambda key: draw_negatives(key, logits, logits, exclude_self(1, 4)).image)(
+        keys
+    )
+    assert np.bincount(np.asarray(drawn)[:, 0, 0], minlength=4)[1:].min() > 40

@@ -97,7 +97,8 @@ def test_json_with_unusual_and_rotten_pictures(photos, tmp_path, capsys):
     config = json_config(str(file), str(root), steps=10)
     config.data.max_bad_share = 0.1
     start(config, tmp_path / "run")
-    bad = [json.loads(line) for line in (tmp_path / "run" / "bad_samples.jsonl").open()]
+    register = (tmp_path / "run" / "bad_samples.jsonl").read_text(encoding="utf-8")
+    bad = [json.loads(line) for line in register.splitlines()]
     assert {entry["name"].rsplit("/", 1)[1] for entry in bad} == {"5.jpg", "6.jpg", "7.jpg"}
     assert all(entry["reason"] for entry in bad)
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["bad_samples"] == 3

@@ -83,3 +83,7 @@ def test_alpha_rises_and_stays():
     schedule = alpha_ramp(alpha=0.4, ramp_steps=8)
     found = rates(schedule, range(12))
     np.testing.assert_allclose(found, 0.4 * np.minimum(np.arange(12) / 8, 1), rtol=1e-6)
+
+
+def test_no_ramp_is_alpha_at_once():
+    assert float(alpha_ramp(alpha=0.4, ramp_steps=0)(jnp.int32(0))) == pytest.approx(0.4)
