@@ -12,8 +12,6 @@ from PIL import Image, UnidentifiedImageError
 
 from albef_jax.data.records import BadSample
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 MAX_PIXELS = 100_000_000
 
 _END_OF_JPEG = b"\xff\xd9"

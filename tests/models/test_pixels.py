@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,3 +19,10 @@ def test_the_mean_colour_becomes_zero():
     grey = np.round(np.array(MEAN) * 255).astype(np.uint8)
     found = normalize(jnp.asarray(np.broadcast_to(grey, (1, 2, 2, 3))))
     assert np.abs(found).max() < 0.5 / 255 / min(STD) + 1e-6
+
+
+def test_constants_are_the_published_ones():
+    golden = Path(__file__).parents[1] / "golden" / "text" / "hyperparameters.json"
+    transforms = json.loads(golden.read_text())["image_transforms"]["pretrain"][0]["transform"]
+    (normalise,) = [item["args"] for item in transforms if item["op"] == "Normalize"]
+    assert [list(MEAN), list(STD)] == normalise
