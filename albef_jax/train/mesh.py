@@ -7,9 +7,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
-# Virtual CPU devices share one pool of threads. A device blocks one in each collective that it waits
-# in, and it may wait in two: a pool of the default size, one thread a device, can run into a
-# deadlock. XLA reads this when its CPU client starts.
+# Virtual CPU devices share one pool of threads. A device blocks one thread in each collective it
+# waits in, and may wait in two: the default pool, one thread a device, can run into a deadlock.
+# XLA reads this when its CPU client starts.
 if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
     os.environ.setdefault("NPROC", "64")
 # Smaller arrays cost more to gather than to keep.
