@@ -65,6 +65,7 @@ class Examples:
     texts_of_images: list[TextsOfImage]
     images_of_texts: list[ImagesOfText]
     masked_captions: list[MaskedCaption]
+    ranked_by: str = "ITM"
 
 
 def spread(size: int, count: int) -> np.ndarray:
@@ -80,8 +81,9 @@ def collect(
     retrieval: Retrieval,
     count: int,
 ) -> Examples:
-    """`count` examples of each kind, ranked by ITM among the candidates of ITC."""
-    scores, owner = retrieval.itm_scores, gallery.image_of_text
+    """`count` examples of each kind, ranked by ITM or ITC, whichever retrieves better here."""
+    ranked_by, scores = retrieval.better()
+    owner = gallery.image_of_text
     images = spread(len(gallery.images), count)
     texts = spread(len(gallery.captions), count)
     return Examples(
@@ -101,6 +103,7 @@ def collect(
             )
             for text in texts
         ],
+        ranked_by,
     )
 
 

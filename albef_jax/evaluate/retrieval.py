@@ -20,6 +20,16 @@ class Retrieval:
     itm_scores: np.ndarray
     figures: dict
 
+    def better(self) -> tuple[str, np.ndarray]:
+        """The scores with the higher mean R@1 of both ways, and their name; ITM if equal."""
+
+        def mean(name: str) -> float:
+            return sum(way["r1"] for way in self.figures[name].values())
+
+        if mean("itc") > mean("itm"):
+            return "ITC", self.itc_scores
+        return "ITM", self.itm_scores
+
 
 def both_ways(scores: np.ndarray, image_of_text: np.ndarray) -> dict:
     """Recall of texts given a picture, and of pictures given a text, in percent."""

@@ -33,7 +33,7 @@ def scores():
 
 @pytest.fixture(scope="module")
 def examples(tiny, tokenizer, gallery, scores):
-    return collect(*tiny, tokenizer, gallery, Retrieval(np.zeros((3, 6)), scores, {}), 3)
+    return collect(*tiny, tokenizer, gallery, Retrieval(np.zeros((3, 6)), scores, both_equal(0)), 3)
 
 
 def test_captions_of_pictures(examples, gallery, scores):
@@ -86,3 +86,17 @@ def test_retrieval_binds_contrast_and_matching(tiny, gallery):
     assert figures["chance_r1"] == pytest.approx(100 / 3)
     for stage, scores in (("itc", found.itc_scores), ("itm", found.itm_scores)):
         assert figures[stage] == both_ways(scores, gallery.image_of_text)
+
+
+def both_equal(itc_r1):
+    ways = ("text_retrieval", "image_retrieval")
+    r1 = {"itc": itc_r1, "itm": 0}
+    return {name: {way: {"r1": value} for way in ways} for name, value in r1.items()}
+
+
+@pytest.mark.parametrize(("itc_r1", "name"), [(0, "ITM"), (5, "ITC")])
+def test_examples_are_ranked_by_the_better_scores(itc_r1, name):
+    itc, itm = np.zeros((3, 6)), np.ones((3, 6))
+    found, scores = Retrieval(itc, itm, both_equal(itc_r1)).better()
+    assert found == name
+    assert scores is {"ITC": itc, "ITM": itm}[name]
