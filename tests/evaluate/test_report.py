@@ -138,8 +138,8 @@ def test_examples_appear_with_the_right_ones_marked(page):
     found = page()
     text = " ".join(found.text.split())
     assert len(found.all("img")) == 4
-    assert "✗ two stars 3.2 ✓ a red ball 1.5" in text
-    assert "✓ 2.0 ✗ -1.0" in text
+    assert "✗ two stars 3.20 ✓ a red ball 1.50" in text
+    assert "✓ 2.00 ✗ -1.00" in text
     assert len(found.all("li", **{"class": "right"})) == 3  # a caption, a picture, a word
     assert "not among these" not in text
 
