@@ -39,12 +39,12 @@ def demo(config: ConfigDict) -> None:
     config.train.update(
         {
             "batch_size": 64,
-            "steps": 650,
+            "steps": 500,
             "contrast_group": 64,
             # A short run changes fast: entries of a long queue, and a slow teacher, would be of
             # another model, and telling old from new would be all that ITC learns.
-            "queue_size": 256,
-            "momentum": 0.99,
+            "queue_size": 128,
+            "momentum": 0.98,
         }
     )
     config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
@@ -57,7 +57,7 @@ def demo(config: ConfigDict) -> None:
 def demo_long(config: ConfigDict) -> None:
     """The demo for about an hour."""
     demo(config)
-    config.train.steps = 4000
+    config.train.update({"steps": 4000, "queue_size": 256, "momentum": 0.99})
     config.log.every_steps = 50
 
 
