@@ -123,11 +123,12 @@ def train(
             log.window.waited += time.perf_counter() - waiting
             state, metrics = step(state, batch)
             log.add(number, metrics)
-            if number % save_every == 0 or number == task.total_steps or stop.signum:
+            asked = stop.signum  # read once: a signal may come while the state is saved
+            if number % save_every == 0 or number == task.total_steps or asked:
                 checkpoints.save(number, state.items())
-            if stop.signum:
+            if asked:
                 print(f"saved step {number}; the same command continues", flush=True)
-                raise Interrupted(stop.signum)
+                raise Interrupted(asked)
     return state
 
 
