@@ -16,14 +16,20 @@ class ConfigError(ValueError):
     """A configuration that cannot run; the message lists every problem found."""
 
 
-def default() -> ConfigDict:
-    """All knobs of pre-training at their published values, locked."""
+def default(task: str = "pretrain") -> ConfigDict:
+    """All knobs of a task at their published values, locked."""
     config = ConfigDict(
         {
-            "task": "pretrain",
+            "task": task,
             "preset": "",  # name of the recipe, for logs and reports
             "seed": 0,
             "model": asdict(PRESETS["base"]),
+            "init": {
+                # A workdir, an Orbax directory or a published .pth to start from.
+                "checkpoint": "",
+                # Modules that the checkpoint may lack, comma-separated; they start anew.
+                "allow_missing": "",
+            },
             "data": _data(),
             "train": _train(),
             "optimizer": _optimizer(),
@@ -32,13 +38,12 @@ def default() -> ConfigDict:
             "checkpoint": {"every_steps": 1000, "keep": 2},
             "log": {"every_steps": 50},
             "evaluation": {
-                "pairs": 1000,  # held-out pictures to retrieve among
                 "batch_size": 64,
-                "rerank": 32,  # candidates that ITM re-ranks, per query
-                "examples": 8,  # pictures shown in the report
+                "examples": 8,  # shown in the report
             },
         }
     )
+    _KNOBS[task](config)
     return config.lock()
 
 
@@ -47,7 +52,7 @@ def _data() -> dict:
         "source": "json",  # json | scenes
         "root": "",  # where relative train_files, eval_files and image_root start from
         "train_files": "",  # comma-separated annotation files
-        "eval_files": "",  # empty: evaluate on the training pairs, and say so
+        "eval_files": "",  # empty: evaluate on the training set, and say so
         "image_root": "",
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
         "text_len": 25,  # tokens, [CLS] included
@@ -59,8 +64,8 @@ def _data() -> dict:
         "threads": 8,
         "prefetch": 2,  # batches made ahead
         "max_bad_share": 0.01,
-        # The built-in world; `train_size` pictures are an epoch.
-        "scenes": {"train_size": 100_000, "noise": 0.0, "captions": 5},
+        # The built-in world; `train_size` items are an epoch.
+        "scenes": {"train_size": 100_000},
     }
 
 
@@ -69,12 +74,6 @@ def _train() -> dict:
         "batch_size": 512,
         "epochs": 30,
         "steps": config_dict.placeholder(int),  # overrides epochs
-        "contrast_group": 64,
-        "queue_size": 65_536,
-        "momentum": 0.995,
-        "alpha": 0.4,
-        "alpha_ramp_epochs": 1.0,
-        "mlm_probability": 0.15,
     }
 
 
@@ -90,6 +89,109 @@ def _optimizer() -> dict:
         # cosine: linear from 0
         "warmup_steps": 1000,
     }
+
+
+def _pretrain(config: ConfigDict) -> None:
+    _contrast(config)
+    config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
+    config.data.scenes.update({"noise": 0.0, "captions": 5})
+    config.evaluation.pairs = 1000  # held-out pictures to retrieve among
+    config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
+
+
+def _contrast(config: ConfigDict) -> None:
+    """A teacher with queues."""
+    config.train.update(
+        {"contrast_group": 64, "queue_size": 65_536, "momentum": 0.995, "alpha": 0.4}
+    )
+
+
+def _finetune(config: ConfigDict, batch_size: int, epochs: int, lr: float) -> None:
+    """What the published fine-tuning recipes have in common."""
+    config.model.image_size = 384
+    config.data.crop_scale = (0.5, 1.0)
+    config.train.update({"batch_size": batch_size, "epochs": epochs})
+    config.optimizer.update({"lr": lr, "min_lr": 1e-6, "warmup_periods": 1})
+    config.evaluation.limit = 0  # held-out items to evaluate on; 0 for all
+
+
+def _distil(config: ConfigDict, ramp: float = 1.0) -> None:
+    """Momentum distillation, which `distill=False` switches off."""
+    config.train.update(
+        {"distill": True, "momentum": 0.995, "alpha": 0.4, "alpha_ramp_epochs": ramp}
+    )
+
+
+def _retrieval(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=5, lr=1e-5)
+    _contrast(config)
+    _distil(config)
+    config.train.contrast_group = 32
+    config.data.text_len = 48
+    config.data.scenes.captions = 5
+    config.evaluation.text_len = 30
+    config.evaluation.rerank = 256  # candidates that ITM re-ranks, per query
+
+
+def _grounding(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=5, lr=1e-5)
+    _contrast(config)
+    _distil(config)
+    config.train.contrast_group = 32
+    del config.data.crop_scale  # the published training squeezes the whole picture
+    config.data.text_len = 30
+    config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
+    config.data.instances = ""  # COCO's instances.json, where the true boxes are
+    config.data.detections = ""  # candidate boxes: dets.json or cocos.json
+    config.evaluation.layer = 8  # BERT layer whose attention is the heat map, from 0
+    config.evaluation.image_block = 8  # ViT block of the ITC heat map, from 0
+
+
+def _entailment(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=5, lr=2e-5)
+    _distil(config, ramp=0.0)
+    config.data.text_len = 40
+
+
+def _vqa(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=8, lr=2e-5)
+    _distil(config)
+    config.optimizer.warmup_periods = 4
+    config.data.vg_image_root = ""  # where pictures of Visual Genome items are
+    config.data.answer_list = ""  # JSON list to rank; empty: answers are generated
+    config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
+    config.data.max_answers = 10  # different answers a question
+    config.evaluation.batch_size = 16
+    config.evaluation.rank = 128  # answers that the decoder ranks, per question
+    config.evaluation.beams = 3  # when generating; 1 is greedy
+
+
+def _nlvr_pretrain(config: ConfigDict) -> None:
+    config.data.update({"max_words": 30})
+    config.train.update({"batch_size": 512, "epochs": 1, "contrast_group": 64})
+    config.optimizer.update({"lr": 2e-5, "min_lr": 1e-5, "warmup_periods": 1})
+    config.data.scenes.update({"captions": 5})
+    config.evaluation.limit = 1000
+
+
+def _nlvr(config: ConfigDict) -> None:
+    _finetune(config, batch_size=128, epochs=10, lr=2e-5)
+    _distil(config)
+    config.data.text_len = 40
+    # The published teacher is copied before the checkpoint is loaded; student: after.
+    config.init.teacher = "published"
+
+
+_KNOBS = {
+    "pretrain": _pretrain,
+    "retrieval": _retrieval,
+    "entailment": _entailment,
+    "vqa": _vqa,
+    "nlvr_pretrain": _nlvr_pretrain,
+    "nlvr": _nlvr,
+    "grounding": _grounding,
+}
+TASKS = tuple(_KNOBS)
 
 
 def use_preset(config: ConfigDict, name: str, **overrides) -> None:

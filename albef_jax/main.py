@@ -16,8 +16,10 @@ from albef_jax.validation import validate
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, with an optional preset: configs/pretrain.py:4m.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", "runs/pretrain", "Where the run keeps everything.")
-_EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Evaluate the newest checkpoint; do not train.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps everything; runs/TASK.")
+_EVAL_ONLY = flags.DEFINE_bool(
+    "eval_only", False, "Evaluate the newest checkpoint, or init.checkpoint; do not train."
+)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -50,8 +52,10 @@ def main(arguments: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
+    config = _CONFIG.value
+    workdir = Path(_WORKDIR.value or f"runs/{config.task}")
     try:
-        report = run(_CONFIG.value, Path(_WORKDIR.value), command, eval_only=_EVAL_ONLY.value)
+        report = run(config, workdir, command, eval_only=_EVAL_ONLY.value)
     except RunError as error:
         _fail(error)
     except Interrupted as stopped:

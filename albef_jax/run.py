@@ -8,18 +8,35 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.workdir import open_workdir
 from albef_jax.config import ConfigError
 from albef_jax.data.bad_samples import TooManyBadSamples
-from albef_jax.evaluate.examples import Examples
 from albef_jax.evaluate.gallery import NothingToEvaluate
-from albef_jax.evaluate.report import write_report
+from albef_jax.evaluate.report import render
 from albef_jax.models.albef import count_parameters
+from albef_jax.tasks.base import Evaluation, Task
+from albef_jax.tasks.entailment import Entailment
+from albef_jax.tasks.grounding import Grounding
+from albef_jax.tasks.nlvr import Nlvr
+from albef_jax.tasks.nlvr_pretrain import TextAssignment
 from albef_jax.tasks.pretrain import Pretraining
+from albef_jax.tasks.retrieval import Retrieval
+from albef_jax.tasks.vqa import Vqa
 from albef_jax.train.interrupt import Interrupted as Interrupted
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.mesh import make_mesh
 from albef_jax.train.state import TrainState
+
+TASK: dict[str, type[Task]] = {
+    "pretrain": Pretraining,
+    "retrieval": Retrieval,
+    "entailment": Entailment,
+    "vqa": Vqa,
+    "nlvr_pretrain": TextAssignment,
+    "nlvr": Nlvr,
+    "grounding": Grounding,
+}
 
 
 class RunError(Exception):
@@ -43,23 +60,25 @@ def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> 
     """
     try:
         mesh = make_mesh(config.mesh.fsdp)
-        task = Pretraining(config, open_workdir(workdir, config))
+        task = TASK[config.task](config, open_workdir(workdir, config))
         _check_devices(config, mesh)
     except ValueError as error:
         raise RunError(error) from error
     _announce(config, task, mesh, workdir)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
-        if eval_only and checkpoints.latest() is None:
-            raise RunError(f"--eval_only: no checkpoint under {workdir}; train first")
+        if eval_only and checkpoints.latest() is None and not config.init.checkpoint:
+            raise RunError(
+                f"--eval_only: no checkpoint under {workdir}; train first, or set init.checkpoint"
+            )
         try:
             state = _state(task, workdir, mesh, checkpoints, eval_only)
-        except TooManyBadSamples as error:
+        except (TooManyBadSamples, CheckpointError) as error:
             raise RunError(error) from error
     try:
-        results, examples = _evaluate(task, state, mesh, workdir)
-    except (NothingToEvaluate, TooManyBadSamples) as error:
+        evaluation = _evaluate(task, state, mesh, workdir)
+    except (NothingToEvaluate, TooManyBadSamples, ValueError) as error:
         raise RunError(error) from error
-    return write_report(workdir, results, examples, command)
+    return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
 
 
 def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
@@ -74,20 +93,20 @@ def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
             )
 
 
-def _announce(config: ConfigDict, task: Pretraining, mesh: Mesh, workdir: Path) -> None:
+def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None:
     parameters = count_parameters(jax.eval_shape(task.init_state).params)
     device = mesh.devices.flat[0].device_kind
     print(
-        f"albef_jax pre-training, recipe {config.preset or 'custom'}: "
+        f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
         f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
-        f"steps: {task.total_steps} of {task.batch_size} pairs; everything is kept in {workdir}",
+        f"steps: {task.total_steps} of {task.batch_size} {task.items}; everything is kept in {workdir}",
         flush=True,
     )
 
 
 def _state(
-    task: Pretraining, workdir: Path, mesh: Mesh, checkpoints: Checkpoints, eval_only: bool
+    task: Task, workdir: Path, mesh: Mesh, checkpoints: Checkpoints, eval_only: bool
 ) -> TrainState:
     if eval_only:
         return restore_or_init(task, mesh, checkpoints)[0]
@@ -102,19 +121,10 @@ def _state(
     )
 
 
-def _evaluate(
-    task: Pretraining, state: TrainState, mesh: Mesh, workdir: Path
-) -> tuple[dict, Examples]:
+def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
     print("evaluating ...", flush=True)
-    results, examples = task.evaluate(state, mesh)
-    text = json.dumps(results, indent=2) + "\n"
+    evaluation = task.evaluate(state, mesh)
+    text = json.dumps(evaluation.results, indent=2) + "\n"
     (workdir / "results.json").write_text(text, encoding="utf-8")
-    for name in ("itc", "itm"):
-        figures = results["retrieval"][name]
-        texts, images = figures["text_retrieval"], figures["image_retrieval"]
-        print(
-            f"{name.upper()}  text R@1/5/10 {texts['r1']:.1f}/{texts['r5']:.1f}/{texts['r10']:.1f}"
-            f"  image R@1/5/10 {images['r1']:.1f}/{images['r5']:.1f}/{images['r10']:.1f}",
-        )
-    print(f"on {results['evaluated_on']}; chance R@1 is {results['retrieval']['chance_r1']:.2f}")
-    return results, examples
+    print(*evaluation.lines, f"on {evaluation.results['evaluated_on']}", sep="\n", flush=True)
+    return evaluation

@@ -1,15 +1,17 @@
 """Checks of a whole configuration, before an hour is wasted on it."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import ConfigError, annotation_files, image_root
+from albef_jax.config import TASKS, ConfigError, annotation_files, image_root
 
 CHOICES = {
-    "task": ("pretrain",),
+    "task": TASKS,
+    "init.teacher": ("published", "student"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn"),
     "data.source": ("json", "scenes"),
@@ -46,7 +48,10 @@ POSITIVE = (
     "evaluation.pairs",
     "evaluation.batch_size",
     "evaluation.rerank",
+    "evaluation.rank",
+    "evaluation.beams",
     "optimizer.lr",
+    "data.max_answers",
     "data.scenes.train_size",
     "data.scenes.captions",
 )
@@ -68,6 +73,9 @@ NOT_NEGATIVE = (
     "train.alpha_ramp_epochs",
     "data.randaugment_ops",
     "evaluation.examples",
+    "evaluation.limit",
+    "evaluation.layer",
+    "evaluation.image_block",
 )
 
 
@@ -83,33 +91,42 @@ def validate(config: ConfigDict) -> None:
 
 
 def value_of(config: ConfigDict, name: str):
-    """The value at a dotted name."""
+    """The value at a dotted name; None if the task has no such knob."""
     for part in name.split("."):
+        if part not in config:
+            return None
         config = config[part]
     return config
 
 
+def _present(config: ConfigDict, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The knobs that the task has, with their values."""
+    for name in names:
+        if (value := value_of(config, name)) is not None:
+            yield name, value
+
+
 def _values(config: ConfigDict) -> Iterator[str]:
-    for name, choices in CHOICES.items():
-        value = value_of(config, name)
+    for name, value in _present(config, CHOICES):
+        choices = CHOICES[name]
         if value not in choices:
             near = difflib.get_close_matches(str(value), choices, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield f"{name}={value!r}: choose one of {', '.join(choices)}{hint}"
-    for name in POSITIVE:
-        if not value_of(config, name) > 0:
-            yield f"{name}={value_of(config, name)}: must be greater than 0"
-    for name in SHARES:
-        if not 0 <= value_of(config, name) <= 1:
-            yield f"{name}={value_of(config, name)}: must lie between 0 and 1"
-    for name in NOT_NEGATIVE:
-        if value_of(config, name) < 0:
-            yield f"{name}={value_of(config, name)}: must not be negative"
+    for name, value in _present(config, POSITIVE):
+        if not value > 0:
+            yield f"{name}={value}: must be greater than 0"
+    for name, value in _present(config, SHARES):
+        if not 0 <= value <= 1:
+            yield f"{name}={value}: must lie between 0 and 1"
+    for name, value in _present(config, NOT_NEGATIVE):
+        if value < 0:
+            yield f"{name}={value}: must not be negative"
     if config.train.steps is None and config.train.epochs < 1:
         yield f"train.epochs={config.train.epochs}: must be at least 1, or set train.steps"
     if config.train.steps is not None and config.train.steps < 1:
         yield f"train.steps={config.train.steps}: must be at least 1"
-    scale = tuple(config.data.crop_scale)
+    scale = tuple(value_of(config, "data.crop_scale") or (1, 1))
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the picture, 0 < low <= high <= 1"
 
@@ -117,7 +134,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
 def _multiple(config: ConfigDict, whole: str, part: str) -> Iterator[str]:
     """`whole` must be a multiple of `part`; the remedy names the nearest right value."""
     big, small = value_of(config, whole), value_of(config, part)
-    if big <= 0 or small <= 0 or big % small == 0:
+    if big is None or small is None or big <= 0 or small <= 0 or big % small == 0:
         return
     near = max(round(big / small), 1) * small
     yield f"{whole}={big} is not a multiple of {part}={small}; the nearest is {whole}={near}"
@@ -129,31 +146,62 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "model.text_width", "model.text_heads")
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
-    if config.train.contrast_group == 1:
+    # Text assignment shows two wrong pictures.
+    least = 3 if config.task == "nlvr_pretrain" else 2
+    group = value_of(config, "train.contrast_group")
+    if group is not None and 0 < group < least:
         yield (
-            "train.contrast_group=1: matching needs a negative in the group; use at least 2 "
-            "(and a train.batch_size of at least 2)"
+            f"train.contrast_group={group}: a text needs {least - 1} negative(s) in its group; use "
+            f"at least {least} (and a train.batch_size of at least {least})"
         )
-    if config.data.text_len > config.model.max_positions:
+    lengths = ("data.text_len", "data.answer_len", "evaluation.text_len")
+    for name, length in _present(config, lengths):
+        if length > config.model.max_positions:
+            yield (
+                f"{name}={length} exceeds model.max_positions={config.model.max_positions}; "
+                "lower the first"
+            )
+        if length < 2:
+            yield f"{name}={length}: must be at least 2, [CLS] and one token"
+    yield from _layers(config)
+
+
+def _layers(config: ConfigDict) -> Iterator[str]:
+    """Heat maps come from layers that exist."""
+    first, model = config.model.text_depth, config.model
+    layer, block = (value_of(config, f"evaluation.{name}") for name in ("layer", "image_block"))
+    if layer is not None and not first <= layer < first + model.fusion_depth:
         yield (
-            f"data.text_len={config.data.text_len} exceeds "
-            f"model.max_positions={config.model.max_positions}; lower the first"
+            f"evaluation.layer={layer}: fusion layers are numbered {first} to "
+            f"{first + model.fusion_depth - 1} in this model"
         )
-    if config.data.text_len < 2:
-        yield f"data.text_len={config.data.text_len}: must be at least 2, [CLS] and one token"
+    if block is not None and not block < model.image_depth:
+        yield f"evaluation.image_block={block}: blocks are numbered 0 to {model.image_depth - 1}"
+
+
+# Single files that some tasks need; relative paths start from data.root.
+FILES = ("answer_list", "references", "instances", "detections")
 
 
 def _files(config: ConfigDict) -> Iterator[str]:
+    start = Path(config.init.checkpoint)
+    if config.init.checkpoint and not start.exists():
+        yield f"init.checkpoint: no such file or directory: {start}{_nearest_file(start)}"
     if config.data.source != "json":
         return
+    for knob in FILES:
+        if config.data.get(knob):
+            path = Path(config.data.root) / config.data[knob]
+            if not path.is_file():
+                yield f"data.{knob}: no such file: {path}{_nearest_file(path)}"
     if not annotation_files(config, "train_files"):
         yield "data.train_files is empty: name annotation files, or set data.source=scenes"
     for knob in ("train_files", "eval_files"):
         for path in annotation_files(config, knob):
             if not path.is_file():
                 yield f"data.{knob}: no such file: {path}{_nearest_file(path)}"
-    if not image_root(config).is_dir():
-        root = image_root(config)
+    root = image_root(config)
+    if not root.is_dir():
         yield f"data.image_root: no such directory: {root}{_nearest_file(root)}"
 
 

@@ -1,15 +1,21 @@
 """The table of names: each parameter's place in our tree, its published name, its order of axes.
 
 PyTorch keeps matrices `[out, in]` and convolutions `[out, in, h, w]`; we keep `[in, out]` and
-`[h, w, in, out]`, and stack the layers of a tower on a leading axis. BERT layers below
-`fusion_layer` belong to the text encoder, the others to the fusion encoder. To add a task, choose
-its modules as `PRETRAIN` does; `names` turns any such choice of rows into trees and back.
+`[h, w, in, out]`, and stack the layers of a tower on a leading axis. To add a task, choose its rows
+as `TABLES` does; `names` turns any such choice into trees and back.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+from albef_jax.models.albef import STUDENT_ONLY
 
 _Axes = tuple[int, ...] | None  # our order of the published axes; None: as they are
 _Module = tuple[str, str, tuple[tuple[str, str, _Axes], ...]]  # our path, published name, leaves
+# Which of the numbered layers a stack holds: all; those before fusion; those from there on; of
+# those, every other one.
+Layers = Literal["all", "text", "fusion", "first of pair", "second of pair"]
 
 DENSE = (("kernel", "weight", (1, 0)), ("bias", "bias", None))
 CONVOLUTION = (("kernel", "weight", (2, 3, 1, 0)), ("bias", "bias", None))
@@ -18,22 +24,22 @@ EMBEDDING = (("embedding", "weight", None),)
 ARRAY = (("", "", None),)
 
 _IMAGE: tuple[_Module, ...] = (
-    ("image_encoder/cls_token", "visual_encoder.cls_token", ARRAY),
-    ("image_encoder/pos_embed", "visual_encoder.pos_embed", ARRAY),
-    ("image_encoder/patch_embed", "visual_encoder.patch_embed.proj", CONVOLUTION),
-    ("image_encoder/blocks/norm1", "visual_encoder.blocks.{}.norm1", NORM),
-    ("image_encoder/blocks/qkv", "visual_encoder.blocks.{}.attn.qkv", DENSE),
-    ("image_encoder/blocks/proj", "visual_encoder.blocks.{}.attn.proj", DENSE),
-    ("image_encoder/blocks/norm2", "visual_encoder.blocks.{}.norm2", NORM),
-    ("image_encoder/blocks/fc1", "visual_encoder.blocks.{}.mlp.fc1", DENSE),
-    ("image_encoder/blocks/fc2", "visual_encoder.blocks.{}.mlp.fc2", DENSE),
-    ("image_encoder/norm", "visual_encoder.norm", NORM),
+    ("cls_token", "cls_token", ARRAY),
+    ("pos_embed", "pos_embed", ARRAY),
+    ("patch_embed", "patch_embed.proj", CONVOLUTION),
+    ("blocks/norm1", "blocks.{}.norm1", NORM),
+    ("blocks/qkv", "blocks.{}.attn.qkv", DENSE),
+    ("blocks/proj", "blocks.{}.attn.proj", DENSE),
+    ("blocks/norm2", "blocks.{}.norm2", NORM),
+    ("blocks/fc1", "blocks.{}.mlp.fc1", DENSE),
+    ("blocks/fc2", "blocks.{}.mlp.fc2", DENSE),
+    ("norm", "norm", NORM),
 )
 _EMBEDDINGS: tuple[_Module, ...] = (
-    ("text_encoder/embeddings/word", "embeddings.word_embeddings", EMBEDDING),
-    ("text_encoder/embeddings/position", "embeddings.position_embeddings", EMBEDDING),
-    ("text_encoder/embeddings/type", "embeddings.token_type_embeddings", EMBEDDING),
-    ("text_encoder/embeddings/norm", "embeddings.LayerNorm", NORM),
+    ("word", "word_embeddings", EMBEDDING),
+    ("position", "position_embeddings", EMBEDDING),
+    ("type", "token_type_embeddings", EMBEDDING),
+    ("norm", "LayerNorm", NORM),
 )
 _TEXT_LAYER: tuple[_Module, ...] = (
     ("self_attention/query", "attention.self.query", DENSE),
@@ -45,62 +51,175 @@ _TEXT_LAYER: tuple[_Module, ...] = (
     ("output", "output.dense", DENSE),
     ("norm", "output.LayerNorm", NORM),
 )
-_FUSION_LAYER = (
-    *_TEXT_LAYER,
+_CROSS_ATTENTION: tuple[_Module, ...] = (
     ("cross_attention/query", "crossattention.self.query", DENSE),
-    ("cross_attention/key", "crossattention.self.key", DENSE),
-    ("cross_attention/value", "crossattention.self.value", DENSE),
     ("cross_attention/out", "crossattention.output.dense", DENSE),
     ("cross_attention/norm", "crossattention.output.LayerNorm", NORM),
 )
-_MLM_HEAD: tuple[_Module, ...] = (
-    ("mlm_head/transform", "text_encoder.cls.predictions.transform.dense", DENSE),
-    ("mlm_head/norm", "text_encoder.cls.predictions.transform.LayerNorm", NORM),
-    ("mlm_head/bias", "text_encoder.cls.predictions.bias", ARRAY),
+_KEYS_VALUES: tuple[_Module, ...] = (
+    ("key", "crossattention.self.key", DENSE),
+    ("value", "crossattention.self.value", DENSE),
 )
-_HEADS: tuple[_Module, ...] = (
+_WORD_HEAD: tuple[_Module, ...] = (
+    ("transform", "transform.dense", DENSE),
+    ("norm", "transform.LayerNorm", NORM),
+    ("bias", "bias", ARRAY),
+)
+_CONTRAST: tuple[_Module, ...] = (
     ("image_proj", "vision_proj", DENSE),
     ("text_proj", "text_proj", DENSE),
-    ("itm_head", "itm_head", DENSE),
     ("temperature", "temp", ARRAY),
 )
-FUSED = "fusion_encoder"
-BERT = "text_encoder.bert"
+_MATCH: tuple[_Module, ...] = (("itm_head", "itm_head", DENSE),)
+_CLASSES: tuple[_Module, ...] = (
+    ("cls_head/hidden", "cls_head.0", DENSE),
+    ("cls_head/out", "cls_head.2", DENSE),
+)
+_ASSIGNMENT: tuple[_Module, ...] = (("ta_head", "ta_head", DENSE),)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a leaf of our tree and the published parameter it comes from.
+    """One line of the table: a leaf of our tree and a published parameter it comes from.
 
     Attributes:
         path: keys from the root of our tree to the array.
         name: the published name; `{}` stands for the layer number in a stack.
         axes: our order of the published axes, or None where the array stays as it is.
+        layers: the layers in the stack, or None where there is no stack.
+        wins: of a second name of an array: it counts where the two differ.
     """
 
     path: tuple[str, ...]
     name: str
     axes: _Axes
+    layers: Layers | None = None
+    wins: bool = False
 
 
-def _rows(*modules: _Module) -> tuple[Row, ...]:
-    return tuple(
-        Row(tuple(filter(None, (*path.split("/"), ours))), f"{name}.{theirs}".rstrip("."), axes)
-        for path, name, leaves in modules
-        for ours, theirs, axes in leaves
+@dataclass(frozen=True)
+class Table:
+    """The names of one task's model.
+
+    Attributes:
+        rows: every leaf of the tree once.
+        tied: second names of leaves that are in `rows` already.
+        has_teacher: whether the published model has a momentum copy.
+        queues: names of its queues and of what belongs to them.
+    """
+
+    rows: tuple[Row, ...]
+    tied: tuple[Row, ...] = ()
+    has_teacher: bool = True
+    queues: tuple[str, ...] = ()
+
+    def teacher(self, rows: Iterable[Row]) -> tuple[Row, ...]:
+        """Those of `rows` that have a momentum twin."""
+        return tuple(r for r in rows if self.has_teacher and r.path[0] not in STUDENT_ONLY)
+
+
+def layer_numbers(layers: Layers, depth: int, fusion_layer: int) -> range:
+    """The published numbers of a stack's layers."""
+    start = 0 if layers in ("all", "text") else fusion_layer + (layers == "second of pair")
+    step = 2 if layers.endswith("of pair") else 1
+    return range(start, start + step * depth, step)
+
+
+def stack_depth(layers: Layers, total: int, fusion_layer: int) -> int:
+    """How many layers a stack has, at least one, of `total` numbered from 0."""
+    if layers == "text":
+        return fusion_layer
+    left = total if layers == "all" else total - fusion_layer
+    # rounded up, so that half a pair shows up as missing names
+    return max(-(-left // 2) if layers.endswith("of pair") else left, 1)
+
+
+def _rows(
+    modules: tuple[_Module, ...],
+    path: str = "",
+    name: str = "",
+    layers: Layers = "all",
+    wins: bool = False,
+) -> tuple[Row, ...]:
+    """Rows of modules whose paths and names start with `path` and `name`."""
+    rows = []
+    for ours, theirs, leaves in modules:
+        for leaf, parameter, axes in leaves:
+            keys = tuple(filter(None, (*path.split("/"), *ours.split("/"), leaf)))
+            full = ".".join(filter(None, (name, theirs, parameter)))
+            rows.append(Row(keys, full, axes, layers if "{}" in full else None, wins))
+    return tuple(rows)
+
+
+def _layer(bert: str) -> str:
+    return f"{bert}.encoder.layer.{{}}"
+
+
+def _text(bert: str) -> tuple[Row, ...]:
+    embeddings = _rows(_EMBEDDINGS, "text_encoder/embeddings", f"{bert}.embeddings")
+    return embeddings + _rows(_TEXT_LAYER, "text_encoder/layers", _layer(bert), "text")
+
+
+def _fusion(bert: str, path: str, layers: Layers) -> tuple[Row, ...]:
+    own = _rows(_TEXT_LAYER + _CROSS_ATTENTION, path, _layer(bert), layers)
+    return own + _rows(_KEYS_VALUES, f"{path}/cross_attention", _layer(bert), layers)
+
+
+def _words(head: str, embeddings: str, published: str) -> Table:
+    """A vocabulary head, which is tied to the word embeddings."""
+    word = Row((*embeddings.split("/"), "word", "embedding"), f"{published}.decoder.weight", None)
+    bias = Row((*head.split("/"), "bias"), f"{published}.decoder.bias", None)
+    return Table(_rows(_WORD_HEAD, head, published), tied=(word, bias))
+
+
+def _pairs(bert: str) -> Table:
+    """Fusion layers in pairs that share keys and values; the second one's count (LEDGER, NLVR)."""
+    layer, root = _layer(bert), "pair_encoder/layers"
+    own = _TEXT_LAYER + _CROSS_ATTENTION
+    rows = (
+        *_rows(own, f"{root}/first", layer, "first of pair"),
+        *_rows(own, f"{root}/second", layer, "second of pair"),
+        *_rows(_KEYS_VALUES, root, layer, "first of pair"),
     )
+    return Table(rows, tied=_rows(_KEYS_VALUES, root, layer, "second of pair", wins=True))
 
 
-def _bert(prefix: str) -> list[_Module]:
-    """The modules of a BERT published under `prefix`; downstream models leave out `.bert`."""
-    layer = f"{prefix}.encoder.layer.{{}}"
-    return [
-        *((path, f"{prefix}.{name}", leaves) for path, name, leaves in _EMBEDDINGS),
-        *((f"text_encoder/layers/{p}", f"{layer}.{n}", leaves) for p, n, leaves in _TEXT_LAYER),
-        *((f"{FUSED}/layers/{p}", f"{layer}.{n}", leaves) for p, n, leaves in _FUSION_LAYER),
-    ]
+_PLAIN = "text_encoder"  # downstream models leave out `bert`
+_BERT = f"{_PLAIN}.bert"
+_ENCODERS = _rows(_IMAGE, "image_encoder", "visual_encoder") + _text(_PLAIN)
+_FUSED = _ENCODERS + _fusion(_PLAIN, "fusion_encoder/layers", "fusion")
+_QUEUES = ("image_queue", "text_queue", "queue_ptr")
+_MLM = _words("mlm_head", "text_encoder/embeddings", "text_encoder.cls.predictions")
+_ANSWERS = _words(
+    "answer_decoder/head", "answer_decoder/embeddings", "text_decoder.cls.predictions"
+)
+_PAIRED = _pairs(_PLAIN)
+_RETRIEVAL = Table(_FUSED + _rows(_CONTRAST + _MATCH), queues=(*_QUEUES, "idx_queue"))
 
-
-PRETRAIN = _rows(*_IMAGE, *_bert(BERT), *_MLM_HEAD, *_HEADS)
-# the parts with a momentum twin
-PRETRAIN_TEACHER = tuple(r for r in PRETRAIN if r.path[0] not in ("itm_head", "temperature"))
+TABLES = {
+    "pretrain": Table(
+        _rows(_IMAGE, "image_encoder", "visual_encoder")
+        + _text(_BERT)
+        + _fusion(_BERT, "fusion_encoder/layers", "fusion")
+        + _MLM.rows
+        + _rows(_CONTRAST + _MATCH),
+        tied=_MLM.tied,
+        queues=_QUEUES,
+    ),
+    "retrieval": _RETRIEVAL,
+    "grounding": _RETRIEVAL,
+    "entailment": Table(_FUSED + _rows(_CLASSES)),
+    "vqa": Table(
+        _FUSED
+        + _rows(_EMBEDDINGS, "answer_decoder/embeddings", "text_decoder.bert.embeddings")
+        + _fusion("text_decoder.bert", "answer_decoder/layers", "all")
+        + _ANSWERS.rows,
+        tied=_ANSWERS.tied,
+    ),
+    "nlvr": Table(_ENCODERS + _PAIRED.rows + _rows(_CLASSES), tied=_PAIRED.tied),
+    "nlvr_pretrain": Table(
+        _ENCODERS + _PAIRED.rows + _rows(_CONTRAST + _ASSIGNMENT),
+        tied=_PAIRED.tied,
+        has_teacher=False,
+    ),
+}

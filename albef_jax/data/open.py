@@ -1,15 +1,34 @@
 """From the configuration to sources and transforms."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
 from ml_collections import ConfigDict
 
 from albef_jax.config import annotation_files, image_root
 from albef_jax.data.augment import EvalTransform, TrainTransform, Transform
 from albef_jax.data.json_source import JsonPairs
+from albef_jax.data.question_source import JsonQuestions, read_answer_list
 from albef_jax.data.records import PairSource
+from albef_jax.data.referring_source import JsonReferring
+from albef_jax.data.scenes.questions import ANSWERS
 from albef_jax.data.scenes.source import ScenesSource
+from albef_jax.data.scenes.split import SceneSplit
+from albef_jax.data.scenes.task_sources import (
+    ScenesQuestions,
+    ScenesReferring,
+    ScenesSentences,
+    ScenesTwoPictures,
+)
+from albef_jax.data.sentence_source import JsonSentences, JsonTwoPictures
+
+Part = Literal["train", "eval"]
+Opened = tuple[Any, str]  # a source, and what it is, in words
+SCENES = 1000  # held-out scenes where no number is given
 
 
-def open_train(config: ConfigDict) -> PairSource:
+def open_train_pairs(config: ConfigDict) -> PairSource:
     """The training pairs."""
     if config.data.source == "scenes":
         scenes = config.data.scenes
@@ -18,33 +37,111 @@ def open_train(config: ConfigDict) -> PairSource:
             scenes.train_size,
             config.model.image_size,
             seed=config.seed,
-            noise=scenes.noise,
+            noise=scenes.get("noise", 0.0),
             captions_per_image=scenes.captions,
         )
     return JsonPairs(annotation_files(config, "train_files"), image_root(config))
 
 
-def open_eval(config: ConfigDict) -> tuple[PairSource, str]:
+def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     """The pairs to evaluate on, and what they are, in words."""
     if config.data.source == "scenes":
-        pairs = config.evaluation.pairs
+        size = config.evaluation.get("pairs") or config.evaluation.limit or SCENES
         source = ScenesSource(
-            "val", pairs, config.model.image_size, seed=config.seed, captions_per_image=1
+            "val", size, config.model.image_size, seed=config.seed, captions_per_image=1
         )
-        return source, f"{pairs} unseen scenes, one full caption each"
-    files = annotation_files(config, "eval_files")
-    if files:
-        return JsonPairs(files, image_root(config)), "held-out pairs of data.eval_files"
-    return open_train(config), "TRAINING pairs (data.eval_files is empty)"
+        return source, f"{size} unseen scenes, one full caption each"
+    files, what = _files(config, "eval")
+    return JsonPairs(files, image_root(config)), what
+
+
+def open_questions(config: ConfigDict, part: Part) -> Opened:
+    """Questions about pictures."""
+    if config.data.source == "scenes":
+        return _scenes(config, part, ScenesQuestions, "questions about unseen scenes")
+    files, what = _files(config, part)
+    vg_root = config.data.vg_image_root
+    source = JsonQuestions(
+        files,
+        image_root(config),
+        Path(config.data.root) / vg_root if vg_root else None,
+        training=part == "train",
+        max_answers=config.data.max_answers if part == "train" else None,
+        setting=f"data.{part}_files",
+    )
+    return source, what
+
+
+def open_answer_list(config: ConfigDict) -> tuple[str, ...]:
+    """The answers to rank; none where answers are generated."""
+    if config.data.answer_list:
+        return read_answer_list(Path(config.data.root) / config.data.answer_list)
+    return ANSWERS if config.data.source == "scenes" else ()
+
+
+def open_sentences(config: ConfigDict, part: Part) -> Opened:
+    """Sentences about one picture each."""
+    if config.data.source == "scenes":
+        return _scenes(config, part, ScenesSentences, "sentences about unseen scenes")
+    return _from_json(config, part, JsonSentences)
+
+
+def open_two_pictures(config: ConfigDict, part: Part) -> Opened:
+    """Sentences about two pictures each."""
+    if config.data.source == "scenes":
+        return _scenes(config, part, ScenesTwoPictures, "sentences about pairs of unseen scenes")
+    return _from_json(config, part, JsonTwoPictures)
+
+
+def open_referring(config: ConfigDict, part: Part) -> Opened:
+    """Phrases for things in pictures, with boxes where they are evaluated."""
+    if config.data.source == "scenes":
+        return _scenes(config, part, ScenesReferring, "phrases for objects of unseen scenes")
+    files, what = _files(config, part)
+    boxes = {
+        knob: Path(config.data.root) / config.data[knob]
+        for knob in ("references", "instances", "detections")
+        if config.data[knob]
+    }
+    source = JsonReferring(
+        files,
+        image_root(config),
+        training=part == "train",
+        **(boxes if part == "eval" else {}),
+        setting=f"data.{part}_files",
+    )
+    return source, what
+
+
+def _scenes(config: ConfigDict, part: Part, kind: type[SceneSplit], what: str) -> Opened:
+    size = config.data.scenes.train_size
+    if part == "eval":
+        size = config.evaluation.limit or SCENES
+    split = {"train": "train", "eval": "val"}[part]
+    return kind(split, size, config.model.image_size, config.seed), f"{size} {what}"
+
+
+def _from_json(config: ConfigDict, part: Part, kind: Callable) -> Opened:
+    files, what = _files(config, part)
+    return kind(files, image_root(config), setting=f"data.{part}_files"), what
+
+
+def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
+    """The annotation files of a part, and what they are, in words."""
+    files = annotation_files(config, f"{part}_files")
+    if files or part == "train":
+        return files, f"held-out items of data.{part}_files"
+    return annotation_files(config, "train_files"), "TRAINING items (data.eval_files is empty)"
 
 
 def train_transform(config: ConfigDict) -> Transform:
     """What happens to a picture on its way into a training batch."""
     if config.data.augment == "none":
         return EvalTransform(config.model.image_size)
+    scale = config.data.get("crop_scale")
     return TrainTransform(
         config.model.image_size,
-        crop_scale=tuple(config.data.crop_scale),
+        crop_scale=None if scale is None else tuple(scale),
         randaugment_ops=config.data.randaugment_ops,
         randaugment_level=config.data.randaugment_level,
     )

@@ -123,11 +123,53 @@ def eval_batches(
     threads: int = 8,
     prefetch: int = 2,
 ) -> Generator[Batch]:
-    """A source's pictures in order, each once, with all captions; the last batch is padded.
+    """A source's pictures in order, each once, with all captions; see `ordered_batches`.
+
+    Yields:
+        image uint8 `[b, S, S, 3]`, valid bool `[b]`, image_id int32 `[b]`, sample_index int64
+        `[b]`, and captions, a list of b tuples of texts as written. Rows that are not valid are
+        zeros with no captions.
+    """
+    empty = np.zeros((transform.image_size, transform.image_size, 3), np.uint8)
+
+    def read(index: int) -> Batch:
+        pair = source[index]
+        return {
+            "image": transform(pair.image),
+            "image_id": np.int32(pair.image_id),
+            "captions": pair.captions,
+        }
+
+    return ordered_batches(
+        read,
+        {"image": empty, "image_id": np.int32(-1), "captions": ()},
+        len(source),
+        batch_size,
+        bad_samples=bad_samples,
+        indices=indices,
+        threads=threads,
+        prefetch=prefetch,
+    )
+
+
+def ordered_batches(
+    read: Callable[[int], Batch],
+    blank: Batch,
+    size: int,
+    batch_size: int,
+    *,
+    bad_samples: BadSamples,
+    indices: Sequence[int] | None = None,
+    threads: int = 8,
+    prefetch: int = 2,
+) -> Generator[Batch]:
+    """Batches of what `read` makes of records, in order, each once; the last batch is padded.
 
     Args:
-        source: the records.
-        transform: makes pictures equal in size.
+        read: index to a flat dict with the keys of `blank`; called from several threads.
+        blank: the row that stands for a bad record and for padding. Where it has an array (or a
+            numpy number), arrays equal in shape are stacked; anything else is gathered in a list.
+        size: number of records.
         batch_size: b, rows in every batch.
         bad_samples: where bad records are reported; their rows are not valid.
         indices: the records to walk, such as one host's share; None for all.
@@ -135,43 +177,35 @@ def eval_batches(
         prefetch: batches to have ready ahead.
 
     Yields:
-        image uint8 `[b, S, S, 3]`, valid bool `[b]`, image_id int32 `[b]`, sample_index int64
-        `[b]`, and captions, a list of b tuples of texts as written. Rows that are not valid are
-        zeros with no captions: padding has sample_index -1, a bad record has its own.
+        Dicts with the keys of `read`, arrays `[b, ...]` and lists of b objects, and valid bool
+        `[b]` and sample_index int64 `[b]`. Padding has sample_index -1, a bad record has its own.
     """
-    blank = np.zeros((transform.image_size, transform.image_size, 3), np.uint8)
-    padding = _eval_row(blank, False, -1, -1, ())
 
     def row(index: int) -> Batch:
         bad_samples.requested()
         try:
-            pair = source[index]
+            return _eval_row(read(index), True, index)
         except BadSample as bad:
             bad_samples.report(bad)
-            return _eval_row(blank, False, -1, index, ())
-        return _eval_row(transform(pair.image), True, pair.image_id, index, pair.captions)
+            return _eval_row(blank, False, index)
+
+    padding = _eval_row(blank, False, -1)
 
     def collate(rows: Sequence[Batch]) -> Batch:
         rows = [*rows, *[padding] * (batch_size - len(rows))]
-        captions = [row["captions"] for row in rows]
-        arrays = [{key: row[key] for key in row if key != "captions"} for row in rows]
-        return {**_stack(arrays), "captions": captions}
+        columns = {key: [row[key] for row in rows] for key in padding}
+        return {
+            key: np.stack(column) if isinstance(padding[key], np.ndarray | np.generic) else column
+            for key, column in columns.items()
+        }
 
-    walk = range(len(source)) if indices is None else indices
+    walk = range(size) if indices is None else indices
     examples = grain.MapDataset.range(len(walk)).map(lambda place: row(int(walk[place])))
     return _iterate(examples, batch_size, collate, threads, prefetch)
 
 
-def _eval_row(
-    image: np.ndarray, valid: bool, image_id: int, index: int, captions: tuple[str, ...]
-) -> Batch:
-    return {
-        "image": image,
-        "valid": np.bool_(valid),
-        "image_id": np.int32(image_id),
-        "sample_index": np.int64(index),
-        "captions": captions,
-    }
+def _eval_row(record: Batch, valid: bool, index: int) -> Batch:
+    return {**record, "valid": np.bool_(valid), "sample_index": np.int64(index)}
 
 
 def _check_sizes(size: int, batch_size: int, process_count: int) -> None:

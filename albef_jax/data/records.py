@@ -27,6 +27,107 @@ class Pair:
     image_id: int
 
 
+LABELS = ("contradiction", "neutral", "entailment")  # visual entailment, by label number
+TRUTH = ("False", "True")  # statements over two pictures, by label number
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a picture.
+
+    Attributes:
+        name: what a person would look for (see `Pair.name`).
+        image: uint8 RGB `[H, W, 3]`.
+        question: as written.
+        answers: as given: ten annotators' ('vqa'), the one answer ('vg'), or none in a test set.
+        dataset: 'vqa' or 'vg'; says how the answers are weighted.
+        question_id: what an answer is handed in under.
+        kind: of question, for a breakdown of the accuracy; empty where not known.
+    """
+
+    name: str
+    image: np.ndarray
+    question: str
+    answers: tuple[str, ...]
+    dataset: str
+    question_id: int
+    kind: str = ""
+
+
+def weighted_answers(question: Question) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The distinct answers in order of first appearance, and their weights in training.
+
+    An answer of 'vqa' weighs the share of annotators who gave it; the one of 'vg' weighs 0.5.
+    """
+    if question.dataset == "vg":
+        return question.answers, (0.5,) * len(question.answers)
+    weights: dict[str, float] = {}
+    for answer in question.answers:  # added one by one, to round as the published system does
+        weights[answer] = weights.get(answer, 0.0) + 1 / len(question.answers)
+    return tuple(weights), tuple(weights.values())
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A picture and a sentence that it bears out, contradicts, or leaves open.
+
+    Attributes:
+        name: what a person would look for (see `Pair.name`).
+        image: uint8 RGB `[H, W, 3]`.
+        sentence: as written.
+        label: a place in `LABELS`.
+    """
+
+    name: str
+    image: np.ndarray
+    sentence: str
+    label: int
+
+
+@dataclass(frozen=True)
+class TwoPictures:
+    """A statement over two pictures, true or false.
+
+    Attributes:
+        name: what a person would look for (see `Pair.name`).
+        left: uint8 RGB `[H, W, 3]`.
+        right: uint8 RGB `[H, W, 3]`, of any other size.
+        sentence: as written.
+        label: a place in `TRUTH`.
+    """
+
+    name: str
+    left: np.ndarray
+    right: np.ndarray
+    sentence: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Referring:
+    """An expression that picks out one thing in a picture.
+
+    Attributes:
+        name: what a person would look for (see `Pair.name`).
+        image: uint8 RGB `[H, W, 3]`.
+        text: as written.
+        image_id: equal for records that show the same picture.
+        ref_id: equal for expressions for the same thing; -1 in training.
+        box: the thing's place, (x, y, width, height) in pixels; None in training.
+        candidates: float32 `[n, 4]`, boxes to choose from, as `box`; n is 0 in training.
+        split: 'train', or the part of the evaluation: 'val', 'testA', 'testB'.
+    """
+
+    name: str
+    image: np.ndarray
+    text: str
+    image_id: int
+    ref_id: int
+    box: tuple[float, float, float, float] | None
+    candidates: np.ndarray
+    split: str
+
+
 class BadSample(Exception):
     """A record that cannot be used; the pipeline replaces and reports it.
 

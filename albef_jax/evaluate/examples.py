@@ -75,13 +75,16 @@ def spread(size: int, count: int) -> np.ndarray:
 
 def collect(
     config: ModelConfig,
-    teacher: Params,
+    teacher: Params | None,
     tokenizer: Tokenizer,
     gallery: Gallery,
     retrieval: Retrieval,
     count: int,
 ) -> Examples:
-    """`count` examples of each kind, ranked by ITM or ITC, whichever retrieves better here."""
+    """`count` examples of each kind, ranked by ITM or ITC, whichever retrieves better here.
+
+    Masked words only with a `teacher` to guess them.
+    """
     ranked_by, scores = retrieval.better()
     owner = gallery.image_of_text
     images = spread(len(gallery.images), count)
@@ -102,6 +105,7 @@ def collect(
                 ),
             )
             for text in texts
+            if teacher is not None
         ],
         ranked_by,
     )

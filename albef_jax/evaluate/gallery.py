@@ -1,7 +1,6 @@
 """The pictures and captions of an evaluation, encoded once.
 
-Shape letters: N pictures, M captions, S image side, P image tokens, T text tokens, D widths,
-E embed_dim.
+Shape letters: N pictures, M captions, S image side, T text tokens, D text width, E embed_dim.
 """
 
 from collections.abc import Callable, Iterator
@@ -79,9 +78,8 @@ def read_gallery(
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the student makes of a gallery; token states wait in host memory for ITM."""
+    """What the student makes of a gallery; text tokens wait in host memory for ITM."""
 
-    image_embeds: np.ndarray  # [N, P, D]
     image_feat: np.ndarray  # [N, E]
     text_embeds: np.ndarray  # [M, T, D]
     text_feat: np.ndarray  # [M, E]
@@ -115,7 +113,7 @@ def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, ro
     @jax.jit
     def image(params, batch):
         embeds = albef.encode_image(config, params, normalize(batch["image"]))
-        return embeds, albef.image_feature(params, embeds)
+        return (albef.image_feature(params, embeds),)
 
     @jax.jit
     def text(params, batch):

@@ -15,7 +15,11 @@ PANELS = (
     ),
     Panel(
         "Accuracy in the batch, %",
-        (Curve("itc_accuracy", "contrast (ITC)"), Curve("itm_accuracy", "matching (ITM)")),
+        (
+            Curve("itc_accuracy", "contrast (ITC)"),
+            Curve("itm_accuracy", "matching (ITM)"),
+            Curve("accuracy", "classes"),
+        ),
         scale=100,
         zero=True,
     ),

@@ -13,18 +13,18 @@ def ranks(scores: np.ndarray, query_ids: np.ndarray, candidate_ids: np.ndarray) 
     """How many wrong candidates are at least as good as the best right one, `[Q]`.
 
     Args:
-        scores: `[Q, C]`, higher is better; -inf marks candidates that were not considered.
+        scores: `[Q, C]`, higher is better; -inf marks candidates that were not considered. They
+            tie in the last places, as in the published score matrix.
         query_ids: `[Q]`; a candidate is right for a query with its id.
         candidate_ids: `[C]`.
 
-    A query whose right candidates were not considered, or do not exist, is never found: its rank
-    is beyond every k.
+    A query without a right candidate is never found: its rank is beyond every k.
     """
     found = np.empty(len(scores), np.int64)
     for row, (score, query) in enumerate(zip(scores, query_ids, strict=True)):
         right = candidate_ids == query
         best = score[right].max(initial=-np.inf)
-        found[row] = np.sum(score[~right] >= best) if np.isfinite(best) else NEVER
+        found[row] = np.sum(score[~right] >= best) if right.any() else NEVER
     return found
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from albef_jax.evaluate.curves import Lines, draw
 from albef_jax.evaluate.embed import data_uri, mark
 from albef_jax.evaluate.examples import Examples
+from albef_jax.evaluate.overlays import boxes_over, heat_over
 from albef_jax.evaluate.panels import PANELS
 from albef_jax.telemetry.writers import read_lines
 from albef_jax.version import __version__
@@ -79,7 +80,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"data_uri": data_uri, "mark": mark, "pretty_json": pretty_json}
+    found.filters |= {
+        "data_uri": data_uri,
+        "mark": mark,
+        "pretty_json": pretty_json,
+        "heat_over": heat_over,
+        "boxes_over": boxes_over,
+    }
     return found
 
 

@@ -1,10 +1,12 @@
 """Re-ranking by ITM, image-major: each candidate pair is scored once, and a picture's keys and
-values serve all its texts.
+values are computed once for all its texts.
 
-Shape letters: N pictures, M captions, C chunks, R texts a chunk, T text tokens, P image tokens.
+Pictures are taken a block at a time, encoded, and forgotten: their tokens are never all in memory.
+Shape letters: N pictures, M captions, C pictures a block, R texts a picture and call, T text
+tokens, D text width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -12,52 +14,93 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.evaluate.gallery import Encoded, Gallery, run_in_chunks
+from albef_jax.evaluate.gallery import Encoded, Gallery
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
+from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
+from albef_jax.train.mesh import to_devices
+
+TEXTS = 8  # texts of a picture scored in one call
 
 
-def candidates(scores: np.ndarray, k: int) -> np.ndarray:
-    """Pairs to score, bool `[N, M]`: the k best texts a picture and the k best pictures a text."""
-    chosen = np.zeros(scores.shape, bool)
-    for axis in (0, 1):
-        kept = min(k, scores.shape[axis])
-        best = np.argpartition(-scores, kept - 1, axis=axis).take(range(kept), axis=axis)
-        np.put_along_axis(chosen, best, True, axis=axis)
-    return chosen
+class Candidates(NamedTuple):
+    """Pairs to score, bool `[N, M]` each: a picture's best texts, and a text's best pictures.
+
+    A query is answered from its own candidates alone, as published.
+    """
+
+    texts: np.ndarray
+    images: np.ndarray
+
+    @property
+    def either(self) -> np.ndarray:
+        """All pairs to score, each once."""
+        return self.texts | self.images
 
 
-class Chunks(NamedTuple):
-    """One picture and R of its texts each; unused places repeat a text."""
+def candidates(scores: np.ndarray, k: int) -> Candidates:
+    """The k best of each query, both ways; all if there are fewer."""
 
-    image: np.ndarray  # [C]
-    texts: np.ndarray  # [C, R]
+    def best(axis: int) -> np.ndarray:
+        chosen, kept = np.zeros(scores.shape, bool), min(k, scores.shape[axis])
+        places = np.argpartition(-scores, kept - 1, axis=axis).take(range(kept), axis=axis)
+        np.put_along_axis(chosen, places, True, axis=axis)
+        return chosen
 
-
-def image_major(chosen: np.ndarray, rows: int) -> Chunks:
-    """Group chosen pairs by picture, R = `rows` texts at a time."""
-    images, texts = [], []
-    for image in np.flatnonzero(chosen.any(axis=1)):
-        own = np.flatnonzero(chosen[image])
-        padded = np.resize(own, -(-len(own) // rows) * rows).reshape(-1, rows)
-        images += [image] * len(padded)
-        texts.append(padded)
-    return Chunks(np.array(images), np.concatenate(texts))
+    return Candidates(texts=best(1), images=best(0))
 
 
-def scorer(config: ModelConfig, params: Params) -> Callable:
-    """A jitted function: batch of `image_embeds [C, P, D]`, `text_embeds [C, R, T, D]` and
-    `text_mask [C, R, T]` to match logits `[C, R]`."""
+def blocks(chosen: np.ndarray, pictures: int) -> Iterator[np.ndarray]:
+    """Numbers of the pictures that have candidates, C = `pictures` at a time; the last block
+    repeats a picture.
+
+    Neighbours have similar numbers of candidates, so that their calls end together.
+    """
+    counts = chosen.sum(axis=1)
+    order = np.argsort(counts, kind="stable")[np.count_nonzero(counts == 0) :]
+    for start in range(0, len(order), pictures):
+        yield np.resize(order[start : start + pictures], pictures)
+
+
+def calls(chosen: np.ndarray, block: np.ndarray, texts: int) -> Iterator[np.ndarray]:
+    """Candidates of a block's pictures, R = `texts` at a time, `[C, R]`.
+
+    Where a picture has fewer, its own are repeated.
+    """
+    own = [np.flatnonzero(chosen[image]) for image in block]
+    rounds = -(-max(map(len, own)) // texts)
+    padded = np.stack([np.resize(places, rounds * texts) for places in own])
+    yield from np.split(padded, rounds, axis=1)
+
+
+def compile_scoring(config: ModelConfig) -> tuple[Callable, Callable]:
+    """Two jitted functions.
+
+    Returns:
+        `(params, {"image": uint8 [C, S, S, 3]}) -> keys and values`, and
+        `(params, keys_values, {"text_embeds": [C, R, T, D], "text_mask": [C, R, T]}) -> [C, R]`,
+        the match logits.
+    """
 
     @jax.jit
-    def score(params, batch):
-        fused = albef.fuse(
-            config, params, batch["text_embeds"], batch["text_mask"], batch["image_embeds"]
-        )
-        return (albef.itm_logits(params, fused[:, :, 0])[..., 1],)
+    def read(params, batch):
+        image_embeds = albef.encode_image(config, params, normalize(batch["image"]))
+        return albef.image_keys_values(config, params, image_embeds)
 
-    return partial(score, params)
+    @jax.jit
+    def score(params, keys_values, batch):
+        fused = albef.fuse(
+            config,
+            params,
+            batch["text_embeds"],
+            batch["text_mask"],
+            None,
+            keys_values=keys_values,
+        )
+        return albef.itm_logits(params, fused[:, :, 0])[..., 1]
+
+    return read, score
 
 
 def itm_scores(
@@ -67,27 +110,26 @@ def itm_scores(
     encoded: Encoded,
     chosen: np.ndarray,
     mesh: Mesh,
-    chunks: int,
-    rows: int = 16,
+    pictures: int,
+    texts: int = TEXTS,
 ) -> np.ndarray:
     """Match logits `[N, M]`, -inf where a pair was not chosen.
 
     Args:
         chosen: bool `[N, M]`.
-        chunks: how many chunks of `rows` texts a call scores.
+        pictures: C, in device memory at a time.
+        texts: R.
     """
     scores = np.full(chosen.shape, -np.inf, np.float32)
-    plan = image_major(chosen, rows)
-    function = scorer(config, params)
-    # The embeddings are gathered a block of chunks at a time: all of them would not fit.
-    block = 16 * chunks
-    for start in range(0, len(plan.image), block):
-        image, texts = plan.image[start : start + block], plan.texts[start : start + block]
-        arrays = {
-            "image_embeds": encoded.image_embeds[image],
-            "text_embeds": encoded.text_embeds[texts],
-            "text_mask": gallery.text_mask[texts],
-        }
-        (logits,) = run_in_chunks(function, mesh, chunks, arrays)
-        scores[image[:, None], texts] = logits
+    texts = min(texts, int(chosen.sum(axis=1).max(initial=1)))
+    read, score = (partial(function, params) for function in compile_scoring(config))
+    for block in blocks(chosen, pictures):
+        keys_values = read(to_devices(mesh, {"image": gallery.images[block]}))
+        for wanted in calls(chosen, block, texts):
+            batch = {
+                "text_embeds": encoded.text_embeds[wanted],
+                "text_mask": gallery.text_mask[wanted],
+            }
+            logits = np.asarray(score(keys_values, to_devices(mesh, batch)))
+            scores[block[:, None], wanted] = logits
     return scores

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from albef_jax.evaluate.gallery import Gallery, encode
 from albef_jax.evaluate.recall import recall
-from albef_jax.evaluate.rerank import candidates, itm_scores
+from albef_jax.evaluate.rerank import Candidates, candidates, itm_scores
 from albef_jax.models.albef import Params
 from albef_jax.models.sizes import ModelConfig
 
@@ -31,12 +31,16 @@ class Retrieval:
         return "ITM", self.itm_scores
 
 
-def both_ways(scores: np.ndarray, image_of_text: np.ndarray) -> dict:
-    """Recall of texts given a picture, and of pictures given a text, in percent."""
-    image_ids = np.arange(len(scores))
+def both_ways(scores: Candidates, image_of_text: np.ndarray) -> dict:
+    """Recall of texts given a picture, and of pictures given a text, in percent.
+
+    Args:
+        scores: `[N, M]` for each way.
+    """
+    image_ids = np.arange(len(scores.texts))
     return {
-        "text_retrieval": recall(scores, image_ids, image_of_text),
-        "image_retrieval": recall(scores.T, image_of_text, image_ids),
+        "text_retrieval": recall(scores.texts, image_ids, image_of_text),
+        "image_retrieval": recall(scores.images.T, image_of_text, image_ids),
     }
 
 
@@ -52,13 +56,26 @@ def evaluate(
     encoded = encode(config, params, gallery, mesh, rows)
     itc = encoded.image_feat @ encoded.text_feat.T
     chosen = candidates(itc, k)
-    itm = itm_scores(config, params, gallery, encoded, chosen, mesh, rows)
+    itm = itm_scores(config, params, gallery, encoded, chosen.either, mesh, rows)
+    reranked = Candidates(*(np.where(way, itm, -np.inf) for way in chosen))
     figures = {
-        "itc": both_ways(itc, gallery.image_of_text),
-        "itm": both_ways(itm, gallery.image_of_text),
+        "itc": both_ways(Candidates(itc, itc), gallery.image_of_text),
+        "itm": both_ways(reranked, gallery.image_of_text),
         "chance_r1": 100 / len(gallery.images),
         "pictures": len(gallery.images),
         "captions": len(gallery.captions),
-        "rerank": k,
+        "rerank": min(k, max(itc.shape)),
     }
     return Retrieval(itc, itm, figures)
+
+
+def describe(figures: dict) -> list[str]:
+    """The figures in a few lines, to print."""
+    lines = []
+    for name in ("itc", "itm"):
+        texts, images = figures[name]["text_retrieval"], figures[name]["image_retrieval"]
+        lines.append(
+            f"{name.upper()}  text R@1/5/10 {texts['r1']:.1f}/{texts['r5']:.1f}/{texts['r10']:.1f}"
+            f"  image R@1/5/10 {images['r1']:.1f}/{images['r5']:.1f}/{images['r10']:.1f}"
+        )
+    return [*lines, f"chance R@1 is {figures['chance_r1']:.2f}"]

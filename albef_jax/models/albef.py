@@ -42,8 +42,8 @@ class MlmHead(nn.Module):
         return logits + bias
 
 
-def _linear(width: int) -> nn.Dense:
-    """The projections and the match head, in float32 whatever the model's dtype."""
+def linear(width: int) -> nn.Dense:
+    """The projections and the heads, in float32 whatever the model's dtype."""
     return nn.Dense(width, dtype=jnp.float32, kernel_init=nn.initializers.lecun_uniform())
 
 
@@ -64,9 +64,9 @@ def init(config: ModelConfig, key: Array) -> Params:
         "text_encoder": (bert.TextEncoder(config), (text_ids, bias)),
         "fusion_encoder": (bert.FusionEncoder(config), (hidden, bias, image_embeds)),
         "mlm_head": (MlmHead(config), (hidden, table)),
-        "image_proj": (_linear(config.embed_dim), (image_embeds,)),
-        "text_proj": (_linear(config.embed_dim), (hidden,)),
-        "itm_head": (_linear(2), (hidden,)),
+        "image_proj": (linear(config.embed_dim), (image_embeds,)),
+        "text_proj": (linear(config.embed_dim), (hidden,)),
+        "itm_head": (linear(2), (hidden,)),
     }
     params = {
         name: module.init(next(keys), *inputs)["params"] for name, (module, inputs) in plain.items()
@@ -75,7 +75,7 @@ def init(config: ModelConfig, key: Array) -> Params:
 
 
 def teacher_params(params: Params) -> Params:
-    """A copy of what the momentum teacher has of the student."""
+    """A copy of what the momentum teacher has of the student: all but `STUDENT_ONLY`."""
     shared = {name: tree for name, tree in params.items() if name not in STUDENT_ONLY}
     return jax.tree.map(jnp.copy, shared)
 
@@ -85,8 +85,14 @@ def count_parameters(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _rngs(dropout_key: Array | None) -> dict[str, Array] | None:
+def rngs(dropout_key: Array | None) -> dict[str, Array] | None:
+    """Random streams of a module call."""
     return None if dropout_key is None else {"dropout": dropout_key}
+
+
+def split_key(dropout_key: Array | None) -> tuple[Array | None, Array | None]:
+    """Two keys of one, or twice None."""
+    return (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
 
 
 def encode_image(
@@ -109,7 +115,7 @@ def encode_text(
     """Text tokens `[B, T, D]` after the text layers; see `TextEncoder` for `collect`."""
     module = bert.TextEncoder(config, dropout_key is None, collect)
     bias = attention.self_bias(text_mask, causal)
-    return module.apply({"params": params["text_encoder"]}, text_ids, bias, rngs=_rngs(dropout_key))
+    return module.apply({"params": params["text_encoder"]}, text_ids, bias, rngs=rngs(dropout_key))
 
 
 def fuse(
@@ -117,15 +123,19 @@ def fuse(
     params: Params,
     text_embeds: Float[Array, "B R T D"],
     text_mask: Int[Array, "B R T"],
-    image_embeds: Float[Array, "B N E"],
+    image_embeds: Float[Array, "B N E"] | None,
     *,
     image_mask: Int[Array, "B N"] | None = None,
     swapped: Int[Array, "G g"] | None = None,
+    keys_values: bert.KeysValues | None = None,
     dropout_key: Array | None = None,
     causal: bool = False,
     collect: bool = False,
 ):
-    """Fused tokens `[B, R, T, D]`; `swapped` as in `CrossAttention`."""
+    """Fused tokens `[B, R, T, D]`; `swapped` as in `CrossAttention`.
+
+    `keys_values [L, ...]` of `image_keys_values` may take the place of `image_embeds`.
+    """
     module = bert.FusionEncoder(config, dropout_key is None, collect)
     bias = attention.self_bias(text_mask.reshape(-1, text_mask.shape[-1]), causal)
     image_bias = None if image_mask is None else attention.cross_bias(image_mask)
@@ -136,8 +146,25 @@ def fuse(
         image_embeds,
         image_bias,
         swapped,
-        rngs=_rngs(dropout_key),
+        keys_values,
+        rngs=rngs(dropout_key),
     )
+
+
+def image_keys_values(
+    config: ModelConfig, params: Params, image_embeds: Float[Array, "B N E"]
+) -> bert.KeysValues:
+    """What every fusion layer makes of the pictures, `[L, B, N, H, K]` each: worth keeping where
+    many texts are matched with few pictures."""
+
+    def project(name: str) -> Array:
+        layer = params["fusion_encoder"]["layers"]["cross_attention"][name]
+        kernel, x = layer["kernel"].astype(config.dtype), image_embeds.astype(config.dtype)
+        projected = jnp.einsum("bne,led->lbnd", x, kernel)
+        projected = projected + layer["bias"].astype(config.dtype)[:, None, None]
+        return projected.reshape(*projected.shape[:-1], config.text_heads, -1)
+
+    return bert.KeysValues(project("key"), project("value"))
 
 
 def _unit(x: Float[Array, "B E"]) -> Float[Array, "B E"]:

@@ -53,9 +53,21 @@ def text_attention(
     dropout: nn.Dropout,
 ) -> Float[Array, "B T H K"]:
     """Attention with an additive `bias` and dropout on the probabilities; softmax in float32."""
+    probabilities = dropout(attention_probabilities(query, key, bias))
+    return attend(probabilities, value)
+
+
+def attention_probabilities(
+    query: Float[Array, "B T H K"], key: Float[Array, "B S H K"], bias: Array | None
+) -> Float[Array, "B H T S"]:
+    """Softmax of the scaled scores plus `bias`, in float32."""
     scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32)
     scores = scores / jnp.sqrt(jnp.float32(query.shape[-1]))
-    if bias is not None:
-        scores = scores + bias
-    probabilities = dropout(nn.softmax(scores, axis=-1))
+    return nn.softmax(scores if bias is None else scores + bias, axis=-1)
+
+
+def attend(
+    probabilities: Float[Array, "B H T S"], value: Float[Array, "B S H K"]
+) -> Float[Array, "B T H K"]:
+    """The values' mean under the probabilities."""
     return jnp.einsum("bhts,bshk->bthk", probabilities.astype(value.dtype), value)

@@ -6,11 +6,18 @@ cross-attention puts the rows side by side as `R * T` queries. One row is the pu
 Shape letters: B pictures, R rows, T text tokens, N image tokens, D text width, E image width.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from albef_jax.models.attention import split_heads, text_attention
+from albef_jax.models.attention import (
+    attend,
+    attention_probabilities,
+    split_heads,
+    text_attention,
+)
 from albef_jax.models.initial import initial
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.models.stack import stack
@@ -90,19 +97,32 @@ class SelfAttention(nn.Module):
         return project_and_add(cfg, attended, x, self.deterministic)
 
 
+class KeysValues(NamedTuple):
+    """What cross-attention makes of image tokens; in a stack with a leading layer axis."""
+
+    key: Float[Array, "B N H K"]
+    value: Float[Array, "B N H K"]
+
+
 class CrossAttention(nn.Module):
-    """Attention from the texts of a picture to its image tokens."""
+    """Attention from the texts of a picture to its image tokens.
+
+    `projections` to keys and values are given where another layer shares them (NLVR).
+    """
 
     config: ModelConfig
     deterministic: bool
+    projections: tuple[nn.Module, nn.Module] | None = None
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "B R T D"],
-        image_embeds: Float[Array, "B N E"],
+        image_embeds: Float[Array, "B N E"] | None,
         bias: Array | None,
         swapped: Int[Array, "G g"] | None,
+        keys_values: KeysValues | None = None,
+        probe: Float[Array, "B H S N"] | None = None,
     ) -> Float[Array, "B R T D"]:
         """Attend to the pictures.
 
@@ -110,15 +130,25 @@ class CrossAttention(nn.Module):
             bias: additive score bias `[B, 1, 1, N]` over the image tokens.
             swapped: if given, the last row of each picture reads another picture of its group
                 instead, this one: the negative images of ITM, without a second projection.
+            keys_values: those of the pictures, computed before, instead of `image_embeds`.
+            probe: zeros added to the probabilities, S = R * T. The gradient with respect to them
+                is that with respect to the probabilities, which are then kept as the
+                intermediate `probabilities` (Grad-CAM).
         """
         cfg = self.config
         pictures, rows, length, _ = x.shape
         flat = x.reshape(pictures, rows * length, -1)
         query = split_heads(dense(cfg, cfg.text_width, "query")(flat), cfg.text_heads)
-        key = split_heads(dense(cfg, cfg.text_width, "key")(image_embeds), cfg.text_heads)
-        value = split_heads(dense(cfg, cfg.text_width, "value")(image_embeds), cfg.text_heads)
+        if keys_values is None:
+            assert image_embeds is not None, "give image_embeds or keys_values"
+            keys_values = self.project(image_embeds)
+        key, value = keys_values
         dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
-        if swapped is None:
+        if probe is not None:
+            probabilities = attention_probabilities(query, key, bias)
+            self.sow("intermediates", "probabilities", probabilities)
+            attended = attend(probabilities + probe, value)
+        elif swapped is None:
             attended = text_attention(query, key, value, bias, dropout)
         else:
             own, other = jnp.split(query, [(rows - 1) * length], axis=1)
@@ -131,6 +161,18 @@ class CrossAttention(nn.Module):
                 axis=1,
             )
         return project_and_add(cfg, attended, x, self.deterministic)
+
+    def project(self, image_embeds: Float[Array, "B N E"]) -> KeysValues:
+        """The pictures' keys and values."""
+        cfg = self.config
+        key, value = self.projections or (
+            dense(cfg, cfg.text_width, "key"),
+            dense(cfg, cfg.text_width, "value"),
+        )
+        return KeysValues(
+            split_heads(key(image_embeds), cfg.text_heads),
+            split_heads(value(image_embeds), cfg.text_heads),
+        )
 
 
 def feed_forward(config: ModelConfig, x: Array, deterministic: bool) -> Array:
@@ -159,23 +201,27 @@ class FusionLayer(nn.Module):
 
     config: ModelConfig
     deterministic: bool
+    projections: tuple[nn.Module, nn.Module] | None = None
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "B R T D"],
         bias: Array,
-        image_embeds: Float[Array, "B N E"],
+        image_embeds: Float[Array, "B N E"] | None,
         image_bias: Array | None,
         swapped: Int[Array, "G g"] | None,
+        keys_values: KeysValues | None = None,
+        probe: Float[Array, "B H S N"] | None = None,
     ) -> Float[Array, "B R T D"]:
         """Apply the layer; `bias` is `[B * R, 1, 1 or T, T]`, the rest as in `CrossAttention`."""
         cfg, shape = self.config, x.shape
         flat = x.reshape(-1, *shape[2:])
         flat = SelfAttention(cfg, self.deterministic, name="self_attention")(flat, bias)
-        x = CrossAttention(cfg, self.deterministic, name="cross_attention")(
-            flat.reshape(shape), image_embeds, image_bias, swapped
+        attention = CrossAttention(
+            cfg, self.deterministic, self.projections, name="cross_attention"
         )
+        x = attention(flat.reshape(shape), image_embeds, image_bias, swapped, keys_values, probe)
         return feed_forward(cfg, x, self.deterministic)
 
 
@@ -214,14 +260,18 @@ class FusionEncoder(nn.Module):
         self,
         text_embeds: Float[Array, "B R T D"],
         bias: Array,
-        image_embeds: Float[Array, "B N E"],
+        image_embeds: Float[Array, "B N E"] | None,
         image_bias: Array | None = None,
         swapped: Int[Array, "G g"] | None = None,
+        keys_values: KeysValues | None = None,
     ):
-        """Fuse: `[B, R, T, D]`, with `collect` also `[L, B, R, T, D]`."""
+        """Fuse: `[B, R, T, D]`, with `collect` also `[L, B, R, T, D]`.
+
+        `keys_values [L, ...]`, where they are given, take the place of `image_embeds`.
+        """
         cfg = self.config
-        layers = stack(FusionLayer, cfg, cfg.fusion_depth, self.collect, inputs=4)
+        layers = stack(FusionLayer, cfg, cfg.fusion_depth, self.collect, 4, layer_inputs=1)
         x, outputs = layers(cfg, self.deterministic, name="layers")(
-            text_embeds, bias, image_embeds, image_bias, swapped
+            text_embeds, bias, image_embeds, image_bias, swapped, keys_values
         )
         return (x, outputs) if self.collect else x

@@ -10,13 +10,19 @@ from albef_jax.models.sizes import ModelConfig
 
 
 def stack(
-    layer: type[nn.Module], config: ModelConfig, depth: int, collect: bool = False, inputs: int = 0
+    layer: type[nn.Module],
+    config: ModelConfig,
+    depth: int,
+    collect: bool = False,
+    inputs: int = 0,
+    layer_inputs: int = 0,
 ) -> type[nn.Module]:
     """The module class of `depth` layers in sequence.
 
     Args:
-        layer: a module whose call takes the hidden state and `inputs` further arguments, the same
-            for every layer, and returns the next hidden state.
+        layer: a module whose call takes the hidden state, `inputs` further arguments, the same for
+            every layer, and `layer_inputs` with one entry a layer on their first axis (or None),
+            and returns the next hidden state.
         collect: whether calling the stack also returns every layer's output `[L, ...]`.
 
     Returns:
@@ -33,7 +39,7 @@ def stack(
         body,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast,) * inputs,
+        in_axes=(*(nn.broadcast,) * inputs, *(0,) * layer_inputs),
         length=depth,
         unroll=min(config.unroll, depth),
     )

@@ -8,7 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from albef_jax.models.attention import image_attention, split_heads
+from albef_jax.models.attention import (
+    attend,
+    attention_probabilities,
+    image_attention,
+    split_heads,
+)
 from albef_jax.models.initial import initial
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.models.stack import stack
@@ -22,8 +27,10 @@ class ViTBlock(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
-        """Apply the block."""
+    def __call__(
+        self, x: Float[Array, "B N D"], probe: Float[Array, "B H N N"] | None = None
+    ) -> Float[Array, "B N D"]:
+        """Apply the block; `probe` as in `bert.CrossAttention`."""
         cfg = self.config
 
         def dense(width: int, name: str) -> nn.Dense:
@@ -36,8 +43,13 @@ class ViTBlock(nn.Module):
 
         qkv = dense(3 * cfg.image_width, "qkv")(norm("norm1")(x))
         query, key, value = (split_heads(t, cfg.image_heads) for t in jnp.split(qkv, 3, axis=-1))
-        attended = image_attention(query, key, value, cfg.attention).reshape(x.shape)
-        x = x + dense(cfg.image_width, "proj")(attended)
+        if probe is None:
+            attended = image_attention(query, key, value, cfg.attention)
+        else:
+            probabilities = attention_probabilities(query, key, None)
+            self.sow("intermediates", "probabilities", probabilities)
+            attended = attend(probabilities + probe, value)
+        x = x + dense(cfg.image_width, "proj")(attended.reshape(x.shape))
         hidden = nn.gelu(dense(4 * cfg.image_width, "fc1")(norm("norm2")(x)), approximate=False)
         return x + dense(cfg.image_width, "fc2")(hidden)
 
@@ -51,7 +63,25 @@ class ImageEncoder(nn.Module):
     config: ModelConfig
     collect: bool = False
 
-    @nn.compact
+    def setup(self):
+        """Parts in the order of the forward pass."""
+        cfg = self.config
+        size = (cfg.patch_size, cfg.patch_size)
+        self.patch_embed = nn.Conv(
+            cfg.image_width,
+            size,
+            strides=size,
+            padding="VALID",
+            dtype=jnp.dtype(cfg.dtype),
+            kernel_init=initial(cfg.image_width),
+        )
+        self.cls_token = self.param("cls_token", initial(cfg.image_width), (1, 1, cfg.image_width))
+        self.pos_embed = self.param(
+            "pos_embed", initial(cfg.image_width), (1, cfg.image_tokens, cfg.image_width)
+        )
+        self.blocks = stack(ViTBlock, cfg, cfg.image_depth, self.collect)(cfg)
+        self.norm = nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32)
+
     def __call__(self, image: Float[Array, "B H W 3"]):
         """Encode normalised pictures.
 
@@ -59,30 +89,22 @@ class ImageEncoder(nn.Module):
             `image_embeds [B, N, D]`, the class token first; with `collect` also a dict of
             `patch_embed [B, N-1, D]` and `blocks [L, B, N, D]`.
         """
-        cfg = self.config
         patches = self.patches(image)
-        cls_token = self.param("cls_token", initial(cfg.image_width), (1, 1, cfg.image_width))
-        pos_embed = self.param(
-            "pos_embed", initial(cfg.image_width), (1, cfg.image_tokens, cfg.image_width)
-        )
-        cls_tokens = jnp.broadcast_to(cls_token, (image.shape[0], 1, cfg.image_width))
-        x = jnp.concatenate([cls_tokens.astype(patches.dtype), patches], axis=1)
-        x = x + pos_embed.astype(x.dtype)
-        x, blocks = stack(ViTBlock, cfg, cfg.image_depth, self.collect)(cfg, name="blocks")(x)
-        x = nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32, name="norm")(x).astype(x.dtype)
+        x, blocks = self.blocks(self.tokens(patches))
+        x = self.final_norm(x)
         return (x, {"patch_embed": patches, "blocks": blocks}) if self.collect else x
 
     def patches(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B N-1 D"]:
         """Embed the patches in reading order."""
-        cfg = self.config
-        size = (cfg.patch_size, cfg.patch_size)
-        convolution = nn.Conv(
-            cfg.image_width,
-            size,
-            strides=size,
-            padding="VALID",
-            dtype=jnp.dtype(cfg.dtype),
-            kernel_init=initial(cfg.image_width),
-            name="patch_embed",
-        )
-        return convolution(image).reshape(image.shape[0], -1, cfg.image_width)
+        return self.patch_embed(image).reshape(image.shape[0], -1, self.config.image_width)
+
+    def tokens(self, patches: Float[Array, "B N-1 D"]) -> Float[Array, "B N D"]:
+        """What the first block reads: class token and patches, with their positions."""
+        shape = (len(patches), *self.cls_token.shape[1:])
+        cls_tokens = jnp.broadcast_to(self.cls_token, shape).astype(patches.dtype)
+        x = jnp.concatenate([cls_tokens, patches], axis=1)
+        return x + self.pos_embed.astype(x.dtype)
+
+    def final_norm(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+        """The norm after the last block."""
+        return self.norm(x).astype(x.dtype)

@@ -8,7 +8,7 @@ Shape letters: B pairs in G groups of g, Q queue length, E embed_dim.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from albef_jax.objectives.soft_targets import mixed_cross_entropy
 
@@ -42,17 +42,39 @@ def similarities(
     )
 
 
-def _direction(
-    student: Similarities, teacher: Similarities, alpha: Float[Array, ""] | float
-) -> Float[Array, "G g"]:
-    positive = jnp.diagonal(student.group, axis1=1, axis2=2)
-    return mixed_cross_entropy(list(student), positive, list(teacher), alpha)
+class Positives(NamedTuple):
+    """Which keys are right for a query, where several are: captions of one picture (retrieval)."""
+
+    group: Bool[Array, "G g g"]
+    queue: Bool[Array, "G g Q"]
+
+
+def same_picture(image_id: Int[Array, "B"], queue_id: Int[Array, "Q"], groups: int) -> Positives:
+    """Keys whose picture is the query's; the ids of empty queue entries must match none."""
+    own = image_id.reshape(groups, -1)
+    return Positives(own[:, :, None] == own[:, None], own[:, :, None] == queue_id)
+
+
+def _hard_logit(logits: Similarities, positives: Positives | None) -> Float[Array, "G g"]:
+    """The logit at the hard target; its mean where several keys share the target evenly."""
+    if positives is None:
+        return jnp.diagonal(logits.group, axis1=1, axis2=2)
+    total, count = jnp.zeros(()), jnp.zeros(())
+    for block, own in zip(logits, positives, strict=True):
+        total = total + jnp.sum(jnp.where(own, block, 0), axis=-1)
+        count = count + jnp.sum(own, axis=-1)
+    return total / count
 
 
 def itc_loss(
-    student: Contrast, teacher: Contrast, alpha: Float[Array, ""] | float
+    student: Contrast,
+    teacher: Contrast,
+    alpha: Float[Array, ""] | float,
+    positives: Positives | None = None,
 ) -> Float[Array, ""]:
-    """Mean over both directions and all pairs; the pair itself is the hard target."""
-    image_to_text = _direction(student.image_to_text, teacher.image_to_text, alpha)
-    text_to_image = _direction(student.text_to_image, teacher.text_to_image, alpha)
-    return (jnp.mean(image_to_text) + jnp.mean(text_to_image)) / 2
+    """Mean over both directions and all pairs; without `positives` a pair's own is the target."""
+    ways = [
+        mixed_cross_entropy(list(ours), _hard_logit(ours, positives), list(theirs), alpha)
+        for ours, theirs in zip(student, teacher, strict=True)
+    ]
+    return (jnp.mean(ways[0]) + jnp.mean(ways[1])) / 2

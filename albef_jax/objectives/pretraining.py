@@ -96,7 +96,7 @@ def teacher_forward(
     dropout_key: Array | None,
 ) -> Teacher:
     """Features of both sides, and vocabulary logits at the masked tokens."""
-    text_key, fusion_key = _split(dropout_key)
+    text_key, fusion_key = albef.split_key(dropout_key)
     image_embeds = albef.encode_image(config, params, inputs.image)
     clean, masked = _encode_both_texts(config, params, inputs, text_key)
     fused = albef.fuse(
@@ -114,10 +114,6 @@ def teacher_forward(
         albef.mlm_logits(config, params, masking.take(fused[:, 0], positions)),
     )
     return jax.lax.stop_gradient(teacher)
-
-
-def _split(dropout_key: Array | None) -> tuple[Array | None, Array | None]:
-    return (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
 
 
 def _encode_both_texts(
@@ -156,7 +152,7 @@ def student_forward(
     Args:
         negatives: the hard negatives to use, or a random key to draw them with.
     """
-    text_key, fusion_key = _split(dropout_key)
+    text_key, fusion_key = albef.split_key(dropout_key)
     groups = len(inputs.text_ids) // recipe.contrast_group
     temperature = params["temperature"]
     image_embeds = albef.encode_image(config, params, inputs.image)

@@ -41,13 +41,23 @@ def read_lines(path: Path) -> list[dict[str, float]]:
 
 
 def human_line(metrics: dict[str, float], total: int, eta: float) -> str:
-    """`step 120/400  loss 7.31 (itc 4.1 mlm 2.5 itm 0.67)  80 pairs/s  wait 1 %  ETA 3:10`."""
+    """`step 120/400  loss 7.31 (itc 4.1 mlm 2.5 itm 0.67)  80 pairs/s  wait 1 %  ETA 3:10`.
+
+    In brackets are the parts of the loss, where there are several, and the accuracy in the batch.
+    """
     minutes, seconds = divmod(int(eta), 60)
     hours, minutes = divmod(minutes, 60)
     clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    parts = [
+        f"{name} {metrics[f'loss_{name}']:.3f}"
+        for name in ("itc", "mlm", "itm")
+        if f"loss_{name}" in metrics
+    ]
+    if "accuracy" in metrics:
+        parts.append(f"accuracy {metrics['accuracy']:.2f}")
+    inside = f" ({' '.join(parts)})" if parts else ""
     return (
-        f"step {metrics['step']}/{total}  loss {metrics['loss']:.3f} (itc {metrics['loss_itc']:.3f}"
-        f" mlm {metrics['loss_mlm']:.3f} itm {metrics['loss_itm']:.3f})"
+        f"step {metrics['step']}/{total}  loss {metrics['loss']:.3f}{inside}"
         f"  {metrics['pairs_per_s']:.0f} pairs/s  wait {100 * metrics['data_wait']:.0f} %"
         f"  ETA {clock}"
     )

@@ -30,9 +30,14 @@ class Trainable(Protocol):
 
     total_steps: int
     batch_size: int
+    inputs: tuple[str, ...]
 
     def init_state(self) -> TrainState:
         """A fresh state; runs inside jit."""
+        ...
+
+    def start(self, shardings: TrainState) -> TrainState:
+        """The state at step 0, on its devices."""
         ...
 
     def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
@@ -74,12 +79,12 @@ class Window:
 def restore_or_init(
     task: Trainable, mesh: Mesh, checkpoints: Checkpoints
 ) -> tuple[TrainState, TrainState]:
-    """The newest saved state, or a fresh one; and its abstract form."""
+    """The newest saved state, or the one to start from; and its abstract form."""
     abstract = jax.eval_shape(task.init_state)
     shardings = state_shardings(mesh, abstract)
     latest = checkpoints.latest()
     if latest is None:
-        return jax.jit(task.init_state, out_shardings=shardings)(), abstract
+        return task.start(shardings), abstract
     print(f"continuing from the checkpoint of step {latest}", flush=True)
     target = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -119,9 +124,10 @@ def train(
     with StopRequests() as stop, closing(log), closing(batches):
         for number in range(start + 1, task.total_steps + 1):
             waiting = time.perf_counter()
-            batch = to_devices(mesh, _arrays(next(batches)))
+            batch = next(batches)
+            arrays = to_devices(mesh, {name: batch[name] for name in task.inputs})
             log.window.waited += time.perf_counter() - waiting
-            state, metrics = step(state, batch)
+            state, metrics = step(state, arrays)
             log.add(number, metrics)
             asked = stop.signum  # read once: a signal may come while the state is saved
             if number % save_every == 0 or number == task.total_steps or asked:
@@ -130,10 +136,6 @@ def train(
                 print(f"saved step {number}; the same command continues", flush=True)
                 raise Interrupted(asked)
     return state
-
-
-def _arrays(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: batch[name] for name in ("image", "text_ids", "text_mask")}
 
 
 class Log:

@@ -17,6 +17,19 @@ def decay_mask(params: Params) -> Params:
     return jax.tree.map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
 
 
-def adamw(learning_rate: Schedule, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW, betas (0.9, 0.999), epsilon 1e-8, no clipping."""
-    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
+def adamw(
+    learning_rate: Schedule, weight_decay: float, frozen: tuple[str, ...] = ()
+) -> optax.GradientTransformation:
+    """AdamW, betas (0.9, 0.999), epsilon 1e-8, no clipping.
+
+    Args:
+        frozen: top-level modules without a gradient; they are not even decayed.
+    """
+    optimizer = optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
+    if not frozen:
+        return optimizer
+
+    def trainable(params: Params) -> Params:
+        return jax.tree.map_with_path(lambda path, _: path[0].key not in frozen, params)
+
+    return optax.masked(optimizer, trainable)

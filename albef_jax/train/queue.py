@@ -11,16 +11,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+# No picture has this id: it marks entries that nothing was written to yet (LEDGER, Retrieval).
+EMPTY = -100
+
 
 class Queue(NamedTuple):
-    """Teacher features of past batches and the place of the next one."""
+    """Teacher features of past batches and the place of the next one.
+
+    Attributes:
+        image_id: which picture an entry is of, where the task asks (retrieval).
+    """
 
     image: Float[Array, "Q E"]
     text: Float[Array, "Q E"]
     pointer: Int[Array, ""]
+    image_id: Int[Array, "Q"] | None = None
 
 
-def init_queue(key: Array, length: int, embed_dim: int) -> Queue:
+def init_queue(key: Array, length: int, embed_dim: int, with_ids: bool = False) -> Queue:
     """Random unit vectors, as published."""
 
     def unit(key: Array) -> Array:
@@ -28,15 +36,24 @@ def init_queue(key: Array, length: int, embed_dim: int) -> Queue:
         return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
     image_key, text_key = jax.random.split(key)
-    return Queue(unit(image_key), unit(text_key), jnp.int32(0))
+    ids = jnp.full((length,), EMPTY, jnp.int32) if with_ids else None
+    return Queue(unit(image_key), unit(text_key), jnp.int32(0), ids)
 
 
-def enqueue(queue: Queue, image_feat: Float[Array, "B E"], text_feat: Float[Array, "B E"]) -> Queue:
+def enqueue(
+    queue: Queue,
+    image_feat: Float[Array, "B E"],
+    text_feat: Float[Array, "B E"],
+    image_id: Int[Array, "B"] | None = None,
+) -> Queue:
     """Overwrite the oldest B entries; Q must be a multiple of B."""
     length, batch = len(queue.image), len(image_feat)
 
     def write(entries: Array, new: Array) -> Array:
-        return jax.lax.dynamic_update_slice(entries, new, (queue.pointer, 0))
+        return jax.lax.dynamic_update_slice_in_dim(entries, new, queue.pointer, axis=0)
 
     pointer = (queue.pointer + batch) % length
-    return Queue(write(queue.image, image_feat), write(queue.text, text_feat), pointer)
+    ids = None
+    if queue.image_id is not None and image_id is not None:
+        ids = write(queue.image_id, image_id)
+    return Queue(write(queue.image, image_feat), write(queue.text, text_feat), pointer, ids)

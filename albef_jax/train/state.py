@@ -17,11 +17,13 @@ from albef_jax.train.queue import Queue, init_queue
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """The state of a pre-training run after `step` updates.
+    """The state of a run after `step` updates.
 
     The position in the data follows from `step` (see `data.pipeline`), and so needs no entry.
 
     Attributes:
+        teacher: empty for a task without momentum distillation.
+        queue: None for a task without contrast.
         key: the root random key, constant; each step folds in its number.
     """
 
@@ -29,21 +31,28 @@ class TrainState:
     params: Params
     teacher: Params
     opt_state: optax.OptState
-    queue: Queue
+    queue: Queue | None
     key: Array
 
     replace = replace
 
     def items(self) -> dict[str, Any]:
         """The parts that a checkpoint keeps apart, so that tools can read one alone."""
-        rest = {"opt_state": self.opt_state, "queue": self.queue, "key": self.key}
-        train = {**rest, "step": self.step}
-        return {"params": self.params, "teacher": self.teacher, "train": train}
+        train = {"opt_state": self.opt_state, "key": self.key, "step": self.step}
+        if self.queue is not None:
+            queue = self.queue._asdict()
+            train["queue"] = {name: leaf for name, leaf in queue.items() if leaf is not None}
+        teacher = {"teacher": self.teacher} if self.teacher else {}
+        return {"params": self.params, **teacher, "train": train}
 
     @staticmethod
     def from_items(items: dict[str, Any]) -> "TrainState":
         """The inverse of `items`."""
-        return TrainState(params=items["params"], teacher=items["teacher"], **items["train"])
+        train = dict(items["train"])
+        queue = Queue(**train.pop("queue")) if "queue" in train else None
+        return TrainState(
+            params=items["params"], teacher=items.get("teacher", {}), queue=queue, **train
+        )
 
 
 def init_state(
@@ -60,7 +69,7 @@ def init_state(
 def state_from_params(
     params: Params,
     optimizer: optax.GradientTransformation,
-    queue: Queue,
+    queue: Queue | None,
     key: Array,
     teacher: Params | None = None,
 ) -> TrainState:

@@ -76,6 +76,7 @@ def update(
     temperature = jnp.clip(state.params["temperature"], *TEMPERATURE_RANGE)
     params = {**state.params, "temperature": temperature}
     teacher_params = update_teacher(state.teacher, params, config.momentum)
+    assert state.queue is not None
     positions = pretraining.pack_masked(config.recipe, inputs)
     teacher = pretraining.teacher_forward(
         config.model, teacher_params, inputs, positions, dropout[1]

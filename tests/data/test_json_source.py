@@ -163,3 +163,29 @@ def test_an_impossible_file_name_is_a_bad_sample(root, name):
     pairs = JsonPairs([written(root, [item(0), item(1), {"image": name, "caption": "a"}])], root)
     with pytest.raises(BadSample, match="cannot be read"):
         pairs[2]
+
+
+def test_integer_and_text_ids_may_stand_beside_each_other(root):
+    first = written(root, [item(0, image_id="coco_7"), item(0, image_id="coco_7")])
+    second = written(root, [item(1, image_id=7), item(2, image_id="7")], "b.json")
+    pairs = JsonPairs([first, second], root)
+    assert [pair.image_id for pair in pairs] == [0, 0, 1, 2]
+    assert pairs.notes == ()
+
+
+@pytest.mark.parametrize("clash", [7, "coco_7"])
+def test_an_id_for_several_pictures_merges_none_and_is_reported(root, clash):
+    first = written(root, [item(0, image_id=clash), item(1, image_id="x")])
+    second = written(root, [item(2, image_id=clash), item(3, image_id="x")], "b.json")
+    pairs = JsonPairs([first, second], root)
+    assert [pair.image_id for pair in pairs] == [0, 1, 2, 3]
+    (note,) = pairs.notes
+    assert f"image_id {clash!r} stands for 0.png and for 2.png, and 1 more ids" in note
+    assert "equal paths are taken for equal pictures" in note
+
+
+def test_an_empty_split_names_the_setting_that_it_came_from(root):
+    with pytest.raises(
+        ValueError, match=r"the list is empty; remove the file from data\.eval_files"
+    ):
+        JsonPairs([written(root, [])], root, "data.eval_files")

@@ -8,6 +8,7 @@ from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
 from albef_jax.data.pipeline import (
     MAX_ATTEMPTS,
     eval_batches,
+    ordered_batches,
     shuffled_batches,
     steps_per_epoch,
     train_batches,
@@ -235,3 +236,53 @@ def test_evaluation_marks_bad_records_and_reports_them(threads):
     assert indices(found).tolist() == [*range(SIZE), -1]
     assert found[1]["valid"].all()
     assert bad_samples.count == 4
+
+
+def ordered(read, blank, size=5, batch_size=2, **options):
+    bad_samples = options.pop("bad_samples", BadSamples(None, 1.0, size))
+    return list(ordered_batches(read, blank, size, batch_size, bad_samples=bad_samples, **options))
+
+
+def answer(index):
+    if index == 1:
+        raise BadSample("noise/1", "is bad")
+    return {
+        "ids": np.full(3, index),
+        "label": np.int32(index),
+        "text": f"t{index}",
+        "box": (index,),
+    }
+
+
+BLANK = {"ids": np.zeros(3, int), "label": np.int32(-1), "text": "", "box": ()}
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_ordered_batches_stack_arrays_and_gather_everything_else(threads):
+    bad_samples = BadSamples(None, 1.0, 5)
+    found = ordered(answer, BLANK, bad_samples=bad_samples, threads=threads)
+    assert [batch["ids"].shape for batch in found] == [(2, 3)] * 3
+    assert [batch["label"].tolist() for batch in found] == [[0, -1], [2, 3], [4, -1]]
+    assert found[0]["label"].dtype == np.int32
+    assert [batch["text"] for batch in found] == [["t0", ""], ["t2", "t3"], ["t4", ""]]
+    assert [batch["box"] for batch in found] == [[(0,), ()], [(2,), (3,)], [(4,), ()]]
+    valid = np.concatenate([batch["valid"] for batch in found])
+    assert valid.tolist() == [True, False, True, True, True, False]
+    assert indices(found).tolist() == [0, 1, 2, 3, 4, -1]
+    assert bad_samples.count == 1
+
+
+def test_where_the_blank_has_no_array_arrays_may_differ_in_shape():
+    (batch,) = ordered(lambda i: {"boxes": np.zeros((i, 4))}, {"boxes": None}, 3, 4)
+    assert [len(boxes) for boxes in batch["boxes"][:3]] == [0, 1, 2]
+    assert batch["boxes"][3] is None
+
+
+def test_ordered_batches_of_chosen_records_and_of_none():
+    assert indices(ordered(answer, BLANK, indices=[4, 0, 4])).tolist() == [4, 0, 4, -1]
+    assert ordered(answer, BLANK, size=0) == []
+
+
+def test_a_row_without_a_key_of_the_blank_is_an_error():
+    with pytest.raises(KeyError, match="label"):
+        ordered(lambda i: {"ids": np.zeros(3, int)}, BLANK)

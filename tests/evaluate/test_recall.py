@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from albef_jax.evaluate.recall import NEVER, ranks, recall
+from albef_jax.evaluate.rerank import Candidates
 from albef_jax.evaluate.retrieval import both_ways
 
 
 def is_found(score, right, k):
     """Sort by score, wrong ones before right ones of equal score; is a right one in the first k?"""
-    considered = [place for place in range(len(score)) if score[place] > -np.inf]
-    order = sorted(considered, key=lambda place: (-score[place], right[place]))
+    order = sorted(range(len(score)), key=lambda place: (-score[place], right[place]))
     return any(right[place] for place in order[:k])
 
 
@@ -52,14 +52,14 @@ def test_right_candidates_do_not_stand_in_each_others_way():
 
 def test_a_right_candidate_that_was_not_considered_ranks_last():
     scores = np.array([[-np.inf, 1.0, -np.inf]])
-    assert ranks(scores, np.array([0]), np.arange(3)).tolist() == [NEVER]
+    assert ranks(scores, np.array([0]), np.arange(3)).tolist() == [2]
     assert ranks(scores, np.array([7]), np.arange(3)).tolist() == [NEVER]
 
 
-def test_what_was_not_considered_is_not_found_in_a_small_gallery():
-    """Fewer candidates than k."""
+def test_in_a_small_gallery_the_last_place_is_among_the_first():
+    """As in the published score matrix, where what was not considered has a score of -100."""
     scores = np.array([[-np.inf, 1.0, 0.5]])
-    assert recall(scores, np.array([0]), np.arange(3)) == {"r1": 0, "r5": 0, "r10": 0}
+    assert recall(scores, np.array([0]), np.arange(3)) == {"r1": 0, "r5": 100, "r10": 100}
 
 
 def test_perfect_and_reversed_scores():
@@ -71,6 +71,6 @@ def test_perfect_and_reversed_scores():
 def test_both_ways():
     """Two pictures, the first with three captions; picture 1 is confused with picture 0."""
     scores = np.array([[5.0, 1.0, 4.0, 3.0], [0.0, 2.0, 0.0, 2.5]])
-    found = both_ways(scores, np.array([0, 0, 0, 1]))
+    found = both_ways(Candidates(scores, scores), np.array([0, 0, 0, 1]))
     assert found["text_retrieval"]["r1"] == 100
     assert found["image_retrieval"]["r1"] == 50  # captions 1 and 3 go to the wrong picture

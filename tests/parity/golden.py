@@ -57,6 +57,11 @@ class GoldenSet:
         state = torch_file.read_state_dict(self.path / "pretrain.pth")
         return names.from_published(state, fusion_layer=self.sizes["fusion_layer"])
 
+    def task(self, file: str, task: str) -> names.Published:
+        """A downstream checkpoint."""
+        state = torch_file.read_state_dict(self.path / f"{file}.pth")
+        return names.from_published(state, fusion_layer=self.sizes["fusion_layer"], task=task)
+
 
 def nhwc(image: np.ndarray) -> np.ndarray:
     return np.moveaxis(image, -3, -1)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 SPLITS = ("train", "val", "test")
-SCENE, CAPTION = range(2)
+SCENE, CAPTION, QUESTION, ENTAILMENT, TWO_PICTURES, REFERRING = range(6)
 
 Item = TypeVar("Item")
 
@@ -18,7 +18,8 @@ def stream(seed: int, split: str, index: int, purpose: int) -> np.random.Generat
         seed: the world; non-negative.
         split: one of `SPLITS`.
         index: the scene; any non-negative integer.
-        purpose: `SCENE` or `CAPTION`, so that a change to the grammar moves no object.
+        purpose: `SCENE`, `CAPTION` or another one, so that a change to the grammar moves no
+            object.
 
     Raises:
         ValueError: for an unknown split, or a negative seed or index.

@@ -49,8 +49,17 @@ def noun_phrase(
     return with_article(phrase), what, (Exists(what),)
 
 
-def in_words(rng: np.random.Generator, what: Description, *, several: bool = False) -> str:
-    """A description without an article: 'small red ball with stripes'."""
+def in_words(
+    rng: np.random.Generator,
+    what: Description,
+    *,
+    several: bool = False,
+    any_shape: tuple[str, ...] = ANY_SHAPE,
+) -> str:
+    """A description without an article: 'small red ball with stripes'.
+
+    Without a shape, the noun is one of `any_shape`.
+    """
     words, after = [], []
     if what.size:
         words.append(usual(rng, SIZE[what.size]))
@@ -60,7 +69,7 @@ def in_words(rng: np.random.Generator, what: Description, *, several: bool = Fal
         after.append(WEARING[what.texture])
     if what.colour:
         words.append(usual(rng, COLOUR[what.colour]))
-    noun = usual(rng, SHAPE[what.shape]) if what.shape else pick(rng, ANY_SHAPE)
+    noun = usual(rng, SHAPE[what.shape]) if what.shape else pick(rng, any_shape)
     return " ".join([*words, plural(noun) if several else noun, *after])
 
 

@@ -1,13 +1,14 @@
-"""The vocabulary of the built-in world, as a WordPiece list with BERT's special ids."""
+"""The words of the built-in world, for its vocabulary `data/vocab/scenes.txt`.
+
+That file is a WordPiece list: special tokens with BERT's ids, words, letters and digits, and then
+words that came later. Its lines are the ids of trained models, so words are only ever appended.
+"""
 
 import re
-import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from albef_jax.data.scenes import words
 from albef_jax.data.scenes.noise import UNRELATED
-
-SPECIAL = ("[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 # What questions, statements over two pictures and entailment sentences need beside the captions.
 TASK_WORDS = """
@@ -17,17 +18,13 @@ TASK_WORDS = """
     right same second see shape show shows side size some than that texture the their them there
     these they this those true false what where which who whose yes different equal least total
     between bigger smaller corner new old heavy soft cheap broken toy
+    belongs child exactly likes morning painted someone
 """
 
 
-def vocabulary() -> list[str]:
-    """All tokens in the order of their ids: special tokens, words, then letters and digits.
-
-    The letters and digits, alone and as continuations, keep any lower-case ASCII text from [UNK].
-    """
-    single = string.ascii_lowercase + string.digits
-    told = {word for word in _grammar() | set(TASK_WORDS.split()) if len(word) > 1}
-    return [*SPECIAL, *sorted(told), *single, *(f"##{character}" for character in single)]
+def extended(tokens: Sequence[str]) -> list[str]:
+    """The tokens of a vocabulary, followed by the words of the world that they lack."""
+    return [*tokens, *sorted((_grammar() | set(TASK_WORDS.split())) - set(tokens))]
 
 
 def _grammar() -> set[str]:

@@ -1,0 +1,179 @@
+"""Reads a checkpoint wherever it comes from: a run's directory, Orbax, `.pth` or `.safetensors`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import safetensors
+import safetensors.numpy
+
+from albef_jax.checkpoints import names, torch_file
+from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.torch_file import CheckpointError
+
+Tree = dict[str, Any]
+
+# A part that no other task's model has, but for retrieval and grounding, which have the same.
+_MARKS = {
+    "mlm_head": "pretrain",
+    "answer_decoder": "vqa",
+    "ta_head": "nlvr_pretrain",
+    "itm_head": "retrieval",
+    "pair_encoder": "nlvr",
+    "cls_head": "entailment",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, on the host.
+
+    Attributes:
+        task: as in `--task`; `retrieval` for a published grounding model too.
+        params: the student's tree.
+        teacher: may be empty.
+        queues: named as in `names.Published`; may be empty.
+        step: updates so far, or None where the file does not say.
+        config: the run's `config.json`, or None where there is none.
+        origin: the file or the directory of the step.
+        unused: names in a published file that the model has no place for.
+    """
+
+    task: str
+    params: Tree
+    teacher: Tree
+    queues: Tree
+    step: int | None
+    config: dict[str, Any] | None
+    origin: Path
+    unused: list[str] = field(default_factory=list)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The checkpoint at `path`; of several steps the newest.
+
+    Args:
+        path: a run's directory, its `checkpoints` directory, one step in it, or a file with the
+            published names: `.safetensors`, or a `.pth` under any other name.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_step(_find_step(path.resolve()))
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file or directory; a checkpoint is a .pth or .safetensors file, or "
+            "a directory of a run"
+        )
+    state = (
+        _read_safetensors(path)
+        if path.suffix == ".safetensors"
+        else torch_file.read_state_dict(path)
+    )
+    try:
+        task = names.find_task(state)
+        found = names.from_published(state, task=task)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(
+        task, found.params, found.teacher, found.queues, None, None, path, found.unused
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+
+
+def _find_step(path: Path) -> Path:
+    """The directory of the newest step at or below `path`."""
+    if _is_step(path):
+        return path
+    for directory in (path / "checkpoints", path):
+        # a step that is being written has another name
+        steps = [child for child in directory.glob("*") if child.name.isdigit()]
+        steps = [child for child in steps if _is_step(child)]
+        if steps:
+            return max(steps, key=lambda step: int(step.name))
+    raise CheckpointError(
+        f"{path}: no checkpoint in this directory; looked for params (a saved step), for "
+        "STEP/params and for checkpoints/STEP/params with a number for STEP. A run saves its first "
+        "after checkpoint.every_steps"
+    )
+
+
+def _is_step(path: Path) -> bool:
+    return (path / "params" / "_METADATA").is_file()
+
+
+def _read_step(step: Path) -> Checkpoint:
+    params = _read_item(step / "params")
+    teacher = _read_item(step / "teacher") if (step / "teacher").is_dir() else {}
+    train = _read_item(step / "train", ("queue", "step")) if (step / "train").is_dir() else {}
+    config = _read_config(step.parent.parent / "config.json")
+    return Checkpoint(
+        task=_task(step, params, config),
+        params=params,
+        teacher=teacher,
+        queues=_queues(train.get("queue", {})),
+        step=int(train["step"]) if "step" in train else None,
+        config=config,
+        origin=step,
+    )
+
+
+def _read_item(directory: Path, parts: tuple[str, ...] | None = None) -> Tree:
+    """A saved tree, or the named parts at its root, as numpy arrays; nothing else is read."""
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        tree = handler.metadata(directory).tree
+        wanted = {name: tree[name] for name in (tree if parts is None else parts) if name in tree}
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        arguments = ocp.args.PyTreeRestore(wanted, restore_args=how, partial_restore=True)
+        return handler.restore(directory, args=arguments)
+    except (OSError, ValueError, KeyError) as error:
+        # the rest of a message of Orbax is a specification of the array
+        reason = str(error)[:300]
+        raise CheckpointError(f"{directory}: damaged, or no tree of arrays: {reason}") from error
+    finally:
+        handler.close()
+
+
+def _read_config(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not JSON ({error})") from error
+    return config if isinstance(config, dict) else None
+
+
+def _task(step: Path, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> str:
+    """As the configuration says; without one, by the parts of the model."""
+    if config and config.get("task") in TABLES:
+        return config["task"]
+    for part, task in _MARKS.items():
+        if part in params:
+            return task
+    raise CheckpointError(f"{step}: no model of ours; its parts are {', '.join(params)}")
+
+
+def _queues(queue: Mapping[str, Any]) -> Tree:
+    if not queue:
+        return {}
+    queues = {
+        "image_queue": queue["image"],
+        "text_queue": queue["text"],
+        "queue_ptr": int(queue["pointer"]),
+    }
+    return queues | ({"image_id": queue["image_id"]} if "image_id" in queue else {})

@@ -1,0 +1,47 @@
+"""What a tree of parameters says about the model it belongs to."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# Field of `ModelConfig`: where an axis of an array has that length.
+_AXES = {
+    "patch_size": ("image_encoder/patch_embed/kernel", 0),
+    "image_width": ("image_encoder/patch_embed/kernel", -1),
+    "image_depth": ("image_encoder/blocks/qkv/kernel", 0),
+    "text_width": ("text_encoder/embeddings/word/embedding", -1),
+    "vocab_size": ("text_encoder/embeddings/word/embedding", 0),
+    "max_positions": ("text_encoder/embeddings/position/embedding", 0),
+    "text_depth": ("text_encoder/layers/intermediate/kernel", 0),
+    "text_intermediate": ("text_encoder/layers/intermediate/kernel", -1),
+    "embed_dim": ("image_proj/kernel", -1),
+}
+_FUSION = ("fusion_encoder/layers/norm/scale", "pair_encoder/layers/key/kernel")
+
+
+def sizes_of(params: Mapping[str, Any]) -> dict[str, int]:
+    """The fields of `ModelConfig` that follow from the shapes of `params`.
+
+    A field is absent where the tree has no array that tells, as `embed_dim` is in a model without
+    contrast. Numbers of heads leave no trace in shapes; 64 channels a head is the rule.
+    """
+    sizes = {
+        field: shape[axis]
+        for field, (path, axis) in _AXES.items()
+        if (shape := _shape(params, path)) is not None
+    }
+    for path in _FUSION:
+        if shape := _shape(params, path):
+            sizes["fusion_depth"] = shape[0]
+    tokens = _shape(params, "image_encoder/pos_embed")
+    if tokens and "patch_size" in sizes:
+        sizes["image_size"] = math.isqrt(tokens[1] - 1) * sizes["patch_size"]
+    return sizes
+
+
+def _shape(tree: Any, path: str) -> tuple[int, ...] | None:
+    for key in path.split("/"):
+        if not isinstance(tree, Mapping) or key not in tree:
+            return None
+        tree = tree[key]
+    return tuple(tree.shape)

@@ -1,0 +1,100 @@
+"""The built-in world as a data source for each downstream task, random access to any size."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from albef_jax.data.records import Question, Referring, Sentence, TwoPictures
+from albef_jax.data.scenes import entailment, two_pictures
+from albef_jax.data.scenes.draw import ENTAILMENT, QUESTION, REFERRING, TWO_PICTURES
+from albef_jax.data.scenes.entailment import Judged
+from albef_jax.data.scenes.questions import Asked, ask
+from albef_jax.data.scenes.referring import Referred, candidates, pixel_box, refer
+from albef_jax.data.scenes.render import render
+from albef_jax.data.scenes.split import SceneSplit
+from albef_jax.data.scenes.two_pictures import Compared
+
+
+@dataclass(frozen=True)
+class ScenesQuestions(SceneSplit):
+    """Questions with one answer of `questions.ANSWERS` each."""
+
+    def told(self, index: int) -> Asked:
+        """The question and its scene, without a picture."""
+        return ask(self.scenes(index), self.random(index, QUESTION), train=self.train)
+
+    def __getitem__(self, index: int) -> Question:
+        """The question `scenes/<split>/question/<index>`."""
+        told = self.told(index)
+        return Question(
+            f"scenes/{self.split}/question/{index}",
+            render(told.scene, self.image_size),
+            told.text,
+            (told.answer,),
+            "vqa",
+            int(index),
+            told.kind,
+        )
+
+
+@dataclass(frozen=True)
+class ScenesSentences(SceneSplit):
+    """Sentences for visual entailment."""
+
+    def told(self, index: int) -> Judged:
+        """The sentence and its scene, without a picture."""
+        rng = self.random(index, ENTAILMENT)
+        return entailment.tell(self.scenes(index), rng, train=self.train)
+
+    def __getitem__(self, index: int) -> Sentence:
+        """The sentence `scenes/<split>/sentence/<index>`."""
+        told = self.told(index)
+        picture = render(told.scene, self.image_size)
+        return Sentence(f"scenes/{self.split}/sentence/{index}", picture, told.text, told.label)
+
+
+@dataclass(frozen=True)
+class ScenesTwoPictures(SceneSplit):
+    """Statements over two pictures."""
+
+    def told(self, index: int) -> Compared:
+        """The statement and its scenes, without pictures."""
+        rng = self.random(index, TWO_PICTURES)
+        return two_pictures.tell(self.scenes(index), rng, train=self.train)
+
+    def __getitem__(self, index: int) -> TwoPictures:
+        """The statement `scenes/<split>/two_pictures/<index>`."""
+        told = self.told(index)
+        left, right = (render(scene, self.image_size) for scene in (told.left, told.right))
+        name = f"scenes/{self.split}/two_pictures/{index}"
+        return TwoPictures(name, left, right, told.text, int(told.label))
+
+
+@dataclass(frozen=True)
+class ScenesReferring(SceneSplit):
+    """Referring expressions; with boxes outside of 'train'."""
+
+    def told(self, index: int) -> Referred:
+        """The expression and its scene, without a picture."""
+        return refer(self.scenes(index), self.random(index, REFERRING))
+
+    def __getitem__(self, index: int) -> Referring:
+        """The expression `scenes/<split>/referring/<index>`."""
+        rng = self.random(index, REFERRING)
+        told = refer(self.scenes(index), rng)
+        size = self.image_size
+        if self.train:
+            ref_id, box, boxes = -1, None, np.zeros((0, 4), np.float32)
+        else:
+            ref_id, box = int(index), pixel_box(told.scene.objects[told.index], size)
+            boxes = candidates(told.scene, told.index, size, rng)
+        return Referring(
+            f"scenes/{self.split}/referring/{index}",
+            render(told.scene, size),
+            told.text,
+            int(index),
+            ref_id,
+            box,
+            boxes,
+            self.split,
+        )

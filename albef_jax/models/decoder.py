@@ -1,0 +1,66 @@
+"""The answer decoder: causal BERT layers that attend to the question's fused tokens (VQA).
+
+It has as many layers as the fusion encoder, embeddings and a vocabulary head of its own, and starts
+as a copy of the fusion encoder (paper section 4, VQA). All answers of a question are rows of one
+call, so that the question's keys and values are computed once.
+Shape letters: B questions, R answers a question, T answer tokens, S question tokens, D text width,
+V vocabulary.
+"""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from albef_jax.models import attention, bert
+from albef_jax.models.albef import MlmHead, Params, rngs
+from albef_jax.models.sizes import ModelConfig
+
+
+def decode(
+    config: ModelConfig,
+    params: Params,
+    answer_ids: Int[Array, "B R T"],
+    answer_mask: Int[Array, "B R T"],
+    question_states: Float[Array, "B S D"],
+    question_mask: Int[Array, "B S"],
+    dropout_key: Array | None = None,
+) -> Float[Array, "B R T V"]:
+    """Vocabulary logits; those at position t are for the token at t + 1."""
+    decoder = params["answer_decoder"]
+    pictures, rows, length = answer_ids.shape
+    deterministic = dropout_key is None
+    keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    x = bert.Embeddings(config, deterministic).apply(
+        {"params": decoder["embeddings"]},
+        answer_ids.reshape(-1, length),
+        rngs=rngs(keys[0]),
+    )
+    x = bert.FusionEncoder(config, deterministic).apply(
+        {"params": {"layers": decoder["layers"]}},
+        cast(Array, x).reshape(pictures, rows, length, -1),
+        attention.self_bias(answer_mask.reshape(-1, length), causal=True),
+        question_states,
+        attention.cross_bias(question_mask),
+        rngs=rngs(keys[1]),
+    )
+    embedding = decoder["embeddings"]["word"]["embedding"]
+    logits = MlmHead(config).apply({"params": decoder["head"]}, x, embedding)
+    return cast(Array, logits)
+
+
+def init_decoder(config: ModelConfig, key: Array) -> Params:
+    """Fresh parameters.
+
+    Its keys and values read text tokens, so they are `text_width` wide, not `encoder_width`.
+    """
+    embed_key, layers_key, head_key = jax.random.split(key, 3)
+    length, width = 4, config.text_width
+    ids, bias = jnp.zeros((1, length), jnp.int32), jnp.zeros((1, 1, 1, length))
+    hidden, states = jnp.zeros((1, 1, length, width)), jnp.zeros((1, length, width))
+    embeddings = bert.Embeddings(config, True).init(embed_key, ids)["params"]
+    layers = bert.FusionEncoder(config).init(layers_key, hidden, bias, states)["params"]
+    table = embeddings["word"]["embedding"]
+    head = MlmHead(config).init(head_key, hidden, table)["params"]
+    return {"embeddings": embeddings, **layers, "head": head}

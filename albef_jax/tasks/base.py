@@ -1,0 +1,273 @@
+"""What all tasks have in common: schedules, optimizer, data order, and the start of a run."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from albef_jax.checkpoints.read import read_checkpoint
+from albef_jax.checkpoints.start_table import Row, format_table
+from albef_jax.checkpoints.warm_start import transfer
+from albef_jax.config import ConfigError, model_config
+from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.open import train_transform
+from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
+from albef_jax.data.text import Tokenizer
+from albef_jax.models import albef, task_models
+from albef_jax.train import schedules
+from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.queue import Queue, init_queue
+from albef_jax.train.state import TrainState
+from albef_jax.train.step import Step
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out of an evaluation.
+
+    Attributes:
+        results: for `results.json`.
+        lines: the same in a few lines, to print.
+        template: of the report.
+        context: what the template shows besides curves and figures.
+    """
+
+    results: dict[str, Any]
+    lines: list[str]
+    template: str
+    context: dict[str, Any]
+
+
+class Task(ABC):
+    """A task as the loop sees it (`train.loop.Trainable`).
+
+    Args:
+        config: validated.
+        workdir: where bad samples are written.
+
+    Raises:
+        ConfigError: the data and the configuration do not fit each other.
+    """
+
+    # Arrays of a batch that go to the devices.
+    inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
+    items = "pictures"  # what an epoch is counted in
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        self.config = config
+        self.model = model_config(config)
+        self.batch_size = config.train.batch_size
+        self.tokenizer = Tokenizer(config.data.vocab, config.data.text_len)
+        self.transform = train_transform(config)
+        self.source = self.open_train()
+        self._check_data()
+        self.steps_per_epoch = steps_per_epoch(len(self.source), self.batch_size)
+        self.total_steps = config.train.steps or config.train.epochs * self.steps_per_epoch
+        self._check_schedule()
+        self.workdir = workdir
+        self.bad_samples = BadSamples(
+            workdir / "bad_samples.jsonl", config.data.max_bad_share, len(self.source)
+        )
+        self.learning_rate = self._learning_rate()
+        self.optimizer = adamw(self.learning_rate, config.optimizer.weight_decay, self.frozen)
+
+    # Modules that get no gradient.
+    frozen: tuple[str, ...] = ()
+
+    @abstractmethod
+    def open_train(self) -> Any:
+        """The training records: random access."""
+
+    @abstractmethod
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """One training example, a flat dict of arrays; may raise `BadSample`."""
+
+    @abstractmethod
+    def init_state(self) -> TrainState:
+        """A fresh state from `seed`; runs inside jit."""
+
+    @abstractmethod
+    def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
+        """The compiled update."""
+
+    @abstractmethod
+    def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
+        """Figures and examples on held-out data."""
+
+    def _check_data(self) -> None:
+        if self.tokenizer.vocab_size > self.model.vocab_size:
+            raise ConfigError(
+                f"model.vocab_size={self.model.vocab_size} is smaller than the vocabulary "
+                f"{self.config.data.vocab} of {self.tokenizer.vocab_size}; set the first to that"
+            )
+        if len(self.source) < self.batch_size:
+            raise ConfigError(
+                f"train.batch_size={self.batch_size} exceeds the {len(self.source)} training "
+                f"{self.items}; lower it"
+            )
+
+    def _check_schedule(self) -> None:
+        last = self.config.train.epochs * self.steps_per_epoch
+        if self.config.optimizer.schedule == "published" and self.total_steps > last:
+            raise ConfigError(
+                f"train.steps={self.total_steps} goes beyond the {last} steps of "
+                f"train.epochs={self.config.train.epochs}, where the published schedule ends; "
+                "raise train.epochs, or set optimizer.schedule=cosine"
+            )
+
+    def _learning_rate(self) -> schedules.Schedule:
+        optimizer = self.config.optimizer
+        ends = {"peak": optimizer.lr, "minimum": optimizer.min_lr}
+        if optimizer.schedule == "cosine":
+            return schedules.cosine_lr(
+                **ends, warmup_steps=optimizer.warmup_steps, total_steps=self.total_steps
+            )
+        return schedules.published_lr(
+            **ends,
+            warmup=optimizer.warmup_lr,
+            warmup_periods=optimizer.warmup_periods,
+            epochs=self.config.train.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+
+    def alpha(self) -> schedules.Schedule:
+        """The distillation weight by step."""
+        train = self.config.train
+        return schedules.alpha_ramp(
+            alpha=train.alpha, ramp_steps=round(train.alpha_ramp_epochs * self.steps_per_epoch)
+        )
+
+    def start(self, shardings: TrainState) -> TrainState:
+        """The state at step 0, on its devices: fresh, or from `init.checkpoint`."""
+        state = jax.jit(self.init_state, out_shardings=shardings)()
+        if not self.config.init.checkpoint:
+            return state
+        state, rows = start_from(self.config, jax.device_get(state))
+        print(f"starting from {self.config.init.checkpoint}:", format_table(rows), sep="\n")
+        return jax.device_put(state, shardings)
+
+    def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
+        """This host's batches from a step on."""
+        data = self.config.data
+        return shuffled_batches(
+            self.example,
+            len(self.source),
+            batch_size=self.batch_size,
+            seed=self.config.seed,
+            bad_samples=self.bad_samples,
+            start_step=start_step,
+            num_steps=self.total_steps - start_step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=data.threads,
+            prefetch=data.prefetch,
+        )
+
+    def describe_data(self) -> str:
+        """One line on what is trained on."""
+        return f"{self.config.data.source}, {len(self.source)} {self.items} an epoch"
+
+    def counters(self) -> dict[str, float]:
+        """Bad samples so far."""
+        return {"bad_samples": self.bad_samples.count}
+
+    def eval_register(self, size: int) -> BadSamples:
+        """Where unusable held-out records are written down."""
+        path = self.workdir / "bad_eval_samples.jsonl"
+        return BadSamples(path, self.config.data.max_bad_share, size)
+
+    def results(self, state: TrainState, evaluated_on: str, **figures: Any) -> dict[str, Any]:
+        """What every `results.json` starts with, and the task's figures."""
+        return {
+            "task": self.config.task,
+            "preset": self.config.preset,
+            "step": int(state.step),
+            "evaluated_on": evaluated_on,
+            **figures,
+        }
+
+
+def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[Row]]:
+    """A fresh state with what `init.checkpoint` has of it, and what became of every module.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, lacks something that `init.allow_missing`
+            does not name, or is of another size.
+    """
+    found = read_checkpoint(config.init.checkpoint)
+    allowed = (part.strip() for part in config.init.allow_missing.split(","))
+    start = transfer(
+        config.task,
+        fresh.params,
+        found.task,
+        found.params,
+        fresh.teacher,
+        found.teacher,
+        _queues(fresh.queue),
+        found.queues,
+        teacher=config.init.get("teacher", "published"),
+        allow_missing=tuple(filter(None, allowed)),
+    )
+    queue = fresh.queue
+    if queue is not None:
+        queue = Queue(**{ours: start.queues[name] for ours, name in _names(queue).items()})
+    return fresh.replace(params=start.params, teacher=start.teacher, queue=queue), start.rows
+
+
+def _names(queue: Queue) -> dict[str, str]:
+    """What checkpoints call the parts of a queue that are there."""
+    names = {"image": "image_queue", "text": "text_queue", "pointer": "queue_ptr"}
+    return names if queue.image_id is None else names | {"image_id": "image_id"}
+
+
+def _queues(queue: Queue | None) -> dict[str, Any]:
+    if queue is None:
+        return {}
+    return {name: getattr(queue, ours) for ours, name in _names(queue).items()}
+
+
+class FinetuneTask(Task):
+    """A downstream task: its model, its loss, and the step around it."""
+
+    queued = False  # whether the teacher keeps queues
+
+    @abstractmethod
+    def loss(self) -> Loss:
+        """The task's loss."""
+
+    @property
+    def distilled(self) -> bool:
+        """Whether there is a teacher."""
+        return bool(self.config.train.get("distill", False))
+
+    def init_state(self) -> TrainState:
+        """A fresh state from `seed`."""
+        config, model = self.config, self.model
+        params_key, queue_key, root = jax.random.split(jax.random.key(config.seed), 3)
+        params = task_models.init(model, config.task, params_key)
+        queue = None
+        if self.queued:
+            queue = init_queue(queue_key, config.train.queue_size, model.embed_dim, with_ids=True)
+        teacher = albef.teacher_params(params) if self.queued or self.distilled else {}
+        return TrainState(
+            jax.numpy.int32(0), params, teacher, self.optimizer.init(params), queue, root
+        )
+
+    def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
+        """The compiled update."""
+        constant = schedules.alpha_ramp(alpha=0.0, ramp_steps=0)
+        config = FinetuneConfig(
+            loss=self.loss(),
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            alpha=self.alpha() if self.distilled else constant,
+            momentum=self.config.train.get("momentum", 1.0),
+        )
+        return compile_finetune_step(config, mesh, abstract_state)

@@ -1,0 +1,175 @@
+"""What entailment and NLVR2 share: sentences with a label, judged by accuracy."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from albef_jax.data.augment import EvalTransform
+from albef_jax.data.pipeline import ordered_batches
+from albef_jax.data.text import clean_caption
+from albef_jax.evaluate.accuracy import judge
+from albef_jax.evaluate.gallery import NothingToEvaluate
+from albef_jax.evaluate.task_examples import JudgedSentence, right_and_wrong
+from albef_jax.models.albef import Params
+from albef_jax.models.pixels import normalize
+from albef_jax.tasks.base import Evaluation, FinetuneTask
+from albef_jax.train.finetune import Loss
+from albef_jax.train.losses import Logits, classification_loss
+from albef_jax.train.mesh import to_devices
+from albef_jax.train.state import TrainState
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a sentence was judged, without its pictures."""
+
+    place: int
+    label: str
+    predicted: str
+    probabilities: dict[str, float]
+
+    @property
+    def right(self) -> bool:
+        """Whether the predicted class is the true one."""
+        return self.predicted == self.label
+
+    def shown_with(self, images: tuple[np.ndarray, ...], sentence: str) -> JudgedSentence:
+        """The same with what was judged."""
+        return JudgedSentence(images, sentence, self.label, self.predicted, self.probabilities)
+
+
+def read_verdicts(
+    logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
+) -> list[Verdict]:
+    """Verdicts of logits `[N, C]`."""
+    shares = np.asarray(jax.nn.softmax(logits, axis=1))
+    return [
+        Verdict(
+            place,
+            classes[labels[place]],
+            classes[int(np.argmax(row))],
+            dict(zip(classes, map(float, row), strict=True)),
+        )
+        for place, row in enumerate(shares)
+    ]
+
+
+class Classification(FinetuneTask):
+    """Sentences about one picture or two, each with a label."""
+
+    inputs = ("image", "text_ids", "text_mask", "label")
+    items = "sentences"
+    logits: Logits
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def open_eval(self) -> tuple[Any, str]:
+        """The held-out records, and what they are, in words."""
+
+    @abstractmethod
+    def pictures(self, record: Any, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The record's picture or pictures, as the model takes them."""
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A sentence with its picture or pictures and its label."""
+        record = self.source[index]
+        image = self.pictures(record, lambda picture: self.transform(picture, rng))
+        return self._row(record, image)
+
+    def _row(self, record: Any, image: np.ndarray) -> dict[str, Any]:
+        text = clean_caption(record.sentence, self.config.data.max_words)
+        text_ids, text_mask = self.tokenizer.encode([text])
+        return {
+            "image": image,
+            "text_ids": text_ids[0],
+            "text_mask": text_mask[0],
+            "label": np.int32(record.label),
+        }
+
+    def loss(self) -> Loss:
+        """Cross-entropy with distillation."""
+        return classification_loss(self.model, type(self).logits)
+
+    def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
+        """Accuracy with a confusion matrix."""
+        source, what = self.open_eval()
+        size = min(self.config.evaluation.limit or len(source), len(source))
+        found = self._judge_all(state.params, mesh, source, size)
+        figures = judge(found["logits"], found["label"], self.classes)
+        figures["unreadable"] = size - figures["count"]
+        results = self.results(state, what, judgement=figures)
+        lines = [
+            f"accuracy {figures['accuracy']:.2f} % of {figures['count']} (majority class "
+            f"{figures['majority']:.2f} %, chance {figures['chance']:.2f} %)",
+        ]
+        return Evaluation(results, lines, "judgements.html", self._examples(source, found))
+
+    def _judge_all(self, params: Params, mesh: Mesh, source: Any, size: int) -> dict[str, Any]:
+        """Logits, labels and places of all records that could be read."""
+        transform, rows = EvalTransform(self.model.image_size), self.config.evaluation.batch_size
+
+        def read(index: int) -> dict[str, Any]:
+            record = source[index]
+            return self._row(record, self.pictures(record, transform))
+
+        logits_of = type(self).logits
+
+        @jax.jit
+        def run(params, batch):
+            image = normalize(batch["image"])
+            return logits_of(self.model, params, image, batch["text_ids"], batch["text_mask"])
+
+        parts: dict[str, list] = {"logits": [], "label": [], "index": []}
+        for batch in ordered_batches(
+            read,
+            self._blank(),
+            size,
+            rows,
+            bad_samples=self.eval_register(len(source)),
+            threads=self.config.data.threads,
+        ):
+            valid = batch["valid"]
+            arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
+            logits = np.asarray(run(params, to_devices(mesh, arrays)))
+            parts["logits"].append(logits[valid])
+            parts["label"].append(batch["label"][valid])
+            parts["index"].append(batch["sample_index"][valid])
+        found = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        if not len(found["label"]):
+            raise NothingToEvaluate("no sentence to evaluate on could be read")
+        return found
+
+    def _blank(self) -> dict[str, Any]:
+        blank = np.zeros((self.model.image_size, self.model.image_size, 3), np.uint8)
+        length = self.config.data.text_len
+        text_mask = np.zeros(length, np.int32)
+        text_mask[0] = 1
+        return {
+            "image": self.blank_pictures(blank),
+            "text_ids": np.zeros(length, np.int32),
+            "text_mask": text_mask,
+            "label": np.int32(0),
+        }
+
+    def blank_pictures(self, blank: np.ndarray) -> np.ndarray:
+        """The padding of a batch."""
+        return blank
+
+    def _examples(self, source: Any, found: dict[str, Any]) -> dict[str, Any]:
+        """Right and wrong ones; records are read again for their pictures."""
+        verdicts = read_verdicts(found["logits"], found["label"], self.classes)
+        shown, shares = right_and_wrong(verdicts, self.config.evaluation.examples)
+        examples = []
+        for one in shown:
+            record = source[int(found["index"][one.place])]
+            examples.append(one.shown_with(self.shown(record), record.sentence))
+        return {"examples": examples, "shares": shares}
+
+    @abstractmethod
+    def shown(self, record: Any) -> tuple[np.ndarray, ...]:
+        """The record's pictures, for people."""

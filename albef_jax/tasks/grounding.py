@@ -1,0 +1,220 @@
+"""Grounding (RefCOCO+), weakly supervised: trained as retrieval, evaluated by heat maps."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from albef_jax.data.augment import EvalTransform
+from albef_jax.data.open import open_referring
+from albef_jax.data.pipeline import ordered_batches
+from albef_jax.data.records import Referring
+from albef_jax.data.text import clean_caption
+from albef_jax.evaluate import gradcam
+from albef_jax.evaluate.boxes import (
+    enlarge,
+    grounding_accuracy,
+    is_found,
+    pointing_game,
+    rank_boxes,
+)
+from albef_jax.evaluate.gallery import NothingToEvaluate
+from albef_jax.evaluate.task_examples import GroundedPhrase, right_and_wrong
+from albef_jax.models.albef import Params
+from albef_jax.models.pixels import normalize
+from albef_jax.objectives import retrieval
+from albef_jax.tasks.base import Evaluation, FinetuneTask
+from albef_jax.train.finetune import Loss
+from albef_jax.train.losses import retrieval_loss
+from albef_jax.train.mesh import to_devices
+from albef_jax.train.state import TrainState
+
+BRANCHES = ("itm", "itc")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A phrase with what both branches make of it; heat maps are of the model's patches."""
+
+    place: int
+    box: tuple[float, float, float, float]
+    split: str
+    candidates: np.ndarray  # [n, 4]
+    chosen: dict[str, int | None]  # by branch: the number of the best candidate
+    pointed: dict[str, bool]  # by branch: the hottest place is inside the box
+    expected: float  # chance that a candidate drawn at random is right
+    heatmap: np.ndarray  # [h, h], ITM
+    words: list[tuple[str, np.ndarray]]
+
+    @property
+    def right(self) -> bool:
+        """Whether the ITM branch found the box."""
+        return is_found(self.chosen_box("itm"), self.box)
+
+    def chosen_box(self, branch: str) -> np.ndarray | None:
+        """The candidate that a branch chose."""
+        number = self.chosen[branch]
+        return None if number is None else self.candidates[number]
+
+
+class Grounding(FinetuneTask):
+    """Phrases with the picture they are about; boxes are for evaluation alone."""
+
+    inputs = retrieval.Inputs._fields
+    queued = True
+    items = "phrases"
+
+    def open_train(self) -> Any:
+        """The training phrases."""
+        return open_referring(self.config, "train")[0]
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A phrase with its picture."""
+        record = self.source[index]
+        row = self._row(record, self.transform(record.image, rng))
+        return row | {"image_id": np.int32(record.image_id)}
+
+    def _row(self, record: Referring, image: np.ndarray) -> dict[str, Any]:
+        text = clean_caption(record.text, self.config.data.max_words)
+        text_ids, text_mask = self.tokenizer.encode([text])
+        return {"image": image, "text_ids": text_ids[0], "text_mask": text_mask[0]}
+
+    def loss(self) -> Loss:
+        """ITC and ITM, as for retrieval."""
+        return retrieval_loss(self.model, self.config.train.contrast_group)
+
+    def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
+        """Accuracy of the box that the heat map chooses, for both branches."""
+        source, what = open_referring(self.config, "eval")
+        size = min(self.config.evaluation.limit or len(source), len(source))
+        found = self._place_all(state.params, mesh, source, size)
+        truths, splits = [one.box for one in found], [one.split for one in found]
+        figures: dict[str, Any] = {
+            branch: {
+                "accuracy": grounding_accuracy(
+                    [one.chosen_box(branch) for one in found], truths, splits
+                ),
+                "pointing": 100 * float(np.mean([one.pointed[branch] for one in found])),
+            }
+            for branch in BRANCHES
+        }
+        figures["chance"] = 100 * float(np.mean([one.expected for one in found]))
+        figures["count"] = len(found)
+        figures["unreadable"] = size - len(found)
+        lines = [
+            f"{branch.upper()}  "
+            + "  ".join(f"{split} {share:.2f} %" for split, share in of["accuracy"].items())
+            + f"  pointing {of['pointing']:.2f} %"
+            for branch in BRANCHES
+            for of in (figures[branch],)
+        ]
+        lines.append(f"of {len(found)} phrases; a box at random {figures['chance']:.2f} %")
+        results = self.results(state, what, grounding=figures)
+        return Evaluation(results, lines, "grounding.html", self._examples(source, found))
+
+    def _maps(self, params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
+        knobs = self.config.evaluation
+        inputs = normalize(batch["image"]), batch["text_ids"], batch["text_mask"]
+        attention, gradient, _ = gradcam.fusion_attention(
+            self.model, params, *inputs, layer=knobs.layer
+        )
+        words = gradcam.word_maps(attention, gradient, batch["text_mask"])
+        contrast = gradcam.image_attention(self.model, params, *inputs, block=knobs.image_block)
+        return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
+
+    def _place_all(self, params: Params, mesh: Mesh, source: Any, size: int) -> list[Placed]:
+        transform = EvalTransform(self.model.image_size)
+
+        def read(index: int) -> dict[str, Any]:
+            record = source[index]
+            row = self._row(record, transform(record.image))
+            return row | {"record": _without_picture(record)}
+
+        run = jax.jit(self._maps)
+        found = []
+        for batch in ordered_batches(
+            read,
+            self._blank(),
+            size,
+            self.config.evaluation.batch_size,
+            bad_samples=self.eval_register(len(source)),
+            threads=self.config.data.threads,
+        ):
+            arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
+            maps = jax.device_get(run(params, to_devices(mesh, arrays)))
+            for row in np.flatnonzero(batch["valid"]):
+                pieces = self._pieces(batch["text_ids"][row], batch["text_mask"][row])
+                one = {name: array[row] for name, array in maps.items()}
+                place = int(batch["sample_index"][row])
+                found.append(_judge(place, batch["record"][row], one, pieces))
+        if not found:
+            raise NothingToEvaluate("no phrase to evaluate on could be read")
+        return found
+
+    def _pieces(self, text_ids: np.ndarray, text_mask: np.ndarray) -> list[str]:
+        """The pieces of a text without [CLS]."""
+        return self.tokenizer.pieces(text_ids[1 : int(text_mask.sum())])
+
+    def _blank(self) -> dict[str, Any]:
+        side = self.model.image_size
+        picture = np.zeros((side, side, 3), np.uint8)
+        record = Referring("", picture, "", -1, -1, None, np.zeros((0, 4)), "")
+        return self._row(record, picture) | {"record": _without_picture(record)}
+
+    def _examples(self, source: Any, found: list[Placed]) -> dict[str, Any]:
+        """Right and wrong ones; records are read again for their pictures."""
+        shown, shares = right_and_wrong(found, self.config.evaluation.examples)
+        examples = [_card(source[one.place], one) for one in shown]
+        return {"examples": examples, "shares": shares}
+
+
+def _without_picture(record: Referring) -> tuple[Referring, int, int]:
+    """The record with an empty picture, and the picture's height and width."""
+    height, width = record.image.shape[:2]
+    return replace(record, image=np.zeros((1, 1, 3), np.uint8)), height, width
+
+
+def _judge(
+    place: int,
+    kept: tuple[Referring, int, int],
+    maps: dict[str, np.ndarray],
+    pieces: list[str],
+) -> Placed:
+    record, height, width = kept
+    assert record.box is not None  # an evaluation source has one for each phrase
+    chosen: dict[str, int | None] = {}
+    pointed = {}
+    for branch in BRANCHES:
+        heat = enlarge(maps[branch], height, width)
+        order, _ = rank_boxes(heat, record.candidates)
+        chosen[branch] = int(order[0]) if len(order) else None
+        pointed[branch] = pointing_game(heat, record.box)
+    hits = [is_found(box, record.box) for box in record.candidates]
+    words = list(zip(pieces, maps["words"][1 : 1 + len(pieces)], strict=True))
+    return Placed(
+        place,
+        record.box,
+        record.split,
+        record.candidates,
+        chosen,
+        pointed,
+        float(np.mean(hits)) if hits else 0.0,
+        maps["itm"],
+        words,
+    )
+
+
+def _card(record: Referring, one: Placed) -> GroundedPhrase:
+    return GroundedPhrase(
+        record.image,
+        record.text,
+        one.heatmap,
+        one.words,
+        one.candidates,
+        one.chosen["itm"],
+        one.box,
+        one.right,
+    )

@@ -1,0 +1,111 @@
+"""Text assignment: the pre-training step that prepares the model for two pictures (NLVR2)."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from albef_jax.data.augment import EvalTransform
+from albef_jax.data.examples import pair_example
+from albef_jax.data.open import open_eval_pairs, open_train_pairs
+from albef_jax.data.pipeline import shuffled_batches
+from albef_jax.data.records import PairSource
+from albef_jax.evaluate.accuracy import judge
+from albef_jax.evaluate.gallery import NothingToEvaluate
+from albef_jax.evaluate.task_examples import right_and_wrong
+from albef_jax.models.pixels import normalize
+from albef_jax.objectives import text_assignment
+from albef_jax.tasks.base import Evaluation, FinetuneTask
+from albef_jax.tasks.classify import read_verdicts
+from albef_jax.train.finetune import Loss
+from albef_jax.train.losses import assignment_loss
+from albef_jax.train.mesh import to_devices
+from albef_jax.train.state import TrainState
+
+CLASSES = ("first", "second", "neither")
+
+
+class TextAssignment(FinetuneTask):
+    """Pairs; the two pictures of a text are drawn inside the step."""
+
+    # Used for the similarities that negatives are drawn by, without a gradient (LEDGER).
+    frozen = ("image_proj", "text_proj", "temperature")
+
+    def open_train(self) -> PairSource:
+        """The training pairs."""
+        return open_train_pairs(self.config)
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A picture with one of its captions."""
+        return pair_example(
+            self.source[index], self.transform, self.tokenizer, rng, self.config.data.max_words
+        )
+
+    def loss(self) -> Loss:
+        """Cross-entropy over first, second and neither."""
+        return assignment_loss(self.model, self.config.train.contrast_group)
+
+    def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
+        """Accuracy on held-out pairs, with pictures drawn as in training, from a fixed seed."""
+        source, what = open_eval_pairs(self.config)
+        group = self.config.train.contrast_group
+        size = min(self.config.evaluation.limit or len(source), len(source)) // group * group
+        if not size:
+            raise NothingToEvaluate(f"{what}: fewer than train.contrast_group={group} pictures")
+        transform = EvalTransform(self.model.image_size)
+
+        def read(index: int, rng: np.random.Generator) -> dict[str, Any]:
+            words = self.config.data.max_words
+            return pair_example(source[index], transform, self.tokenizer, rng, words)
+
+        batches = shuffled_batches(
+            read,
+            len(source),
+            batch_size=group,
+            seed=0,
+            bad_samples=self.eval_register(len(source)),
+            num_steps=size // group,
+            threads=self.config.data.threads,
+        )
+
+        @jax.jit
+        def run(params, batch, key):
+            image = normalize(batch["image"])
+            forward = partial(text_assignment.forward, self.model, group, params, image)
+            logits, shown, _ = forward(batch["text_ids"], batch["text_mask"], key, None)
+            return logits, shown
+
+        logits, labels, context = [], [], {}
+        for number, batch in enumerate(batches):
+            arrays = {name: batch[name] for name in self.inputs}
+            out, shown = jax.device_get(
+                run(state.params, to_devices(mesh, arrays), jax.random.key(number))
+            )
+            logits.append(out)
+            labels.append(shown.label.reshape(-1))
+            if number == 0:
+                context = self._examples(batch, out, shown)
+        figures = judge(np.concatenate(logits), np.concatenate(labels), CLASSES)
+        results = self.results(state, what, judgement=figures)
+        line = (
+            f"accuracy {figures['accuracy']:.2f} % of {figures['count']} assignments (chance "
+            f"{figures['chance']:.2f} %)"
+        )
+        return Evaluation(results, [line], "judgements.html", context)
+
+    def _examples(self, batch: dict, logits: np.ndarray, shown: Any) -> dict[str, Any]:
+        """Right and wrong ones of the first group."""
+        verdicts = read_verdicts(logits, shown.label.reshape(-1), CLASSES)
+        chosen, shares = right_and_wrong(verdicts, self.config.evaluation.examples)
+        first, second = shown.first.reshape(-1), shown.second.reshape(-1)
+        image, text_ids = batch["image"], batch["text_ids"]
+        examples = [
+            one.shown_with(
+                (image[first[one.place]], image[second[one.place]]),
+                self.tokenizer.decode(text_ids[one.place]),
+            )
+            for one in chosen
+        ]
+        return {"examples": examples, "shares": shares}

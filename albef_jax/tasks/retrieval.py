@@ -1,0 +1,67 @@
+"""Retrieval: fine-tuning with ITC and ITM; evaluation by ITC, re-ranked by ITM."""
+
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from albef_jax.data.examples import pair_example
+from albef_jax.data.open import open_eval_pairs, open_train_pairs
+from albef_jax.data.records import PairSource
+from albef_jax.data.text import Tokenizer
+from albef_jax.evaluate.examples import collect
+from albef_jax.evaluate.gallery import read_gallery
+from albef_jax.evaluate.retrieval import describe, evaluate
+from albef_jax.objectives import retrieval
+from albef_jax.tasks.base import Evaluation, FinetuneTask
+from albef_jax.train.finetune import Loss
+from albef_jax.train.losses import retrieval_loss
+from albef_jax.train.state import TrainState
+
+
+class Retrieval(FinetuneTask):
+    """Pairs with picture ids; captions of one picture are right answers to each other."""
+
+    inputs = retrieval.Inputs._fields
+    queued = True
+
+    def open_train(self) -> PairSource:
+        """The training pairs."""
+        return open_train_pairs(self.config)
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A picture with one of its captions."""
+        return pair_example(
+            self.source[index], self.transform, self.tokenizer, rng, self.config.data.max_words
+        )
+
+    def loss(self) -> Loss:
+        """ITC and ITM."""
+        return retrieval_loss(self.model, self.config.train.contrast_group)
+
+    def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
+        """Recall both ways, by ITC alone and re-ranked by ITM."""
+        config, knobs = self.config, self.config.evaluation
+        source, what = open_eval_pairs(config)
+        gallery = read_gallery(
+            source,
+            Tokenizer(config.data.vocab, knobs.text_len),
+            self.eval_register(len(source)),
+            image_size=config.model.image_size,
+            pairs=knobs.limit or len(source),
+            rows=knobs.batch_size,
+            max_words=config.data.max_words,
+            threads=config.data.threads,
+        )
+        found = evaluate(
+            self.model, state.params, gallery, mesh, rows=knobs.batch_size, k=knobs.rerank
+        )
+        protocol = (
+            f"{found.figures['pictures']} pictures and {found.figures['captions']} captions. All "
+            f"pairs are scored by ITC; ITM re-ranks the {found.figures['rerank']} best of each "
+            "query. Others count as not found; ties count as wrong."
+        )
+        examples = collect(self.model, None, self.tokenizer, gallery, found, knobs.examples)
+        results = self.results(state, what, protocol=protocol, retrieval=found.figures)
+        lines = [protocol, *describe(found.figures)]
+        return Evaluation(results, lines, "retrieval.html", {"examples": examples})

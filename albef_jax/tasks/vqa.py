@@ -1,0 +1,215 @@
+"""Visual question answering: an answer decoder, trained on weighted answers."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from albef_jax.data.augment import EvalTransform
+from albef_jax.data.open import open_answer_list, open_questions
+from albef_jax.data.pipeline import ordered_batches
+from albef_jax.data.records import BadSample, Question, weighted_answers
+from albef_jax.data.text import Tokenizer, clean_question
+from albef_jax.evaluate.answer_score import majority, score, soft_accuracy
+from albef_jax.evaluate.answering import Answerer, Generated, Ranked
+from albef_jax.evaluate.task_examples import AnsweredQuestion, right_and_wrong
+from albef_jax.models.albef import Params
+from albef_jax.tasks.base import Evaluation, FinetuneTask
+from albef_jax.train.finetune import Loss
+from albef_jax.train.losses import vqa_loss
+from albef_jax.train.mesh import to_devices
+from albef_jax.train.state import TrainState
+
+END = "[SEP]"
+SHOWN = 5  # best answers kept of a question
+SUBMISSION = "answers.json"
+NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question, its picture set aside, with its best answers."""
+
+    place: int
+    question: Question
+    answers: list[tuple[str, float]]
+    readable: bool
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the best answer scores at all; None if nobody's answer is known."""
+        truth = self.question.answers
+        return soft_accuracy(self.answers[0][0], truth) > 0 if truth else None
+
+
+class Vqa(FinetuneTask):
+    """Questions about pictures."""
+
+    inputs = ("image", "text_ids", "text_mask", "answer_ids", "answer_mask", "answer_weight")
+    items = "questions"
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        super().__init__(config, workdir)
+        self.answer_tokenizer = Tokenizer(config.data.vocab, config.data.answer_len)
+
+    def open_train(self) -> Any:
+        """The training questions."""
+        return open_questions(self.config, "train")[0]
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A question with its picture and all its answers, padded to `data.max_answers`."""
+        question = self.source[index]
+        answers, weights = weighted_answers(question)
+        rows = self.config.data.max_answers
+        answer_ids, answer_mask = self.encode_answers(answers)
+        weight = np.zeros(rows, np.float32)
+        weight[: len(answers)] = weights
+        return {
+            **self._question(question, self.transform(question.image, rng)),
+            "answer_ids": _padded(answer_ids, rows),
+            "answer_mask": _padded(answer_mask, rows),
+            "answer_weight": weight,
+        }
+
+    def encode_answers(self, answers: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and mask `[A, data.answer_len]` of `[CLS] answer [SEP]`; too long is cut."""
+        tokenizer = self.answer_tokenizer
+        ids, mask = tokenizer.encode([answer + END for answer in answers])
+        full = mask[:, -1] > 0
+        ids[full, -1] = tokenizer.sep_id  # an answer that was cut ends like any other
+        return ids, mask
+
+    def _question(self, question: Question, image: np.ndarray) -> dict[str, Any]:
+        text = clean_question(question.question, self.config.data.max_words)
+        text_ids, text_mask = self.tokenizer.encode([text])
+        return {"image": image, "text_ids": text_ids[0], "text_mask": text_mask[0]}
+
+    def loss(self) -> Loss:
+        """The weighted likelihood of the answers."""
+        return vqa_loss(self.model)
+
+    def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
+        """Soft accuracy, and `answers.json`: every question's answer, as one submits it."""
+        source, what = open_questions(self.config, "eval")
+        size = min(self.config.evaluation.limit or len(source), len(source))
+        answers = open_answer_list(self.config)
+        found = self._answer_all(state.params, mesh, source, size, answers)
+        self._write_submission(found)
+        truths = [one.question.answers for one in found]
+        kinds = [one.question.kind for one in found]
+        figures = score([one.answers[0][0] for one in found], truths, kinds)
+        figures |= majority(truths, kinds)
+        figures["unreadable"] = sum(not one.readable for one in found)
+        figures["method"] = (
+            f"the best of {len(answers)} answers, ranked"
+            if answers
+            else f"generated with {self.config.evaluation.beams} beams"
+        )
+        lines = [f"answers: {figures['method']}"]
+        if figures["count"]:
+            lines.append(
+                f"accuracy {figures['overall']:.2f} % of {figures['count']} questions (most "
+                f"frequent answer {figures['majority']:.2f} %)"
+            )
+        lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
+        results = self.results(state, what, answers=figures)
+        return Evaluation(results, lines, "answers.html", self._examples(source, found))
+
+    def _answer_all(
+        self, params: Params, mesh: Mesh, source: Any, size: int, answers: tuple[str, ...]
+    ) -> list[Answered]:
+        """Answers to all questions, in their order.
+
+        A question whose picture cannot be read is answered from a black one, and counted: a
+        submission must hold every question.
+        """
+        transform = EvalTransform(self.model.image_size)
+        bad = self.eval_register(len(source))
+
+        def read(index: int) -> dict[str, Any]:
+            try:
+                question, readable = source[index], True
+            except BadSample as reason:
+                bad.report(reason)
+                question, readable = source.without_picture(index), False
+            row = self._question(question, transform(question.image))
+            return row | {"question": replace(question, image=NO_PICTURE), "readable": readable}
+
+        run = self._answerer(answers).compile()
+        found = []
+        for batch in ordered_batches(
+            read,
+            self._blank(),
+            size,
+            self.config.evaluation.batch_size,
+            bad_samples=bad,
+            threads=self.config.data.threads,
+        ):
+            arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
+            best = jax.device_get(run(params, to_devices(mesh, arrays)))
+            for row in map(int, np.flatnonzero(batch["valid"])):
+                told = self._in_words(best, row, answers)
+                place, readable = int(batch["sample_index"][row]), bool(batch["readable"][row])
+                found.append(Answered(place, batch["question"][row], told, readable))
+        return found
+
+    def _answerer(self, answers: tuple[str, ...]) -> Answerer:
+        knobs, tokenizer = self.config.evaluation, self.answer_tokenizer
+        return Answerer(
+            self.model,
+            self.encode_answers(answers) if answers else None,
+            knobs.rank,
+            knobs.beams,
+            self.config.data.answer_len,
+            (tokenizer.cls_id, tokenizer.sep_id),
+        )
+
+    def _blank(self) -> dict[str, Any]:
+        side = self.model.image_size
+        question = Question("", NO_PICTURE, "", (), "vqa", -1)
+        row = self._question(question, np.zeros((side, side, 3), np.uint8))
+        return row | {"question": question, "readable": False}
+
+    def _in_words(
+        self, best: Ranked | Generated, row: int, answers: tuple[str, ...]
+    ) -> list[tuple[str, float]]:
+        """The best answers to one question, with their share among the ranked ones."""
+        if isinstance(best, Generated):
+            text = self.answer_tokenizer.decode(np.asarray(best.answer_ids[row]))
+            return [(text, float(np.exp(best.score[row])))]
+        pairs = zip(best.places[row][:SHOWN], best.probabilities[row], strict=False)
+        return [(answers[place], float(share)) for place, share in pairs]
+
+    def _write_submission(self, found: list[Answered]) -> None:
+        lines = [
+            {"question_id": one.question.question_id, "answer": one.answers[0][0]} for one in found
+        ]
+        path = self.workdir / SUBMISSION
+        path.write_text(json.dumps(lines, ensure_ascii=False), encoding="utf-8")
+
+    def _examples(self, source: Any, found: list[Answered]) -> dict[str, Any]:
+        """Right and wrong ones; records are read again for their pictures."""
+        shown, shares = right_and_wrong(
+            [one for one in found if one.readable], self.config.evaluation.examples
+        )
+        examples = [
+            AnsweredQuestion(
+                source[one.place].image,
+                one.question.question,
+                one.answers,
+                one.question.answers,
+                one.right,
+            )
+            for one in shown
+        ]
+        return {"examples": examples, "shares": shares}
+
+
+def _padded(array: np.ndarray, rows: int) -> np.ndarray:
+    """To `rows` rows; the added ones repeat the first, and have weight 0."""
+    return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])

@@ -1,0 +1,148 @@
+"""Evaluations of the downstream tasks against recorded ones: recall, ranking, heat maps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import nhwc
+
+from albef_jax.evaluate import gradcam
+from albef_jax.evaluate.answering import rank
+from albef_jax.evaluate.recall import recall
+from albef_jax.evaluate.rerank import candidates, compile_scoring
+from albef_jax.models import albef
+from albef_jax.objectives.answering import question_states
+
+ACTIVATIONS = 1e-4
+
+
+@pytest.fixture(scope="module")
+def retrieval(golden):
+    return jax.tree.map(jnp.asarray, golden.task("retrieval", "retrieval").params)
+
+
+def ints(array):
+    return jnp.asarray(array, jnp.int32)
+
+
+@pytest.fixture(scope="module")
+def searched(golden, retrieval):
+    """Similarities, ITM scores of all pairs, and the record."""
+    recorded = golden.arrays("retrieval_eval")
+    config, params = golden.config, retrieval
+    image_embeds = albef.encode_image(config, params, nhwc(recorded["image"]))
+    ids, mask = ints(recorded["text_ids"]), ints(recorded["text_mask"])
+    text_embeds = albef.encode_text(config, params, ids, mask)
+    features = albef.image_feature(params, image_embeds), albef.text_feature(params, text_embeds)
+    _, score = compile_scoring(config)
+    shape = (len(image_embeds), *text_embeds.shape)
+    texts = {
+        "text_embeds": jnp.broadcast_to(text_embeds, shape),
+        "text_mask": jnp.broadcast_to(mask, shape[:3]),
+    }
+    keys_values = albef.image_keys_values(config, params, image_embeds)
+    return *features, np.asarray(score(params, keys_values, texts)), recorded
+
+
+def test_retrieval_scores(golden, searched, compare):
+    image_feat, text_feat, itm, recorded = searched
+    compare.add("eval image_feat", image_feat, recorded["image_feat"], ACTIVATIONS)
+    compare.add("eval text_feat", text_feat, recorded["text_feat"], ACTIVATIONS)
+    similarities = np.asarray(image_feat @ text_feat.T)
+    compare.add("eval similarities", similarities, recorded["sims_matrix"], ACTIVATIONS)
+    chosen = candidates(similarities, 4)
+    for name, theirs, kept in (
+        ("i2t", recorded["score_matrix_i2t"], chosen.texts),
+        ("t2i", recorded["score_matrix_t2i"].T, chosen.images),
+    ):
+        assert np.array_equal(kept, theirs != -100), name
+        compare.add("eval itm scores", itm[kept], theirs[kept], ACTIVATIONS, name)
+
+
+def test_recall(golden, searched):
+    _, _, itm, recorded = searched
+    figures = golden.json("retrieval_eval")
+    owner = recorded["txt2img"]
+    images = np.arange(len(itm))
+    chosen = candidates(recorded["sims_matrix"], 4)
+    ways = {
+        "txt": recall(np.where(chosen.texts, itm, -np.inf), images, owner),
+        "img": recall(np.where(chosen.images, itm, -np.inf).T, owner, images),
+    }
+    compared = 0
+    for way, ours in ways.items():
+        for k, value in ours.items():
+            name = f"{way}_{k}"
+            won, lost = figures["result_ties_won"][name], figures["result_ties_lost"][name]
+            if figures["result"][name] == won == lost:
+                assert value == pytest.approx(won), name
+                compared += 1
+    assert compared >= 2
+
+
+def test_recall_without_ties(golden, searched):
+    recorded, figures = searched[-1], golden.json("retrieval_eval")["no_ties_result"]
+    scores, owner = recorded["no_ties_score_i2t"], np.repeat(np.arange(15), 3)
+    texts = recall(scores, np.arange(15), owner)
+    images = recall(recorded["no_ties_score_t2i"], owner, np.arange(15))
+    for k in ("r1", "r5", "r10"):
+        assert texts[k] == pytest.approx(figures[f"txt_{k}"])
+        assert images[k] == pytest.approx(figures[f"img_{k}"])
+
+
+def test_answer_ranking(golden, compare):
+    recorded = golden.arrays("vqa_rank")
+    params = jax.tree.map(jnp.asarray, golden.task("vqa", "vqa").params)
+    mask = ints(recorded["question_mask"])
+    states = question_states(
+        golden.config, params, nhwc(recorded["image"]), ints(recorded["question_ids"]), mask
+    )
+    answers = ints(recorded["answer_ids"]), ints(recorded["answer_mask"])
+    k = int(recorded["k"])
+    ranked = rank(golden.config, params, states, mask, *answers, k)
+    np.testing.assert_array_equal(ranked.places, recorded["topk_ids"])
+    compare.add("vqa rank share", ranked.probabilities, recorded["topk_probs"], ACTIVATIONS)
+    order = np.argsort(-recorded["log_probs_sum"], axis=1, kind="stable")
+    scores = np.take_along_axis(recorded["log_probs_sum"], order, axis=1)
+    compare.add("vqa rank score", ranked.scores, scores, ACTIVATIONS)
+
+
+def test_heat_maps_of_matching(golden, retrieval, compare):
+    recorded = golden.arrays("grounding")
+    inputs = nhwc(recorded["image"]), ints(recorded["text_ids"]), ints(recorded["text_mask"])
+    layers = sorted({key.split("/")[0] for key in recorded if key.startswith("itm_layer")})
+    assert layers
+    for name in layers:
+        layer = int(name.removeprefix("itm_layer"))
+        attention, gradient, logits = gradcam.fusion_attention(
+            golden.config, retrieval, *inputs, layer=layer
+        )
+        words = gradcam.word_maps(attention, gradient, inputs[2])
+        for quantity, ours in (
+            ("attention_map", attention),
+            ("attention_grad", gradient),
+            ("gradcam_per_token", words),
+            ("gradcam", gradcam.text_map(words)),
+        ):
+            theirs = recorded[f"{name}/{quantity}"]
+            compare.add(f"grounding {quantity}", ours, theirs, ACTIVATIONS, name)
+        compare.add("grounding itm_logits", logits, recorded["itm_logits"], ACTIVATIONS, name)
+
+
+def test_heat_maps_of_contrast(golden, retrieval, compare):
+    recorded = golden.arrays("grounding")
+    inputs = nhwc(recorded["image"]), ints(recorded["text_ids"]), ints(recorded["text_mask"])
+    blocks = sorted({key.split("/")[0] for key in recorded if key.startswith("itc_block")})
+    assert blocks
+    for name in blocks:
+        block = int(name.removeprefix("itc_block"))
+        attention, gradient = gradcam.image_attention(
+            golden.config, retrieval, *inputs, block=block
+        )
+        for quantity, ours in (
+            ("attention_map_cls_row", attention),
+            ("attention_grad_cls_row", gradient),
+            ("gradcam", gradcam.image_map(attention, gradient)),
+        ):
+            theirs = recorded[f"{name}/{quantity}"]
+            compare.add(f"grounding itc {quantity}", ours, theirs, ACTIVATIONS, name)
