@@ -76,7 +76,7 @@ def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> 
             raise RunError(error) from error
     try:
         evaluation = _evaluate(task, state, mesh, workdir)
-    except (NothingToEvaluate, TooManyBadSamples, ValueError) as error:
+    except (NothingToEvaluate, TooManyBadSamples) as error:
         raise RunError(error) from error
     return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
 
@@ -100,7 +100,7 @@ def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None
         f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
         f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
-        f"steps: {task.total_steps} of {task.batch_size} {task.items}; everything is kept in {workdir}",
+        f"steps: {task.total_steps} of {task.batch_size} {task.items}; all is kept in {workdir}",
         flush=True,
     )
 

@@ -62,7 +62,7 @@ def demo_long(config: ConfigDict) -> None:
 
 
 def published_4m(config: ConfigDict) -> None:
-    """The 4M recipe (paper section 3.4): batch 512, 30 epochs, queue 65,536, 256 px."""
+    """The 4M recipe (paper section 3.5): batch 512, 30 epochs, queue 65,536, 256 px."""
     config.data.root = "data"
     config.data.train_files = "coco.json,vg.json,sbu.json,cc3m_train.json,cc3m_val.json"
 

@@ -1,8 +1,8 @@
 """Retrieval recipes: `configs/retrieval.py[:preset]`.
 
 demo             the built-in world and a tiny model, minutes on a laptop (the bare file)
-coco, flickr     the published fine-tuning (paper table 3)
-zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 2); use --eval_only
+coco, flickr     the published fine-tuning (paper table 2)
+zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 3); use --eval_only
 """
 
 from ml_collections import ConfigDict

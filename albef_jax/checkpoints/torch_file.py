@@ -3,7 +3,8 @@
 Two forms exist: the zip archive of PyTorch 1.6 and later, with one member per storage, and the
 older stream of pickles followed by raw storages. Every announced size is held against the size of
 the file before memory is taken, so a damaged or hostile file costs no more than its own length,
-and every fault is a `CheckpointError` that names the file and the part of it.
+and every fault is a `CheckpointError` that names the file and the part of it. Storages are read
+last, and of a training checkpoint only the model's: the optimizer's are twice as large.
 """
 
 import io
@@ -12,7 +13,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -24,6 +25,10 @@ from albef_jax.checkpoints import torch_pickle
 _ZIP_START = b"PK\x03\x04"
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_VERSION = 1001
+_BLOCK = 16 * 2**20  # bytes read at once
+
+# The arrays of the unpickled object whose contents are wanted; None: all.
+Choice = Callable[[object], Collection[np.ndarray] | None]
 
 
 class CheckpointError(ValueError):
@@ -40,18 +45,7 @@ def read(path: str | Path) -> dict:
         CheckpointError: damaged, big-endian, compressed, or using a name that is not allowed.
         OSError: the file cannot be opened.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        start = file.read(len(_ZIP_START))
-        with _errors_named(path, "the file"):
-            if sys.byteorder != "little":
-                raise ValueError("this reader needs a little-endian machine")
-            if len(start) < len(_ZIP_START):
-                raise ValueError("too short for a PyTorch checkpoint")
-        value = _read_zip(path) if start == _ZIP_START else _read_stream(path)
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not a dictionary")
-    return value
+    return _read(Path(path), lambda content: None)
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -60,8 +54,17 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: as `read`, or an entry is not a tensor.
     """
-    content = read(path)
-    state = content.get("model", content)
+    return read_model(path)[0]
+
+
+def read_model(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """As `read_state_dict`, and the numbers, texts and flat dictionaries of them beside `model`.
+
+    Of other tensors in the file only the sizes are read.
+    """
+    path = Path(path)
+    content = _read(path, lambda content: _arrays(_model(content)))
+    state = _model(content)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: its `model` is a {type(state).__name__}, no state dict")
     for name, value in state.items():
@@ -70,7 +73,37 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
                 f"{path}: {str(name)[:80]!r} is a {type(value).__name__}, not a tensor: no state "
                 "dict, neither the file nor its `model`"
             )
-    return cast(dict[str, np.ndarray], state)
+    beside = {name: value for name, value in content.items() if _is_flat(value)}
+    return cast(dict[str, np.ndarray], state), beside
+
+
+def _model(content: object) -> object:
+    return content.get("model", content) if isinstance(content, dict) else None
+
+
+def _arrays(state: object) -> list[np.ndarray]:
+    values = state.values() if isinstance(state, dict) else ()
+    return [value for value in values if isinstance(value, np.ndarray)]
+
+
+def _is_flat(value: object) -> bool:
+    values = value.values() if isinstance(value, dict) else [value]
+    return all(isinstance(value, int | float | str) for value in values)
+
+
+def _read(path: Path, choice: Choice) -> dict:
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP_START))
+        with _errors_named(path, "the file"):
+            if sys.byteorder != "little":
+                raise ValueError("this reader needs a little-endian machine")
+            if len(start) < len(_ZIP_START):
+                raise ValueError("too short for a PyTorch checkpoint")
+        read = _read_zip if start == _ZIP_START else _read_stream
+        value = read(path, choice)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not a dictionary")
+    return value
 
 
 @contextmanager
@@ -87,9 +120,53 @@ def _errors_named(path: Path, part: str) -> Iterator[None]:
         raise CheckpointError(f"{path}: {part}: {error}") from error
 
 
-def _read_zip(path: Path) -> object:
+class _Storages:
+    """The flat arrays behind tensors: set aside empty, which takes no memory yet, and filled last.
+
+    Args:
+        limit: bytes that all of them may take.
+    """
+
+    def __init__(self, limit: int):
+        self._left = limit
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._arrays[key]
+
+    def keys(self) -> list[str]:
+        return list(self._arrays)
+
+    def announce(self, key: str, dtype: np.dtype, numel: int) -> np.ndarray:
+        """The storage `key`, made when it is new."""
+        if key not in self._arrays:
+            self._left -= numel * dtype.itemsize
+            if self._left < 0:
+                raise ValueError(f"storage {key[:80]} of {numel} {dtype} is larger than the file")
+            self._arrays[key] = np.empty(numel, dtype)
+        storage = self._arrays[key]
+        if storage.dtype != dtype or storage.size != numel:
+            raise ValueError(f"storage {key} is announced with two types or sizes")
+        return storage
+
+    def wanted(self, tensors: Collection[np.ndarray] | None) -> set[str]:
+        """The keys of what these tensors view; of all, given None."""
+        if tensors is None:
+            return set(self._arrays)
+        owners = {id(array): key for key, array in self._arrays.items()}
+        return {owners[base] for base in map(_owner, tensors) if base in owners}
+
+
+def _owner(tensor: np.ndarray) -> int:
+    """The id of the array at the end of a view's bases."""
+    while (base := getattr(tensor, "base", None)) is not None:
+        tensor = base
+    return id(tensor)
+
+
+def _read_zip(path: Path, choice: Choice) -> object:
     with _errors_named(path, "the zip archive"), zipfile.ZipFile(path) as archive:
-        return _Archive(path, archive).read()
+        return _Archive(path, archive).read(choice)
 
 
 class _Archive:
@@ -98,21 +175,26 @@ class _Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self._path = path
         self._archive = archive
-        self._storages: dict[str, np.ndarray] = {}
+        self._storages = _Storages(path.stat().st_size)
         self._check_members()
         pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError(f"{len(pickles)} members end in /data.pkl; a checkpoint has one")
         self._root = pickles[0].removesuffix("data.pkl")
 
-    def read(self) -> object:
+    def read(self, choice: Choice) -> object:
         if f"{self._root}byteorder" in self._archive.namelist():
             order = self._bytes("byteorder")
             if order != b"little":
                 raise ValueError(f"byte order {order[:16]!r}; save it on a little-endian machine")
         pickle = self._bytes("data.pkl")
         with _errors_named(self._path, f"{self._root}data.pkl"):
-            return torch_pickle.load(io.BytesIO(pickle), self._storage)
+            value = torch_pickle.load(io.BytesIO(pickle), self._storage)
+        wanted = self._storages.wanted(choice(value))
+        for key in self._storages.keys():
+            if key in wanted:
+                self._fill(key)
+        return value
 
     def _check_members(self) -> None:
         left = self._path.stat().st_size
@@ -130,43 +212,44 @@ class _Archive:
             return self._archive.read(member)
 
     def _storage(self, key: str, dtype: np.dtype, numel: int) -> np.ndarray:
-        if key not in self._storages:
-            content = self._bytes(f"data/{key}")
-            if len(content) != numel * dtype.itemsize:
-                raise CheckpointError(
-                    f"{self._path}: {self._root}data/{key}: {len(content)} bytes, but announced as "
-                    f"{numel} elements of {dtype}"
-                )
-            self._storages[key] = np.frombuffer(content, dtype)
-        return _same_storage(self._storages[key], key, dtype, numel)
+        member = f"{self._root}data/{key}"
+        with _errors_named(self._path, member[:80]):
+            size = self._archive.getinfo(member).file_size
+        if size != numel * dtype.itemsize:
+            raise CheckpointError(
+                f"{self._path}: {member}: {size} bytes, but announced as {numel} elements of "
+                f"{dtype}"
+            )
+        return self._storages.announce(key, dtype, numel)
+
+    def _fill(self, key: str) -> None:
+        member = f"{self._root}data/{key}"
+        target = self._storages[key].view(np.uint8)
+        with _errors_named(self._path, member[:80]), self._archive.open(member) as file:
+            filled = 0
+            while block := file.read(_BLOCK):  # the last one compares the checksum
+                target[filled : filled + len(block)] = np.frombuffer(block, np.uint8)
+                filled += len(block)
+            if filled != target.size:
+                raise ValueError(f"cut short: {filled} of {target.size} bytes")
 
 
-def _same_storage(storage: np.ndarray, key: str, dtype: np.dtype, numel: int) -> np.ndarray:
-    if storage.dtype != dtype or storage.size != numel:
-        raise ValueError(f"storage {key} is announced with two types or sizes")
-    return storage
-
-
-def _read_stream(path: Path) -> object:
+def _read_stream(path: Path, choice: Choice) -> object:
     with path.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with content:
-        return _Stream(path, content).read()
+        return _Stream(path, content).read(choice)
 
 
 class _Stream:
-    """The stream form: magic, version, system, object, storage keys; then each storage.
-
-    Storages come after the tensors that view them, so they are set aside empty and filled last.
-    """
+    """The stream form: magic, version, system, object, storage keys; then each storage."""
 
     def __init__(self, path: Path, content: mmap.mmap):
         self._path = path
         self._content = content
-        self._left = len(content)
-        self._storages: dict[str, np.ndarray] = {}
+        self._storages = _Storages(len(content))
 
-    def read(self) -> object:
+    def read(self, choice: Choice) -> object:
         with _errors_named(self._path, "not a PyTorch checkpoint"):
             magic = self._pickle()
             if type(magic) is not int or magic != _STREAM_MAGIC:
@@ -179,15 +262,16 @@ class _Stream:
             keys = self._pickle()
             if not isinstance(keys, list) or any(type(key) is not str for key in keys):
                 raise ValueError("not a list of keys")
-            if sorted(keys) != sorted(self._storages):
+            if sorted(keys) != sorted(self._storages.keys()):
                 raise ValueError("not the keys of the storages that tensors use")
+        wanted = self._storages.wanted(choice(value))
         for key in keys:
             with _errors_named(self._path, f"stream storage {key}"):
-                self._fill(self._storages[key])
+                self._fill(self._storages[key], key in wanted)
         return value
 
     def _pickle(self) -> object:
-        return torch_pickle.load(self._content, self._storage)
+        return torch_pickle.load(self._content, self._storages.announce)
 
     def _check_header(self, version: object, system: object) -> None:
         if type(version) is not int or version != _STREAM_VERSION:
@@ -195,19 +279,13 @@ class _Stream:
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise ValueError("big-endian; save it on a little-endian machine")
 
-    def _storage(self, key: str, dtype: np.dtype, numel: int) -> np.ndarray:
-        if key not in self._storages:
-            self._left -= numel * dtype.itemsize
-            if self._left < 0:
-                raise ValueError(f"storage {key[:80]} of {numel} {dtype} is larger than the file")
-            self._storages[key] = np.empty(numel, dtype)
-        return _same_storage(self._storages[key], key, dtype, numel)
-
-    def _fill(self, storage: np.ndarray) -> None:
+    def _fill(self, storage: np.ndarray, wanted: bool) -> None:
         header = self._content.read(8)
         if len(header) < 8 or int.from_bytes(header, "little") != storage.size:
             raise ValueError(f"does not announce the {storage.size} elements that tensors need")
-        content = self._content.read(storage.nbytes)
-        if len(content) != storage.nbytes:
-            raise ValueError(f"cut short: {len(content)} of {storage.nbytes} bytes")
-        storage[:] = np.frombuffer(content, storage.dtype)
+        start, end = self._content.tell(), self._content.tell() + storage.nbytes
+        if end > len(self._content):
+            raise ValueError(f"cut short: {len(self._content) - start} of {storage.nbytes} bytes")
+        self._content.seek(end)
+        if wanted:
+            storage[:] = np.frombuffer(self._content[start:end], storage.dtype)

@@ -204,7 +204,7 @@ def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modul
 def _queues(fresh: Tree, source: Tree, same_task: bool) -> tuple[dict[str, Any], list[Row]]:
     """The checkpoint's features, if the queues fit; their pictures' ids only within one task."""
     queues, rows = dict(fresh), []
-    here, there = (np.shape(queue.get("image_queue")) for queue in (fresh, source))
+    here, there = (np.shape(queue.get("image_queue", ())) for queue in (fresh, source))
     for name, array in fresh.items():
         status: Status = "new"
         if name not in source:

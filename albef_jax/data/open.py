@@ -52,7 +52,7 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
         )
         return source, f"{size} unseen scenes, one full caption each"
     files, what = _files(config, "eval")
-    return JsonPairs(files, image_root(config)), what
+    return JsonPairs(files, image_root(config), "data.eval_files"), what
 
 
 def open_questions(config: ConfigDict, part: Part) -> Opened:

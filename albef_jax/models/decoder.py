@@ -1,7 +1,7 @@
 """The answer decoder: causal BERT layers that attend to the question's fused tokens (VQA).
 
 It has as many layers as the fusion encoder, embeddings and a vocabulary head of its own, and starts
-as a copy of the fusion encoder (paper section 4, VQA). All answers of a question are rows of one
+as a copy of the fusion encoder (paper section 5, VQA). All answers of a question are rows of one
 call, so that the question's keys and values are computed once.
 Shape letters: B questions, R answers a question, T answer tokens, S question tokens, D text width,
 V vocabulary.

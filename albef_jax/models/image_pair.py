@@ -1,4 +1,4 @@
-"""Fusion with two pictures: every fusion layer doubled (paper section 4, NLVR2).
+"""Fusion with two pictures: every fusion layer doubled (paper section 5, NLVR2).
 
 The first layer of a pair reads the left picture, the second the right one; both use the same
 projections to keys and values.

@@ -61,7 +61,7 @@ def _apply(layer: Params, x: Float[Array, "B D"]) -> Float[Array, "B C"]:
 
 
 def class_logits(params: Params, fused_cls: Float[Array, "B D"]) -> Float[Array, "B C"]:
-    """An MLP with one ReLU layer on the fused class token (paper section 4, VE and NLVR2)."""
+    """An MLP with one ReLU layer on the fused class token (paper section 5, VE and NLVR2)."""
     head = params["cls_head"]
     return _apply(head["out"], jax.nn.relu(_apply(head["hidden"], fused_cls)))
 

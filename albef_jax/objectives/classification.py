@@ -1,4 +1,4 @@
-"""Classification with momentum distillation: visual entailment and NLVR2 (paper section 4).
+"""Classification with momentum distillation: visual entailment and NLVR2 (paper section 5).
 
 Shape letters: B texts, T text tokens, C classes, D text width.
 """

@@ -1,4 +1,4 @@
-"""Fine-tuning for retrieval and grounding: ITC with shared targets, and ITM (paper section 4).
+"""Fine-tuning for retrieval and grounding: ITC with shared targets, and ITM (paper section 5).
 
 As in pre-training without masked words, but captions of one picture are right answers to each
 other, in the contrast as well as among the negatives.

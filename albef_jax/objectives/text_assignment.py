@@ -1,4 +1,4 @@
-"""Text assignment, the pre-training for two pictures (paper section 4, NLVR2).
+"""Text assignment, the pre-training for two pictures (paper section 5, NLVR2).
 
 Given a text and two pictures, say which one it belongs to: the first, the second, or neither, a
 third of the time each.

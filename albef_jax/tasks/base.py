@@ -67,6 +67,7 @@ class Task(ABC):
         self.tokenizer = Tokenizer(config.data.vocab, config.data.text_len)
         self.transform = train_transform(config)
         self.source = self.open_train()
+        self.held_out, self.evaluated_on = self.open_eval()  # now: its errors come before training
         self._check_data()
         self.steps_per_epoch = steps_per_epoch(len(self.source), self.batch_size)
         self.total_steps = config.train.steps or config.train.epochs * self.steps_per_epoch
@@ -84,6 +85,10 @@ class Task(ABC):
     @abstractmethod
     def open_train(self) -> Any:
         """The training records: random access."""
+
+    @abstractmethod
+    def open_eval(self) -> tuple[Any, str]:
+        """The held-out records, and what they are, in words."""
 
     @abstractmethod
     def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -172,24 +177,29 @@ class Task(ABC):
 
     def describe_data(self) -> str:
         """One line on what is trained on."""
-        return f"{self.config.data.source}, {len(self.source)} {self.items} an epoch"
+        line = f"{self.config.data.source}, {len(self.source)} {self.items} an epoch"
+        return "; ".join([line, *getattr(self.source, "notes", ())])
 
     def counters(self) -> dict[str, float]:
         """Bad samples so far."""
         return {"bad_samples": self.bad_samples.count}
 
-    def eval_register(self, size: int) -> BadSamples:
+    def eval_size(self) -> int:
+        """How many held-out records to evaluate on."""
+        return min(self.config.evaluation.limit or len(self.held_out), len(self.held_out))
+
+    def eval_register(self) -> BadSamples:
         """Where unusable held-out records are written down."""
         path = self.workdir / "bad_eval_samples.jsonl"
-        return BadSamples(path, self.config.data.max_bad_share, size)
+        return BadSamples(path, self.config.data.max_bad_share, len(self.held_out))
 
-    def results(self, state: TrainState, evaluated_on: str, **figures: Any) -> dict[str, Any]:
+    def results(self, state: TrainState, **figures: Any) -> dict[str, Any]:
         """What every `results.json` starts with, and the task's figures."""
         return {
             "task": self.config.task,
             "preset": self.config.preset,
             "step": int(state.step),
-            "evaluated_on": evaluated_on,
+            "evaluated_on": self.evaluated_on,
             **figures,
         }
 
@@ -218,6 +228,9 @@ def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[
     queue = fresh.queue
     if queue is not None:
         queue = Queue(**{ours: start.queues[name] for ours, name in _names(queue).items()})
+        # Another batch size: whole batches must fit up to the queue's end.
+        aligned = queue.pointer - queue.pointer % config.train.batch_size
+        queue = queue._replace(pointer=jax.numpy.int32(aligned))
     return fresh.replace(params=start.params, teacher=start.teacher, queue=queue), start.rows
 
 

@@ -68,10 +68,6 @@ class Classification(FinetuneTask):
     classes: tuple[str, ...]
 
     @abstractmethod
-    def open_eval(self) -> tuple[Any, str]:
-        """The held-out records, and what they are, in words."""
-
-    @abstractmethod
     def pictures(self, record: Any, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """The record's picture or pictures, as the model takes them."""
 
@@ -97,24 +93,22 @@ class Classification(FinetuneTask):
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy with a confusion matrix."""
-        source, what = self.open_eval()
-        size = min(self.config.evaluation.limit or len(source), len(source))
-        found = self._judge_all(state.params, mesh, source, size)
+        found = self._judge_all(state.params, mesh)
         figures = judge(found["logits"], found["label"], self.classes)
-        figures["unreadable"] = size - figures["count"]
-        results = self.results(state, what, judgement=figures)
+        figures["unreadable"] = self.eval_size() - figures["count"]
+        results = self.results(state, judgement=figures)
         lines = [
             f"accuracy {figures['accuracy']:.2f} % of {figures['count']} (majority class "
             f"{figures['majority']:.2f} %, chance {figures['chance']:.2f} %)",
         ]
-        return Evaluation(results, lines, "judgements.html", self._examples(source, found))
+        return Evaluation(results, lines, "judgements.html", self._examples(found))
 
-    def _judge_all(self, params: Params, mesh: Mesh, source: Any, size: int) -> dict[str, Any]:
+    def _judge_all(self, params: Params, mesh: Mesh) -> dict[str, Any]:
         """Logits, labels and places of all records that could be read."""
         transform, rows = EvalTransform(self.model.image_size), self.config.evaluation.batch_size
 
         def read(index: int) -> dict[str, Any]:
-            record = source[index]
+            record = self.held_out[index]
             return self._row(record, self.pictures(record, transform))
 
         logits_of = type(self).logits
@@ -128,9 +122,9 @@ class Classification(FinetuneTask):
         for batch in ordered_batches(
             read,
             self._blank(),
-            size,
+            self.eval_size(),
             rows,
-            bad_samples=self.eval_register(len(source)),
+            bad_samples=self.eval_register(),
             threads=self.config.data.threads,
         ):
             valid = batch["valid"]
@@ -160,13 +154,13 @@ class Classification(FinetuneTask):
         """The padding of a batch."""
         return blank
 
-    def _examples(self, source: Any, found: dict[str, Any]) -> dict[str, Any]:
+    def _examples(self, found: dict[str, Any]) -> dict[str, Any]:
         """Right and wrong ones; records are read again for their pictures."""
         verdicts = read_verdicts(found["logits"], found["label"], self.classes)
         shown, shares = right_and_wrong(verdicts, self.config.evaluation.examples)
         examples = []
         for one in shown:
-            record = source[int(found["index"][one.place])]
+            record = self.held_out[int(found["index"][one.place])]
             examples.append(one.shown_with(self.shown(record), record.sentence))
         return {"examples": examples, "shares": shares}
 

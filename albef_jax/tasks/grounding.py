@@ -70,6 +70,10 @@ class Grounding(FinetuneTask):
         """The training phrases."""
         return open_referring(self.config, "train")[0]
 
+    def open_eval(self) -> tuple[Any, str]:
+        """The held-out phrases, with boxes."""
+        return open_referring(self.config, "eval")
+
     def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """A phrase with its picture."""
         record = self.source[index]
@@ -87,9 +91,7 @@ class Grounding(FinetuneTask):
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy of the box that the heat map chooses, for both branches."""
-        source, what = open_referring(self.config, "eval")
-        size = min(self.config.evaluation.limit or len(source), len(source))
-        found = self._place_all(state.params, mesh, source, size)
+        found = self._place_all(state.params, mesh)
         truths, splits = [one.box for one in found], [one.split for one in found]
         figures: dict[str, Any] = {
             branch: {
@@ -102,7 +104,7 @@ class Grounding(FinetuneTask):
         }
         figures["chance"] = 100 * float(np.mean([one.expected for one in found]))
         figures["count"] = len(found)
-        figures["unreadable"] = size - len(found)
+        figures["unreadable"] = self.eval_size() - len(found)
         lines = [
             f"{branch.upper()}  "
             + "  ".join(f"{split} {share:.2f} %" for split, share in of["accuracy"].items())
@@ -111,8 +113,8 @@ class Grounding(FinetuneTask):
             for of in (figures[branch],)
         ]
         lines.append(f"of {len(found)} phrases; a box at random {figures['chance']:.2f} %")
-        results = self.results(state, what, grounding=figures)
-        return Evaluation(results, lines, "grounding.html", self._examples(source, found))
+        results = self.results(state, grounding=figures)
+        return Evaluation(results, lines, "grounding.html", self._examples(found))
 
     def _maps(self, params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
@@ -125,11 +127,11 @@ class Grounding(FinetuneTask):
         contrast = gradcam.image_attention(self.model, params, *inputs, block=knobs.image_block)
         return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
 
-    def _place_all(self, params: Params, mesh: Mesh, source: Any, size: int) -> list[Placed]:
+    def _place_all(self, params: Params, mesh: Mesh) -> list[Placed]:
         transform = EvalTransform(self.model.image_size)
 
         def read(index: int) -> dict[str, Any]:
-            record = source[index]
+            record = self.held_out[index]
             row = self._row(record, transform(record.image))
             return row | {"record": _without_picture(record)}
 
@@ -138,9 +140,9 @@ class Grounding(FinetuneTask):
         for batch in ordered_batches(
             read,
             self._blank(),
-            size,
+            self.eval_size(),
             self.config.evaluation.batch_size,
-            bad_samples=self.eval_register(len(source)),
+            bad_samples=self.eval_register(),
             threads=self.config.data.threads,
         ):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
@@ -164,10 +166,10 @@ class Grounding(FinetuneTask):
         record = Referring("", picture, "", -1, -1, None, np.zeros((0, 4)), "")
         return self._row(record, picture) | {"record": _without_picture(record)}
 
-    def _examples(self, source: Any, found: list[Placed]) -> dict[str, Any]:
+    def _examples(self, found: list[Placed]) -> dict[str, Any]:
         """Right and wrong ones; records are read again for their pictures."""
         shown, shares = right_and_wrong(found, self.config.evaluation.examples)
-        examples = [_card(source[one.place], one) for one in shown]
+        examples = [_card(self.held_out[one.place], one) for one in shown]
         return {"examples": examples, "shares": shares}
 
 

@@ -37,6 +37,10 @@ class TextAssignment(FinetuneTask):
         """The training pairs."""
         return open_train_pairs(self.config)
 
+    def open_eval(self) -> tuple[PairSource, str]:
+        """The held-out pairs."""
+        return open_eval_pairs(self.config)
+
     def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """A picture with one of its captions."""
         return pair_example(
@@ -49,11 +53,11 @@ class TextAssignment(FinetuneTask):
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy on held-out pairs, with pictures drawn as in training, from a fixed seed."""
-        source, what = open_eval_pairs(self.config)
-        group = self.config.train.contrast_group
-        size = min(self.config.evaluation.limit or len(source), len(source)) // group * group
-        if not size:
-            raise NothingToEvaluate(f"{what}: fewer than train.contrast_group={group} pictures")
+        source, group, rows = self.held_out, self.config.train.contrast_group, self.batch_size
+        if self.eval_size() < rows:
+            raise NothingToEvaluate(
+                f"{self.evaluated_on}: fewer than train.batch_size={rows}; raise evaluation.limit"
+            )
         transform = EvalTransform(self.model.image_size)
 
         def read(index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -63,10 +67,10 @@ class TextAssignment(FinetuneTask):
         batches = shuffled_batches(
             read,
             len(source),
-            batch_size=group,
+            batch_size=rows,
             seed=0,
-            bad_samples=self.eval_register(len(source)),
-            num_steps=size // group,
+            bad_samples=self.eval_register(),
+            num_steps=self.eval_size() // rows,
             threads=self.config.data.threads,
         )
 
@@ -88,7 +92,7 @@ class TextAssignment(FinetuneTask):
             if number == 0:
                 context = self._examples(batch, out, shown)
         figures = judge(np.concatenate(logits), np.concatenate(labels), CLASSES)
-        results = self.results(state, what, judgement=figures)
+        results = self.results(state, judgement=figures)
         line = (
             f"accuracy {figures['accuracy']:.2f} % of {figures['count']} assignments (chance "
             f"{figures['chance']:.2f} %)"
@@ -96,10 +100,12 @@ class TextAssignment(FinetuneTask):
         return Evaluation(results, [line], "judgements.html", context)
 
     def _examples(self, batch: dict, logits: np.ndarray, shown: Any) -> dict[str, Any]:
-        """Right and wrong ones of the first group."""
+        """Right and wrong ones of a batch."""
         verdicts = read_verdicts(logits, shown.label.reshape(-1), CLASSES)
         chosen, shares = right_and_wrong(verdicts, self.config.evaluation.examples)
-        first, second = shown.first.reshape(-1), shown.second.reshape(-1)
+        size = self.config.train.contrast_group
+        starts = np.arange(len(logits)) // size * size  # of each text's group
+        first, second = (starts + places.reshape(-1) for places in shown[:2])
         image, text_ids = batch["image"], batch["text_ids"]
         examples = [
             one.shown_with(

@@ -44,6 +44,10 @@ class Pretraining(Task):
         """The training pairs."""
         return open_train_pairs(self.config)
 
+    def open_eval(self) -> tuple[PairSource, str]:
+        """The held-out pairs."""
+        return open_eval_pairs(self.config)
+
     def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """A picture with one of its captions."""
         return pair_example(
@@ -72,11 +76,10 @@ class Pretraining(Task):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Retrieval on held-out pairs."""
         config = self.config
-        source, what = open_eval_pairs(config)
         gallery = read_gallery(
-            source,
+            self.held_out,
             self.tokenizer,
-            self.eval_register(len(source)),
+            self.eval_register(),
             image_size=config.model.image_size,
             pairs=config.evaluation.pairs,
             rows=config.evaluation.batch_size,
@@ -93,5 +96,5 @@ class Pretraining(Task):
         )
         count = config.evaluation.examples
         examples = collect(self.model, state.teacher, self.tokenizer, gallery, found, count)
-        results = self.results(state, what, retrieval=found.figures)
+        results = self.results(state, retrieval=found.figures)
         return Evaluation(results, describe(found.figures), "pretrain.html", {"examples": examples})

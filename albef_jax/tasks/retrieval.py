@@ -29,6 +29,10 @@ class Retrieval(FinetuneTask):
         """The training pairs."""
         return open_train_pairs(self.config)
 
+    def open_eval(self) -> tuple[PairSource, str]:
+        """The held-out pairs."""
+        return open_eval_pairs(self.config)
+
     def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """A picture with one of its captions."""
         return pair_example(
@@ -42,13 +46,12 @@ class Retrieval(FinetuneTask):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""
         config, knobs = self.config, self.config.evaluation
-        source, what = open_eval_pairs(config)
         gallery = read_gallery(
-            source,
+            self.held_out,
             Tokenizer(config.data.vocab, knobs.text_len),
-            self.eval_register(len(source)),
+            self.eval_register(),
             image_size=config.model.image_size,
-            pairs=knobs.limit or len(source),
+            pairs=self.eval_size(),
             rows=knobs.batch_size,
             max_words=config.data.max_words,
             threads=config.data.threads,
@@ -62,6 +65,6 @@ class Retrieval(FinetuneTask):
             "query. Others count as not found; ties count as wrong."
         )
         examples = collect(self.model, None, self.tokenizer, gallery, found, knobs.examples)
-        results = self.results(state, what, protocol=protocol, retrieval=found.figures)
+        results = self.results(state, protocol=protocol, retrieval=found.figures)
         lines = [protocol, *describe(found.figures)]
         return Evaluation(results, lines, "retrieval.html", {"examples": examples})

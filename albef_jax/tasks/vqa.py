@@ -56,10 +56,15 @@ class Vqa(FinetuneTask):
     def __init__(self, config: ConfigDict, workdir: Path):
         super().__init__(config, workdir)
         self.answer_tokenizer = Tokenizer(config.data.vocab, config.data.answer_len)
+        self.answers = open_answer_list(config)
 
     def open_train(self) -> Any:
         """The training questions."""
         return open_questions(self.config, "train")[0]
+
+    def open_eval(self) -> tuple[Any, str]:
+        """The held-out questions."""
+        return open_questions(self.config, "eval")
 
     def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """A question with its picture and all its answers, padded to `data.max_answers`."""
@@ -95,10 +100,8 @@ class Vqa(FinetuneTask):
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Soft accuracy, and `answers.json`: every question's answer, as one submits it."""
-        source, what = open_questions(self.config, "eval")
-        size = min(self.config.evaluation.limit or len(source), len(source))
-        answers = open_answer_list(self.config)
-        found = self._answer_all(state.params, mesh, source, size, answers)
+        answers = self.answers
+        found = self._answer_all(state.params, mesh)
         self._write_submission(found)
         truths = [one.question.answers for one in found]
         kinds = [one.question.kind for one in found]
@@ -117,19 +120,17 @@ class Vqa(FinetuneTask):
                 f"frequent answer {figures['majority']:.2f} %)"
             )
         lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
-        results = self.results(state, what, answers=figures)
-        return Evaluation(results, lines, "answers.html", self._examples(source, found))
+        results = self.results(state, answers=figures)
+        return Evaluation(results, lines, "answers.html", self._examples(found))
 
-    def _answer_all(
-        self, params: Params, mesh: Mesh, source: Any, size: int, answers: tuple[str, ...]
-    ) -> list[Answered]:
+    def _answer_all(self, params: Params, mesh: Mesh) -> list[Answered]:
         """Answers to all questions, in their order.
 
         A question whose picture cannot be read is answered from a black one, and counted: a
         submission must hold every question.
         """
         transform = EvalTransform(self.model.image_size)
-        bad = self.eval_register(len(source))
+        source, bad = self.held_out, self.eval_register()
 
         def read(index: int) -> dict[str, Any]:
             try:
@@ -140,12 +141,12 @@ class Vqa(FinetuneTask):
             row = self._question(question, transform(question.image))
             return row | {"question": replace(question, image=NO_PICTURE), "readable": readable}
 
-        run = self._answerer(answers).compile()
+        run = self._answerer(self.answers).compile()
         found = []
         for batch in ordered_batches(
             read,
             self._blank(),
-            size,
+            self.eval_size(),
             self.config.evaluation.batch_size,
             bad_samples=bad,
             threads=self.config.data.threads,
@@ -153,7 +154,7 @@ class Vqa(FinetuneTask):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
             best = jax.device_get(run(params, to_devices(mesh, arrays)))
             for row in map(int, np.flatnonzero(batch["valid"])):
-                told = self._in_words(best, row, answers)
+                told = self._in_words(best, row, self.answers)
                 place, readable = int(batch["sample_index"][row]), bool(batch["readable"][row])
                 found.append(Answered(place, batch["question"][row], told, readable))
         return found
@@ -192,14 +193,14 @@ class Vqa(FinetuneTask):
         path = self.workdir / SUBMISSION
         path.write_text(json.dumps(lines, ensure_ascii=False), encoding="utf-8")
 
-    def _examples(self, source: Any, found: list[Answered]) -> dict[str, Any]:
+    def _examples(self, found: list[Answered]) -> dict[str, Any]:
         """Right and wrong ones; records are read again for their pictures."""
         shown, shares = right_and_wrong(
             [one for one in found if one.readable], self.config.evaluation.examples
         )
         examples = [
             AnsweredQuestion(
-                source[one.place].image,
+                self.held_out[one.place].image,
                 one.question.question,
                 one.answers,
                 one.question.answers,

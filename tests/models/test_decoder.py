@@ -20,16 +20,22 @@ MASK = (np.arange(5) < LENGTHS).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
-def params(tiny):
+def fresh(tiny):
+    """Fresh parameters by seed."""
+    compiled = jax.jit(partial(init_decoder, tiny.config))
+    # This kind of key compiles faster than the default.
+    return lambda seed: jax.device_get(compiled(jax.random.key(seed, impl="rbg")))
+
+
+@pytest.fixture(scope="module")
+def params(fresh):
     """Fresh weights with noise, on biases and norms too."""
-    key = jax.random.key(0, impl="rbg")  # compiles faster than the default
-    fresh = jax.jit(partial(init_decoder, tiny.config))(key)
     noise = np.random.default_rng(1)
 
     def blur(leaf):
         return jnp.asarray(leaf + 0.05 * noise.standard_normal(leaf.shape, np.float32))
 
-    return {"answer_decoder": jax.tree.map(blur, fresh)}
+    return {"answer_decoder": jax.tree.map(blur, fresh(0))}
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +155,8 @@ def test_parameters_read_text_and_not_image_tokens(tiny, params):
     assert jax.tree.structure(tree["head"]) == jax.tree.structure(tiny.params["mlm_head"])
 
 
-def test_fresh_parameters_follow_the_key(tiny):
-    init = jax.jit(partial(init_decoder, tiny.config))
-    keys = [jax.random.key(seed, impl="rbg") for seed in (0, 0, 1)]
-    one, again, other = (jax.tree.leaves(init(key)) for key in keys)
+def test_fresh_parameters_follow_the_key(fresh):
+    one, again, other = (jax.tree.leaves(fresh(seed)) for seed in (0, 0, 1))
     assert all(np.array_equal(ours, same) for ours, same in zip(one, again, strict=True))
     differ = sum(not np.array_equal(*pair) for pair in zip(one, other, strict=True))
     assert differ == sum(bool(np.std(leaf) > 0) for leaf in one) == 14

@@ -163,9 +163,8 @@ def test_dropout_follows_its_key(dropped, fused):
         assert np.abs(one - other).max() > 0.1
 
 
-@pytest.mark.parametrize("variant", [{"remat": True}, {"unroll": 5}], ids=["remat", "unrolled"])
-def test_how_pairs_are_run_changes_nothing(dropped, variant):
-    np.testing.assert_allclose(dropped(1, **variant), dropped(1), rtol=1e-5, atol=1e-5)
+def test_recomputing_layers_changes_nothing(dropped):
+    np.testing.assert_allclose(dropped(1, remat=True), dropped(1), rtol=1e-5, atol=1e-5)
 
 
 def test_fresh_parameters_are_float32_at_any_dtype(tiny):

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from albef_jax.objectives.contrastive import Contrast, itc_loss, similarities
+from albef_jax.objectives.contrastive import (
+    Contrast,
+    Positives,
+    itc_loss,
+    same_picture,
+    similarities,
+)
 
 B, Q, E, GROUP = 8, 10, 6, 4
 TEMPERATURE = 0.07
@@ -22,7 +28,7 @@ IMAGE, TEXT, IMAGE_M, TEXT_M = (unit(seed, B) for seed in range(4))
 QUEUE_IMAGE, QUEUE_TEXT = unit(4, Q), unit(5, Q)
 
 
-def loss(image, text, temperature, groups, rows=slice(None), alpha=0.4):
+def loss(image, text, temperature, groups, rows=slice(None), alpha=0.4, positives=None):
     """Ours, for some rows of the batch."""
     image_m, text_m = jnp.asarray(IMAGE_M[rows]), jnp.asarray(TEXT_M[rows])
 
@@ -33,10 +39,15 @@ def loss(image, text, temperature, groups, rows=slice(None), alpha=0.4):
         )
 
     image, text = jnp.asarray(image[rows]), jnp.asarray(text[rows])
-    return itc_loss(contrast(image, text), contrast(image_m, text_m), alpha)
+    return itc_loss(contrast(image, text), contrast(image_m, text_m), alpha, positives)
 
 
-def logits_and_targets(temperature, alpha):
+def own_pair(rows):
+    """The hard targets of pre-training."""
+    return np.eye(GROUP, GROUP + Q)
+
+
+def logits_and_targets(temperature, alpha, hard=own_pair):
     """One group of four after the other, one direction after the other, `[GROUP, GROUP + Q]`."""
     for start in range(0, B, GROUP):
         rows = slice(start, start + GROUP)
@@ -47,14 +58,14 @@ def logits_and_targets(temperature, alpha):
             columns = np.concatenate([keys[rows], queue]).astype(np.float64)
             student = query[rows].astype(np.float64) @ columns.T / temperature
             teacher = query_m[rows].astype(np.float64) @ columns.T / temperature
-            yield student, alpha * softmax(teacher, axis=1) + (1 - alpha) * np.eye(GROUP, GROUP + Q)
+            yield student, alpha * softmax(teacher, axis=1) + (1 - alpha) * hard(rows)
 
 
-def oracle(temperature, alpha):
+def oracle(temperature, alpha, hard=own_pair):
     return -np.sum(
         [
             (targets * log_softmax(student, axis=1)).sum()
-            for student, targets in logits_and_targets(temperature, alpha)
+            for student, targets in logits_and_targets(temperature, alpha, hard)
         ]
     ) / (2 * B)
 
@@ -95,6 +106,52 @@ def test_the_temperature_gets_no_gradient_through_the_targets(alpha):
     """The teacher's similarities are divided by it too, but they are targets."""
     found = jax.grad(lambda t: loss(IMAGE, TEXT, t, 2, alpha=alpha))(jnp.float32(TEMPERATURE))
     assert float(found) == pytest.approx(slope(TEMPERATURE, alpha), rel=1e-4)
+
+
+# Pictures with one caption, with two in a group, with one in each group, and some in the queue.
+IMAGE_ID = np.array([3, 7, 3, 8, 7, 9, 9, 9], np.int32)
+QUEUE_ID = np.array([-100, -100, 9, 1, 3, 2, 7, 7, 1, -100], np.int32)
+
+
+def shared(rows):
+    """Hard targets shared evenly by all keys of the picture."""
+    own, ids = IMAGE_ID[rows], np.concatenate([IMAGE_ID[rows], QUEUE_ID])
+    same = (own[:, None] == ids).astype(float)
+    return same / same.sum(axis=1, keepdims=True)
+
+
+def captions(image_id=IMAGE_ID):
+    return same_picture(jnp.asarray(image_id), jnp.asarray(QUEUE_ID), B // GROUP)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_captions_of_one_picture_share_the_hard_target(alpha):
+    temperature = jnp.float32(TEMPERATURE)
+    found = loss(IMAGE, TEXT, temperature, B // GROUP, alpha=alpha, positives=captions())
+    expected = oracle(TEMPERATURE, alpha, shared)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    if alpha < 1:
+        assert expected != pytest.approx(oracle(TEMPERATURE, alpha), rel=1e-3)
+
+
+def test_pictures_of_one_caption_each_are_pretrainings_case():
+    apart = captions(np.arange(B, dtype=np.int32) + 50)
+    temperature = jnp.float32(TEMPERATURE)
+    found, expected = (
+        float(loss(IMAGE, TEXT, temperature, 2, positives=positives)) for positives in (apart, None)
+    )
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_same_picture_in_the_group_and_in_the_queue():
+    found = captions()
+    for group, row in np.ndindex(2, GROUP):
+        own = IMAGE_ID[GROUP * group + row]
+        near = IMAGE_ID[GROUP * group : GROUP * group + GROUP]
+        assert found.group[group, row].tolist() == (near == own).tolist()
+        assert found.queue[group, row].tolist() == (own == QUEUE_ID).tolist()
+    assert found.group.dtype == found.queue.dtype == jnp.bool_
+    assert isinstance(found, Positives)
 
 
 def test_shapes_are_checked_while_tests_run():

@@ -83,3 +83,31 @@ def test_three_updates_with_a_schedule(three_updates):
         np.testing.assert_allclose(pick(found), expected, rtol=1e-5, atol=1e-6)
         other = oracle(pick(params), [pick(gradient) for gradient in gradients], not decayed)
         assert np.abs(other - expected).max() > 1e-6
+
+
+def test_frozen_modules_are_neither_moved_nor_decayed():
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), small_tree())
+    params["still"] = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    gradients = jax.tree.map(jnp.ones_like, params)
+    gradients["still"] = jax.tree.map(jnp.zeros_like, params["still"])
+    found = {}
+    for frozen in ((), ("still", "temperature")):
+        optimizer = adamw(lambda step: jnp.float32(1e-3), 0.5, frozen)
+        if frozen:
+            gradients["temperature"] = jnp.zeros(())
+        updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+        found[frozen] = optax.apply_updates(params, updates)
+    everything, some = found.values()
+    # Without a gradient, weight decay alone would move them.
+    assert np.abs(everything["still"]["kernel"] - 1).max() > 1e-4
+    for name in ("still", "temperature"):
+        jax.tree.map(np.testing.assert_array_equal, some[name], params[name])
+    jax.tree.map(np.testing.assert_array_equal, some["layer"], everything["layer"])
+    assert np.abs(some["layer"]["kernel"] - params["layer"]["kernel"]).min() > 1e-4
+
+
+def test_frozen_modules_have_no_moments():
+    params = jax.tree.map(jnp.asarray, small_tree())
+    state = adamw(lambda step: jnp.float32(1e-3), 0.02, ("layer",)).init(params)
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(state)]
+    assert shapes.count(()) == len(shapes)

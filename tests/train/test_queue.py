@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from albef_jax.train.queue import Queue, enqueue, init_queue
+from albef_jax.train.queue import EMPTY, Queue, enqueue, init_queue
 
 push = jax.jit(enqueue)
 
@@ -55,3 +55,33 @@ def test_it_starts_as_random_unit_vectors():
         np.testing.assert_allclose(np.var(entries, axis=0), 1 / 8, rtol=0.3)
     assert np.abs(np.mean(np.sum(queue.image * queue.text, axis=1))) < 5 * (8 * 500) ** -0.5
     assert int(queue.pointer) == 0
+
+
+def test_picture_ids_are_written_beside_their_features():
+    queue = init_queue(jax.random.key(0), 6, 3, with_ids=True)
+    assert queue.image_id.tolist() == [EMPTY] * 6
+    for number in (1, 2):
+        queue = push(queue, *features(number), jnp.array([10 * number, 10 * number + 1], jnp.int32))
+    assert queue.image_id.tolist() == [10, 11, 20, 21, EMPTY, EMPTY]
+    np.testing.assert_allclose(queue.image[:4, 0], [1, 1.1, 2, 2.1])
+    for number in (3, 4):
+        queue = push(queue, *features(number), jnp.array([10 * number, 10 * number + 1], jnp.int32))
+    assert queue.image_id.tolist() == [40, 41, 20, 21, 30, 31]
+    assert queue.image_id.dtype == jnp.int32
+    assert int(queue.pointer) == 2
+
+
+def test_empty_entries_have_an_id_of_no_picture():
+    assert EMPTY == -100
+
+
+def test_a_queue_without_ids_stays_without():
+    queue = init_queue(jax.random.key(0), 4, 3)
+    assert queue.image_id is None
+    assert push(queue, *features(1)).image_id is None
+
+
+def test_ids_change_nothing_of_how_it_starts():
+    plain, marked = (init_queue(jax.random.key(0), 4, 3, with_ids) for with_ids in (False, True))
+    for one, other in zip(plain[:3], marked[:3], strict=True):
+        np.testing.assert_array_equal(one, other)

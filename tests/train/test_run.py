@@ -138,5 +138,5 @@ def test_bad_annotations_are_one_clear_error(tmp_path, content, message):
 def test_batch_of_one_is_refused_with_a_remedy():
     from albef_jax.config import ConfigError
 
-    with pytest.raises(ConfigError, match=r"contrast_group=1: matching needs a negative"):
+    with pytest.raises(ConfigError, match=r"contrast_group=1: a text needs 1 negative"):
         validate(scenes_config(batch_size=1, contrast_group=1))

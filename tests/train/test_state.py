@@ -3,10 +3,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from albef_jax.models import albef
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import init_queue
+from albef_jax.train.queue import Queue, init_queue
 from albef_jax.train.state import TrainState, state_from_params
 
 
@@ -27,6 +28,41 @@ def test_parts_join_to_the_state(fresh_state):
     assert jax.tree.structure(again) == jax.tree.structure(fresh_state)
     leaves = zip(jax.tree.leaves(again), jax.tree.leaves(fresh_state), strict=True)
     assert all(ours is theirs for ours, theirs in leaves)
+
+
+def queue_of(kind):
+    if kind == "no queue":
+        return None
+    return init_queue(jax.random.key(0), 8, 8, with_ids=kind == "with picture ids")
+
+
+@pytest.mark.parametrize("kind", ["no queue", "plain queue", "with picture ids"])
+@pytest.mark.parametrize("distilled", [True, False], ids=["teacher", "no teacher"])
+def test_parts_of_every_task_join_to_its_state(tiny, kind, distilled):
+    optimizer = adamw(lambda step: jnp.float32(0.1), 0.0)
+    params = {name: tiny.params[name] for name in ("text_proj", "itm_head", "temperature")}
+    teacher = None if distilled else {}
+    key = jax.random.key(1)
+    state = state_from_params(params, optimizer, queue_of(kind), key, teacher)
+    items = state.items()
+    assert ("teacher" in items) == distilled
+    assert ("queue" in items["train"]) == (kind != "no queue")
+    if kind != "no queue":
+        # Plain dicts: a checkpoint is read without this package's types.
+        assert ("image_id" in items["train"]["queue"]) == (kind == "with picture ids")
+        assert all(leaf is not None for leaf in items["train"]["queue"].values())
+    again = TrainState.from_items(items)
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    leaves = zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True)
+    assert all(ours is theirs for ours, theirs in leaves)
+    assert isinstance(again.queue, Queue) == (kind != "no queue")
+
+
+def test_joining_leaves_the_parts_as_they_are(fresh_state):
+    items = fresh_state.items()
+    TrainState.from_items(items)
+    assert items["train"].keys() == {"opt_state", "key", "step", "queue"}
+    assert items["train"]["queue"].keys() == {"image", "text", "pointer"}
 
 
 def test_replace_leaves_the_rest(fresh_state):

@@ -36,6 +36,31 @@ def scenes_config(**train) -> ConfigDict:
     return config
 
 
+def task_config(task: str, **train) -> ConfigDict:
+    """A downstream task on the built-in world; `train` overrides knobs of that section."""
+    config = default(task)
+    use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
+    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
+    config.data.text_len = 25
+    config.data.scenes.train_size = 50
+    config.train.update({"batch_size": 8, "steps": 4, **train})
+    for knob, value in {"contrast_group": 4, "queue_size": 16}.items():
+        if knob in config.train:
+            config.train[knob] = value
+    if task == "vqa":
+        config.data.update({"answer_len": 4, "max_answers": 2})
+        config.evaluation.rank = 5
+    if task == "retrieval":
+        config.evaluation.rerank = 3
+    if task == "grounding":
+        config.evaluation.update({"layer": 1, "image_block": 0})
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 2})
+    config.checkpoint.every_steps = 2
+    config.log.every_steps = 2
+    config.evaluation.update({"limit": 12, "batch_size": 8, "examples": 2})
+    return config
+
+
 def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
     """The published annotation format, with the published augmentation."""
     config = scenes_config(**train)

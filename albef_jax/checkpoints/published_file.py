@@ -1,0 +1,83 @@
+"""Files with the published names, `.pth` and `.safetensors`, and what we write beside the weights.
+
+Published files hold weights alone. Ours also carry the configuration and the step: a `.pth` as
+entries beside `model`, a `.safetensors` in its metadata. Both are optional and inert.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from albef_jax.checkpoints import torch_file, torch_writer
+from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.torch_file import CheckpointError
+
+_OURS = "albef_jax"  # the key of our configuration, as JSON
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A state dict, with the run's `config.json` and step where the file has them."""
+
+    state: dict[str, np.ndarray]
+    config: dict[str, Any] | None = None
+    step: int | None = None
+
+
+def read(path: Path) -> PublishedFile:
+    """A `.safetensors` file, or a `.pth` under any other name.
+
+    Raises:
+        CheckpointError: damaged, or neither of them.
+    """
+    if path.suffix == ".safetensors":
+        state, metadata = _read_safetensors(path)
+        text, step = metadata.get(_OURS), metadata.get("step", "")
+        return PublishedFile(state, _config(text), int(step) if step.isdecimal() else None)
+    state, beside = torch_file.read_model(path)
+    config, step = beside.get("config"), beside.get("step")
+    return PublishedFile(
+        state,
+        _config(config.get(_OURS)) if isinstance(config, dict) else None,
+        step if type(step) is int else None,
+    )
+
+
+def write(path: Path, file: PublishedFile, form: str) -> None:
+    """Write `file` in the form that `form` names: `.safetensors` or `.pth`.
+
+    A `.pth` starts at epoch 0 for the published code, which asks for the entry when it resumes.
+    """
+    text = json.dumps(file.config or {})
+    if form == ".safetensors":
+        arrays = {name: np.asarray(array, order="C") for name, array in file.state.items()}
+        step = {} if file.step is None else {"step": str(file.step)}
+        safetensors.numpy.save_file(arrays, path, {"format": "pt", _OURS: text} | step)
+        return
+    beside: dict[str, torch_writer.Plain] = {"config": {_OURS: text}, "epoch": 0}
+    beside |= {} if file.step is None else {"step": file.step}
+    torch_writer.write(path, file.state, beside)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        return safetensors.numpy.load_file(path), metadata
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+
+
+def _config(text: object) -> dict[str, Any] | None:
+    """A configuration of ours, or None for anything else."""
+    try:
+        config = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return config if isinstance(config, dict) and config.get("task") in TABLES else None

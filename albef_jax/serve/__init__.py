@@ -1,0 +1,1 @@
+"""Trained models for people and programs: pictures and texts in, numpy out."""
