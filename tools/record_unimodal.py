@@ -11,15 +11,21 @@ float32. LayerNorm's epsilon is 1e-6 in ViT and DeiT, as in our image encoder.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
 FOLDER = Path(__file__).parents[1] / "tests/golden/unimodal"
-SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
-IMAGE = {**SIZES, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
-TEXT = {**SIZES, "intermediate_size": 64, "vocab_size": 60, "max_position_embeddings": 20}
+SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+IMAGE: dict[str, Any] = {**SIZES, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+TEXT: dict[str, Any] = {
+    **SIZES,
+    "intermediate_size": 64,
+    "vocab_size": 60,
+    "max_position_embeddings": 20,
+}
 
 # timm's names, which DeiT's own files have too
 TO_TIMM = [

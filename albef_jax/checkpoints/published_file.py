@@ -18,6 +18,7 @@ from albef_jax.checkpoints import torch_file, torch_writer
 from albef_jax.checkpoints.name_table import TABLES
 from albef_jax.checkpoints.torch_file import CheckpointError
 
+WEIGHTS = "model.safetensors"  # of a release
 _OURS = "albef_jax"  # the key of our configuration, as JSON
 
 

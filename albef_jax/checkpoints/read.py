@@ -1,18 +1,16 @@
-"""Reads a checkpoint wherever it comes from: a run's directory, Orbax, `.pth` or `.safetensors`."""
+"""Reads a checkpoint wherever it comes from: a run, Orbax, a release, `.pth` or `.safetensors`."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import safetensors
-import safetensors.numpy
 
-from albef_jax.checkpoints import names, torch_file
+from albef_jax.checkpoints import names, published_file
 from albef_jax.checkpoints.name_table import TABLES
 from albef_jax.checkpoints.torch_file import CheckpointError
 
@@ -34,13 +32,15 @@ class Checkpoint:
     """What a checkpoint holds, on the host.
 
     Attributes:
-        task: as in `--task`; `retrieval` for a published grounding model too.
+        task: as in `--task`; `retrieval` for a published grounding model too, unless a
+            configuration tells them apart.
         params: the student's tree.
         teacher: may be empty.
         queues: named as in `names.Published`; may be empty.
         step: updates so far, or None where the file does not say.
-        config: the run's `config.json`, or None where there is none.
-        origin: the file or the directory of the step.
+        config: the run's `config.json`, or None where there is none. Files written by
+            `published_file` carry it along.
+        origin: the file, the folder of the release or the directory of the step.
         unused: names in a published file that the model has no place for.
     """
 
@@ -58,40 +58,57 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """The checkpoint at `path`; of several steps the newest.
 
     Args:
-        path: a run's directory, its `checkpoints` directory, one step in it, or a file with the
-            published names: `.safetensors`, or a `.pth` under any other name.
+        path: a run's directory, its `checkpoints` directory, or one step in it; a release, which is
+            a folder with `model.safetensors` and `config.json`; or a file with the published names:
+            `.safetensors`, or a `.pth` under any other name.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() and not is_release(path):
         return _read_step(_find_step(path.resolve()))
+    file = read_published(path)
+    try:
+        task = published_task(file)
+        found = names.from_published(file.state, task=task)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    trees = found.params, found.teacher, found.queues
+    return Checkpoint(task, *trees, file.step, file.config, path, found.unused)
+
+
+def is_release(path: Path) -> bool:
+    """Whether `path` is a folder in release form."""
+    return (path / published_file.WEIGHTS).is_file()
+
+
+def read_published(path: Path) -> published_file.PublishedFile:
+    """A published file, or the one in a release with the configuration beside it.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if is_release(path):
+        file = published_file.read(path / published_file.WEIGHTS)
+        return replace(file, config=_read_config(path / "config.json") or file.config)
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file or directory; a checkpoint is a .pth or .safetensors file, or "
             "a directory of a run"
         )
-    state = (
-        _read_safetensors(path)
-        if path.suffix == ".safetensors"
-        else torch_file.read_state_dict(path)
-    )
-    try:
-        task = names.find_task(state)
-        found = names.from_published(state, task=task)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(
-        task, found.params, found.teacher, found.queues, None, None, path, found.unused
-    )
+    return published_file.read(path)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+def published_task(file: published_file.PublishedFile) -> str:
+    """The task by the names; the configuration tells apart retrieval and grounding.
+
+    Raises:
+        CheckpointError: the names are those of no task.
+    """
+    found = names.find_task(file.state)
+    said = (file.config or {}).get("task", found)
+    return said if TABLES.get(said) is TABLES[found] else found
 
 
 def _find_step(path: Path) -> Path:

@@ -56,7 +56,7 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], beside: Mapping[str
 def _add(archive: zipfile.ZipFile, start: int, name: str, content: bytes | memoryview) -> None:
     """One member whose content starts at a multiple of the alignment, by a padded header."""
     info = zipfile.ZipInfo(name)  # dated 1980
-    info.file_size = len(content)
+    info.file_size, info.compress_size, info.CRC = len(content), len(content), 0
     header = start + len(info.FileHeader()) + 4
     info.extra = struct.pack("<2sH", b"FB", padding := -header % _ALIGNMENT) + b"Z" * padding
     with archive.open(info, "w") as member:

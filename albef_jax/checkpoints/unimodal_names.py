@@ -123,11 +123,12 @@ def _untie(state: State) -> None:
 
 def _join(block: str, state: State) -> None:
     """Separate query, key and value become one; a missing bias becomes zeros."""
-    weights = [state.pop(f"{block}{part}.weight", None) for part in _SEPARATE]
-    if all(weight is not None for weight in weights):
+    names = [f"{block}{part}" for part in _SEPARATE]
+    if all(f"{name}.weight" in state for name in names):
+        weights = [state.pop(f"{name}.weight") for name in names]
         biases = [
-            state.pop(f"{block}{part}.bias", np.zeros(len(weight), np.float32))
-            for part, weight in zip(_SEPARATE, weights, strict=True)
+            state.pop(f"{name}.bias", np.zeros(len(weight), np.float32))
+            for name, weight in zip(names, weights, strict=True)
         ]
         state[f"{block}attn.qkv.weight"] = np.concatenate(weights)
         state[f"{block}attn.qkv.bias"] = np.concatenate(biases)

@@ -15,10 +15,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from albef_jax.data.augment import EvalTransform, Transform
+from albef_jax.data.augment import EvalTransform
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.records import BadSample, PairSource
-from albef_jax.data.text import Tokenizer, clean_caption
 
 Batch = dict[str, Any]
 ReadExample = Callable[[int, np.random.Generator], Batch]
@@ -29,36 +28,6 @@ MAX_ATTEMPTS = 16
 def steps_per_epoch(size: int, batch_size: int) -> int:
     """Batches in an epoch: the last, incomplete one is left out, as in the published sampler."""
     return size // batch_size
-
-
-def train_batches(
-    source: PairSource,
-    transform: Transform,
-    tokenizer: Tokenizer,
-    *,
-    max_words: int = 30,
-    **batching: Any,
-) -> Generator[Batch]:
-    """Endless shuffled training batches of pairs; `batching` is passed to `shuffled_batches`.
-
-    Yields:
-        image uint8 `[b, S, S, 3]`, text_ids int32 `[b, T]`, text_mask int32 `[b, T]`, image_id
-        int32 `[b]`, sample_index int64 `[b]`. One caption is drawn of each picture's.
-    """
-
-    def read(index: int, rng: np.random.Generator) -> Batch:
-        pair = source[index]
-        caption = pair.captions[rng.integers(len(pair.captions))]
-        text_ids, text_mask = tokenizer.encode([clean_caption(caption, max_words)])
-        return {
-            "image": transform(pair.image, rng),
-            "text_ids": text_ids[0],
-            "text_mask": text_mask[0],
-            "image_id": np.int32(pair.image_id),
-            "sample_index": np.int64(index),
-        }
-
-    return shuffled_batches(read, len(source), **batching)
 
 
 def shuffled_batches(
@@ -93,7 +62,8 @@ def shuffled_batches(
         prefetch: batches to have ready ahead.
 
     Yields:
-        Dicts with the keys of `read` and arrays `[B / process_count, ...]`.
+        Dicts with the keys of `read` and arrays `[B / process_count, ...]`, and sample_index int64
+        `[B / process_count]`: which record each row is.
 
     Raises:
         ValueError: fewer records than a batch, or B not divisible by the number of hosts.
@@ -238,7 +208,7 @@ def _read_or_replace(
         index = int(rng.integers(size)) if attempt else int(order[position])
         bad_samples.requested()
         try:
-            return read(index, rng)
+            return {**read(index, rng), "sample_index": np.int64(index)}
         except BadSample as bad:
             bad_samples.report(bad)
             last = bad

@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from albef_jax.evaluate.curves import Lines, draw
 from albef_jax.evaluate.embed import data_uri, mark
-from albef_jax.evaluate.examples import Examples
 from albef_jax.evaluate.overlays import boxes_over, heat_over
 from albef_jax.evaluate.panels import PANELS
 from albef_jax.telemetry.writers import read_lines
@@ -30,14 +29,14 @@ COUNTS = {
 }
 
 
-def write_report(workdir: Path, results: dict, examples: Examples, command: str) -> Path:
-    """Write `workdir/report/index.html` from a pre-training run and its evaluation.
+def render(template: str, workdir: Path, results: dict, command: str, **context) -> Path:
+    """Write `workdir/report/index.html` from a template.
 
     Args:
         workdir: holds `config.json` and, after at least one log line, `metrics.jsonl`.
-        results: `task`, `preset`, `step`, `evaluated_on`, and `retrieval` (see
-            `retrieval.evaluate`).
+        results: `task`, `preset`, `step`, `evaluated_on`, and the task's figures.
         command: what was typed to run it.
+        context: what the template needs further.
 
     Returns:
         The file's path.
@@ -45,11 +44,6 @@ def write_report(workdir: Path, results: dict, examples: Examples, command: str)
     Raises:
         FileNotFoundError: `workdir` has no `config.json`.
     """
-    return render("pretrain.html", workdir, results, command, examples=examples)
-
-
-def render(template: str, workdir: Path, results: dict, command: str, **context) -> Path:
-    """Write `workdir/report/index.html` from a template; `context` is what it needs further."""
     lines = read_lines(workdir / "metrics.jsonl")
     text = (
         environment()

@@ -5,13 +5,13 @@ import pytest
 
 from albef_jax.data.augment import EvalTransform, TrainTransform
 from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
+from albef_jax.data.examples import pair_example
 from albef_jax.data.pipeline import (
     MAX_ATTEMPTS,
     eval_batches,
     ordered_batches,
     shuffled_batches,
     steps_per_epoch,
-    train_batches,
 )
 from albef_jax.data.records import BadSample, Pair
 from albef_jax.data.text import Tokenizer
@@ -36,6 +36,13 @@ class Noise:
         return Pair(f"noise/{index}", image, ("A dog.", "A big cat!"), 100 + index)
 
 
+def train_batches(source, max_words=30, **batching):
+    def read(index, rng):
+        return pair_example(source[index], TrainTransform(16), TOKENIZER, rng, max_words)
+
+    return shuffled_batches(read, len(source), **batching)
+
+
 def batches(num_steps, source=None, **options):
     defaults = {
         "batch_size": 4,
@@ -45,7 +52,7 @@ def batches(num_steps, source=None, **options):
         "bad_samples": BadSamples(None, 1.0, SIZE),
     }
     source = source or Noise()
-    return list(train_batches(source, TrainTransform(16), TOKENIZER, **{**defaults, **options}))
+    return list(train_batches(source, **{**defaults, **options}))
 
 
 def indices(found):
@@ -144,8 +151,6 @@ def test_a_batch_of_one_from_a_source_of_one():
 def test_without_num_steps_it_does_not_end_and_closes_cleanly():
     stream = train_batches(
         Noise(),
-        TrainTransform(16),
-        TOKENIZER,
         batch_size=4,
         seed=3,
         start_step=10**9,

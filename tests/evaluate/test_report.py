@@ -15,7 +15,7 @@ from albef_jax.evaluate.examples import (
     TextsOfImage,
 )
 from albef_jax.evaluate.masked_words import MaskedWord
-from albef_jax.evaluate.report import counts, write_report
+from albef_jax.evaluate.report import counts, render
 
 IMAGE = np.full((8, 8, 3), 200, np.uint8)
 COMMAND = "python -m albef_jax.main --config configs/pretrain.py:demo --workdir runs/demo"
@@ -67,6 +67,10 @@ def results():
     }
 
 
+def page_of(workdir, shown):
+    return render("pretrain.html", workdir, results(), COMMAND, examples=shown)
+
+
 def examples(caption="a red ball", word="red"):
     ranked_texts = [RankedText("two stars", 3.2, False), RankedText(caption, 1.5, True)]
     ranked_images = [RankedImage(IMAGE, 2.0, True), RankedImage(255 - IMAGE, -1.0, False)]
@@ -89,7 +93,7 @@ def page(tmp_path):
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / "metrics.jsonl").write_text(text)
         (tmp_path / "config.json").write_text('{"optimizer": {"lr": 0.0001}, "note": "<b>"}')
-        path = write_report(tmp_path, results(), shown or examples(), COMMAND)
+        path = page_of(tmp_path, shown or examples())
         assert path == tmp_path / "report" / "index.html"
         return Page(path.read_text(encoding="utf-8"))
 
@@ -197,12 +201,12 @@ def test_a_single_line_is_enough(page):
 
 def test_a_run_without_a_metrics_file_has_a_report(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    assert write_report(tmp_path, results(), examples(), COMMAND).is_file()
+    assert page_of(tmp_path, examples()).is_file()
 
 
 def test_without_a_configuration_the_error_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
-        write_report(tmp_path, results(), examples(), COMMAND)
+        page_of(tmp_path, examples())
 
 
 def test_counts_are_the_largest_of_what_was_logged():

@@ -1,4 +1,4 @@
-"""The step of the downstream tasks: with a loss of two numbers, then with a contrastive one on a mesh."""
+"""The downstream step: with a loss of two numbers, then with a contrastive one on a mesh."""
 
 from dataclasses import replace
 from functools import partial
