@@ -6,7 +6,7 @@ from typing import Any
 from albef_jax.checkpoints import inventory
 from albef_jax.checkpoints.digest import digest
 from albef_jax.checkpoints.inventory import Part
-from albef_jax.checkpoints.source import Source, configuration, read_source
+from albef_jax.checkpoints.source import configuration, read_source
 
 _RECIPE = ("preset", "seed", "converted_from")
 _DATA = ("source", "train_files", "text_len", "vocab")
@@ -36,7 +36,7 @@ def describe(path: Path) -> dict[str, Any]:
         "queue_size": None if queue is None else queue.shape[-1],
         "parameters": {part: sum(counted.values()) for part, counted in modules.items()},
         "modules": modules,
-        "sizes": _sizes(source, found),
+        "sizes": sizes(configuration(source, found)),
         "recipe": recipe(source.config),
         "missing": found.missing,
         "unexpected": found.unexpected,
@@ -75,7 +75,7 @@ def format_description(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, f"digest      {facts['digest']}"])
 
 
-def _sizes(source: Source, found: inventory.Inventory) -> dict[str, Any]:
-    """The numbers among the model's sizes."""
-    model = configuration(source, found)["model"]
-    return {name: value for name, value in model.items() if type(value) is int}
+def sizes(config: dict[str, Any]) -> dict[str, int]:
+    """The numbers of the model's configuration that are sizes."""
+    model = config["model"].items()
+    return {name: value for name, value in model if type(value) is int and name != "unroll"}

@@ -18,5 +18,5 @@ def digest(found: Inventory, state: State) -> str:
     for name in sorted(leaves):
         array = np.asarray(leaves[name], "<f4", order="C")
         total.update(f"{name} {array.shape}\n".encode())
-        total.update(memoryview(array.reshape(-1).view(np.uint8)))
+        total.update(array.reshape(-1).view(np.uint8).data)
     return total.hexdigest()

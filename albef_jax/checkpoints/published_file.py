@@ -39,14 +39,15 @@ def read(path: Path) -> PublishedFile:
     """
     if path.suffix == ".safetensors":
         state, metadata = _read_safetensors(path)
-        text, step = metadata.get(_OURS), metadata.get("step", "")
-        return PublishedFile(state, _config(text), int(step) if step.isdecimal() else None)
+        digits = metadata.get("step", "")
+        step = int(digits) if digits.isdecimal() else None
+        return PublishedFile(state, _config(metadata.get(_OURS)), step)
     state, beside = torch_file.read_model(path)
-    config, step = beside.get("config"), beside.get("step")
+    config, number = beside.get("config"), beside.get("step")
     return PublishedFile(
         state,
         _config(config.get(_OURS)) if isinstance(config, dict) else None,
-        step if type(step) is int else None,
+        number if type(number) is int and number >= 0 else None,
     )
 
 
@@ -60,6 +61,7 @@ def write(path: Path, file: PublishedFile, form: str) -> None:
         arrays = {name: np.asarray(array, order="C") for name, array in file.state.items()}
         step = {} if file.step is None else {"step": str(file.step)}
         safetensors.numpy.save_file(arrays, path, {"format": "pt", _OURS: text} | step)
+        path.chmod(0o644)  # the library leaves it to the owner alone
         return
     beside: dict[str, torch_writer.Plain] = {"config": {_OURS: text}, "epoch": 0}
     beside |= {} if file.step is None else {"step": file.step}

@@ -7,6 +7,8 @@ reads the folder. Absolute paths of the machine that trained are cut to their la
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -58,7 +60,9 @@ def write(folder: Path, source: Source, found: Inventory, *, with_teacher: bool)
     config |= {"step": source.step, "digest": digest(found, source.state)}
     parameters = inventory.counts(inventory.shapes(found, source.state))
     with _filled(folder) as part:
-        published_file.write(part / WEIGHTS, PublishedFile(state, config, source.step), WEIGHTS)
+        published_file.write(
+            part / WEIGHTS, PublishedFile(state, config, source.step), ".safetensors"
+        )
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (part / "config.json").write_text(text, encoding="utf-8")
         if vocab:
@@ -66,3 +70,68 @@ def write(folder: Path, source: Source, found: Inventory, *, with_teacher: bool)
         card = model_card.text(config, parameters, _results(source), with_teacher)
         (part / "README.md").write_text(card, encoding="utf-8")
     return notes
+
+
+@contextmanager
+def _filled(folder: Path) -> Iterator[Path]:
+    """A neighbour of `folder` to write to, whose files move there once the block has ended well."""
+    folder = folder.resolve()
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        for name in FILES:
+            if (part / name).exists():
+                (part / name).replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(part)
+
+
+def _public(value: Any) -> Any:
+    """A configuration without the directories of the machine that it ran on."""
+    if isinstance(value, dict):
+        return {name: _public(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    # a knob may list several files
+    return ",".join(_last(part) for part in value.split(","))
+
+
+def _last(path: str) -> str:
+    is_absolute = PurePath(path.strip()).is_absolute() or path.strip().startswith("~")
+    return PurePath(path.strip()).name if is_absolute else path
+
+
+def _vocab(source: Source, config: dict[str, Any]) -> Path | None:
+    """The run's vocabulary, and `vocab.txt` in `config` for one that is not built in."""
+    data = (source.config or {}).get("data", {})
+    if "vocab" not in data:
+        size = config["model"].get("vocab_size")
+        return vocab_path(_PUBLISHED_VOCAB) if size == _PUBLISHED_VOCAB_SIZE else None
+    beside = source.origin / "vocab.txt" if source.form == "release" else None
+    if beside and beside.is_file():
+        return beside
+    try:
+        path = vocab_path(data["vocab"])
+    except ValueError as error:
+        raise CheckpointError(f"data.vocab of {source.origin}: {error}") from error
+    if path.parent != VOCAB_DIR:
+        config["data"]["vocab"] = "vocab.txt"
+    return path
+
+
+def _results(source: Source) -> dict[str, Any]:
+    """The figures of the run that a step belongs to; empty without a `results.json`."""
+    file = source.origin.parent.parent / "results.json"
+    if source.form != "orbax" or not file.is_file():
+        return {}
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not JSON ({error})") from error
+    return results if isinstance(results, dict) else {}

@@ -30,6 +30,17 @@ class Source:
     form: str
     origin: Path
 
+    def inventory(self) -> Inventory:
+        """The names in `state`, held against those of the task.
+
+        Raises:
+            CheckpointError: no published model.
+        """
+        try:
+            return inventory.take(self.state, self.task)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.origin}: {error}") from error
+
 
 def read_source(path: Path, task: str | None = None) -> Source:
     """The checkpoint at `path`, of `task` where the names fit two.

@@ -191,9 +191,8 @@ class _Archive:
         with _errors_named(self._path, f"{self._root}data.pkl"):
             value = torch_pickle.load(io.BytesIO(pickle), self._storage)
         wanted = self._storages.wanted(choice(value))
-        for key in self._storages.keys():
-            if key in wanted:
-                self._fill(key)
+        for key in sorted(wanted):
+            self._fill(key)
         return value
 
     def _check_members(self) -> None:

@@ -49,7 +49,7 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], beside: Mapping[str
         for name, array in arrays.items():
             if keys[name] not in written:
                 written.add(keys[name])
-                add(f"data/{keys[name]}", memoryview(array.reshape(-1).view(np.uint8)))
+                add(f"data/{keys[name]}", array.reshape(-1).view(np.uint8).data)
         add("version", b"3\n")
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from albef_jax.checkpoints import torch_file
+from albef_jax.checkpoints import published_file
 from albef_jax.checkpoints.hub import WEIGHTS
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.unimodal_names import image_tree, text_trees
@@ -99,13 +97,11 @@ def _weights_file(path: Path) -> Path:
 
 def _read(file: Path, trees: Callable[[State], tuple[Tree, State]]) -> tuple[Tree, State]:
     """The file's parameters as `trees` sorts them."""
+    state = published_file.read(file).state
     try:
-        if file.suffix == ".safetensors":
-            return trees(safetensors.numpy.load_file(file))
-        return trees(torch_file.read_state_dict(file))
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        named = str(error).startswith(str(file))
-        raise CheckpointError(str(error) if named else f"{file}: {error}") from error
+        return trees(state)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
 
 
 def _read_config(file: Path) -> dict[str, Any]:

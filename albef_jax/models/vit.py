@@ -100,7 +100,7 @@ class ImageEncoder(nn.Module):
 
     def tokens(self, patches: Float[Array, "B N-1 D"]) -> Float[Array, "B N D"]:
         """What the first block reads: class token and patches, with their positions."""
-        shape = (len(patches), *self.cls_token.shape[1:])
+        shape = (patches.shape[0], *self.cls_token.shape[1:])
         cls_tokens = jnp.broadcast_to(self.cls_token, shape).astype(patches.dtype)
         x = jnp.concatenate([cls_tokens, patches], axis=1)
         return x + self.pos_embed.astype(x.dtype)

@@ -154,7 +154,7 @@ class Model:
             >>> model.encode_image(images).feature.shape == (2, model.config.embed_dim)
             True
         """
-        self._need("image_proj", "features")
+        self.need("image_proj", "features")
         image = as_square(as_pictures(images), self.config.image_size)
         feature, tokens = self._batched(self._encode_image, {"image": image})
         return Encoded(feature, tokens, np.ones(tokens.shape[:2], np.int32))
@@ -171,7 +171,7 @@ class Model:
             >>> (images.feature @ texts.feature.T).shape
             (3, 2)
         """
-        self._need("text_proj", "features")
+        self.need("text_proj", "features")
         batch = self._text(as_texts(texts))
         feature, tokens = self._batched(self._encode_text, batch)
         return Encoded(feature, tokens, batch["text_mask"])
@@ -184,7 +184,7 @@ class Model:
             >>> found.itc.shape, found.itm.shape
             ((2,), (2,))
         """
-        self._need("itm_head", "matching")
+        self.need("itm_head", "matching")
         pictures, words = as_pictures(images), as_texts(texts)
         count = max(len(pictures), len(words))
         if {len(pictures), len(words)} - {1, count}:
@@ -211,7 +211,7 @@ class Model:
             >>> sorted(one.place for one in model.rank("a dark picture", pictures))
             [0, 1, 2]
         """
-        self._need("itm_head", "ranking")
+        self.need("itm_head", "ranking")
         texts = not isinstance(query, str)  # a text that is a path of a picture is still a text
         if texts:
             sides = self.encode_image(query), self.encode_text(candidates)
@@ -240,7 +240,7 @@ class Model:
             >>> sorted(answer for answer, share in found)
             ['blue', 'red']
         """
-        self._need("answer_decoder", "answers")
+        self.need("answer_decoder", "answers")
         listed = tuple(answers if answers is not None else self.answers)
         text = clean_question(question, MAX_WORDS)
         ids, mask = self.tokenizer.encode([text])
@@ -262,7 +262,7 @@ class Model:
             ['contradiction', 'neutral', 'entailment']
         """
         if self.task != "entailment":
-            self._need("nothing", "entailment")
+            self.need("nothing", "entailment")
         picture = as_square(as_pictures(image), self.config.image_size)
         (shares,) = self._batched(self._entail, {"image": picture[:1], **self._text([sentence])})
         return dict(zip(LABELS, map(float, shares[0]), strict=True))
@@ -279,7 +279,7 @@ class Model:
             >>> found.heatmap.shape, [word for word, _ in found.words]
             ((48, 64), ['a', 'red', 'ball'])
         """
-        self._need("itm_head", "heat maps")
+        self.need("itm_head", "heat maps")
         (picture,) = as_pictures(image)
         height, width = picture.shape[:2]
         batch = {"image": as_square([picture], self.config.image_size), **self._text([text])}
@@ -295,7 +295,8 @@ class Model:
         share = float(np.asarray(jax.nn.softmax(logits[0]))[1])
         return Grounded(whole, words, share)
 
-    def _need(self, part: str, what: str) -> None:
+    def need(self, part: str, what: str) -> None:
+        """Raise `CannotServe` unless the model has a part."""
         if part not in self.params:
             raise CannotServe(
                 f"a checkpoint of task {self.task!r} gives no {what}; load one of {SERVED_BY[what]}"

@@ -25,7 +25,12 @@ def project(tiny):
 
 @pytest.fixture(scope="module")
 def fuse(tiny):
-    return jax.jit(partial(albef.fuse, tiny.config, tiny.params, TEXT, MASK))
+    compiled = jax.jit(partial(albef.fuse, tiny.config, tiny.params, TEXT, MASK))
+
+    def fuse(image_embeds, image_mask=None, keys_values=None):
+        return compiled(image_embeds, image_mask=image_mask, keys_values=keys_values)
+
+    return fuse
 
 
 @pytest.mark.parametrize("image_mask", [None, IMAGE_MASK], ids=["no mask", "mask"])

@@ -75,9 +75,15 @@ def test_three_assignments(abstract):
 
 @pytest.fixture(scope="module")
 def fresh(tiny):
-    init = jax.jit(partial(task_models.init, tiny.config, "nlvr_pretrain"))
+    """What is new in one task, and a part of what is kept, of three keys."""
+
+    @jax.jit
+    def init(key):
+        params = task_models.init(tiny.config, "nlvr_pretrain", key)
+        return {name: params[name] for name in ("image_proj", "pair_encoder", "ta_head")}
+
     # This kind of key compiles faster than the default.
-    return [init(jax.random.key(seed, impl="rbg")) for seed in (0, 0, 1)]
+    return [jax.device_get(init(jax.random.key(seed, impl="rbg"))) for seed in (0, 0, 1)]
 
 
 def test_fresh_parameters_follow_the_key(fresh):
@@ -90,7 +96,8 @@ def test_fresh_parameters_follow_the_key(fresh):
         )
         if np.array_equal(ours, theirs)
     }
-    assert all(name.endswith(("['bias']", "['scale']", "['temperature']")) for name in still)
+    assert still
+    assert all(name.endswith(("['bias']", "['scale']")) for name in still), still
 
 
 def test_no_two_parts_start_alike(fresh):

@@ -1,0 +1,56 @@
+"""The two encoders as StableHLO files with their weights, for programs that have jax alone.
+
+Shape letters: b any number of pictures or texts, S image side, T text tokens, E embed_dim.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from albef_jax.models import albef
+from albef_jax.models.pixels import normalize
+from albef_jax.serve.api import TEXT_LEN, Model
+
+IMAGE_FILE = "image_encoder.stablehlo"
+TEXT_FILE = "text_encoder.stablehlo"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_encoders(
+    model: Model, folder: Path, platforms: tuple[str, ...] = PLATFORMS
+) -> tuple[Path, Path]:
+    """Write both encoders; `jax.export.deserialize(...).call(...)` runs them.
+
+    The image encoder takes uint8 pictures `[b, S, S, 3]`, the text encoder int32 ids and mask
+    `[b, T]`; both give unit vectors `[b, E]`. The batch b is symbolic: any number will do.
+
+    Raises:
+        CannotServe: the checkpoint has no features.
+        FileExistsError: a file of that name is there already.
+    """
+    model.need("image_proj", "features")
+    (batch,) = export.symbolic_shape("b")
+    side, params = model.config.image_size, model.params
+
+    def image(pictures):
+        tokens = albef.encode_image(model.config, params, normalize(pictures))
+        return albef.image_feature(params, tokens)
+
+    def text(text_ids, text_mask):
+        return albef.text_feature(
+            params, albef.encode_text(model.config, params, text_ids, text_mask)
+        )
+
+    ids = jax.ShapeDtypeStruct((batch, TEXT_LEN), jnp.int32)
+    pictures = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / IMAGE_FILE, folder / TEXT_FILE
+    for path, function, inputs in zip(
+        written, (image, text), ((pictures,), (ids, ids)), strict=True
+    ):
+        exported = export.export(jax.jit(function), platforms=platforms)(*inputs)
+        with path.open("xb") as file:
+            file.write(exported.serialize())
+    return written

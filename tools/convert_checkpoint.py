@@ -1,0 +1,81 @@
+"""Converts a checkpoint: published .pth, .safetensors, Orbax directory of a run, or release folder.
+
+Examples:
+    python -m tools.convert_checkpoint ALBEF.pth converted/albef
+    python -m tools.convert_checkpoint runs/demo demo.pth
+    python -m tools.convert_checkpoint refcoco.pth refcoco.safetensors --task=grounding
+    python -m tools.convert_checkpoint runs/demo out/model.safetensors
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import jax
+
+from albef_jax.checkpoints.convert import convert, format_report
+from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.torch_file import CheckpointError
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_checkpoint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "src",
+        type=Path,
+        help="a .pth or .safetensors file, a workdir, its checkpoints or one step, or a release",
+    )
+    parser.add_argument(
+        "dst",
+        type=Path,
+        help="NAME.pth, NAME.safetensors or a new directory; FOLDER/model.safetensors: a release",
+    )
+    parser.add_argument("--task", choices=TABLES, help="where names fit two (retrieval, grounding)")
+    parser.add_argument(
+        "--allow",
+        default="",
+        metavar="NAME,...",
+        help="names or modules that may be missing or unexpected; they are left out",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument(
+        "--release", action="store_true", help="dst is a folder to give away: weights, card, words"
+    )
+    parser.add_argument(
+        "--with_teacher", action="store_true", help="keep teacher and queues in a release"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Convert, print the report, and say by the exit code whether all names fitted."""
+    options = _arguments()
+    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with a run
+    allow = tuple(filter(None, (name.strip() for name in options.allow.split(","))))
+    try:
+        report = convert(
+            options.src,
+            options.dst,
+            task=options.task,
+            allow=allow,
+            overwrite=options.overwrite,
+            as_release=options.release,
+            with_teacher=options.with_teacher,
+        )
+    except (CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(format_report(report))
+    if report.ok:
+        print(f"written: {options.dst}")
+        return 0
+    print("error: nothing was written; --allow=NAME,... converts all the same", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

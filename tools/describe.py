@@ -1,0 +1,42 @@
+"""Says what a checkpoint is: task, sizes, step, parts, parameters, and a digest of its weights.
+
+The digest is that of the student, and equal for the same weights in any form.
+
+Examples:
+    python -m tools.describe runs/demo
+    python -m tools.describe ALBEF.pth --json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+from albef_jax.checkpoints.describe import describe, format_description
+from albef_jax.checkpoints.torch_file import CheckpointError
+
+
+def main() -> int:
+    """Print the facts; 1 if there is no checkpoint to be read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.describe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", type=Path, help="a file, a workdir, one of its steps, or a release")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    options = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with a run
+    try:
+        facts = describe(options.path)
+    except (CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(facts, indent=2) if options.json else format_description(facts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

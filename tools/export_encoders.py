@@ -1,0 +1,35 @@
+"""Write the image and the text encoder of a checkpoint as StableHLO files.
+
+Example:
+    python -m tools.export_encoders runs/demo exported
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import albef_jax
+
+
+def main() -> None:
+    """Load, export, and tell what was written."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, help="workdir, Orbax directory or published file")
+    parser.add_argument("folder", type=Path, help="where the two files go")
+    given = parser.parse_args()
+    from albef_jax.checkpoints.torch_file import CheckpointError
+    from albef_jax.serve.api import CannotServe
+    from albef_jax.serve.export import export_encoders
+
+    try:
+        written = export_encoders(albef_jax.load(given.checkpoint), given.folder)
+    except (CannotServe, CheckpointError, FileExistsError) as error:
+        sys.exit(f"error: {error}")
+    for path in written:
+        print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
