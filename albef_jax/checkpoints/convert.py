@@ -13,7 +13,7 @@ import numpy as np
 from albef_jax.checkpoints import inventory, release, target
 from albef_jax.checkpoints.inventory import Inventory
 from albef_jax.checkpoints.published_file import WEIGHTS
-from albef_jax.checkpoints.source import Source, complete, read_source
+from albef_jax.checkpoints.source import Source, complete, configuration, read_source
 from albef_jax.checkpoints.torch_file import CheckpointError
 
 _COLUMNS = ("read", "transposed", "tied", "cast", "added", "missing", "unexpected")
@@ -120,6 +120,8 @@ def _report(source: Source, found: Inventory, allow: tuple[str, ...], to_orbax: 
             counted["cast"] += to_orbax and _is_cast(entry, source.state[name])
     notes = [f"allowed: {name}" for name in odd if _is_in(name, allow)]
     notes += _replaced(source, found) if to_orbax else []
+    if "text_heads" not in configuration(source, found)["model"]:
+        notes.append("unknown: how many heads, since there is no configuration; see model.*_heads")
     return Report(
         source.task,
         modules,

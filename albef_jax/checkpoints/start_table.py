@@ -50,10 +50,12 @@ def format_table(rows: Iterable[Row]) -> str:
             lines.append((name, _summary(model)))
             lines += _parts(model)
         if unused := [row for row in group if row.status == "unused"]:
+            why = {row.note for row in unused}
             kept = {_part(row.path) for row in model if row.status != "new"}
             names = [row.path if _part(row.path) in kept else _part(row.path) for row in unused]
             lines.append((f"{name} of the checkpoint", _summary(unused)))
-            lines.append((f"  {', '.join(dict.fromkeys(names))}", ""))
+            told = why.pop() if len(why) == 1 and all(why) else ", ".join(dict.fromkeys(names))
+            lines.append((f"  {told}", ""))
     width = max((len(label) for label, text in lines if text), default=0)
     return "\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in lines)
 

@@ -58,6 +58,14 @@ def _children(value: object) -> tuple | list:
     return value if isinstance(value, tuple | list) else []
 
 
+def _read_global(file: ByteSource) -> str:
+    """`module attribute`, as written: Python's own reader undoes escapes, and warns of others."""
+    lines = [file.readline(), file.readline()]
+    if not all(line.endswith(b"\n") for line in lines):
+        raise ValueError("a global cut short")
+    return " ".join(line[:-1].decode("ascii") for line in lines)
+
+
 class _Machine:
     """A stack, the stacks below each mark, and the memo of things named for reuse."""
 
@@ -90,7 +98,10 @@ class _Machine:
             raise ValueError(f"refusing the pickle operation {operation.name}: not plain data")
         # read only now: the readers of some other operations are slow on hostile input
         source: Any = self._file
-        action(self, operation.arg.reader(source) if operation.arg else None)
+        reader = (
+            _read_global if operation.name == "GLOBAL" else operation.arg and operation.arg.reader
+        )
+        action(self, reader(source) if reader else None)
 
     def push(self, value: object) -> None:
         self._stack.append(value)

@@ -56,6 +56,9 @@ def read_text_encoder(path: str | Path) -> Encoder:
     vocab = file.with_name("vocab.txt")
     words = read_words(vocab) if vocab.is_file() else None
     rows = len(tree["embeddings"]["word"]["embedding"])
+    if "head" in tree and tree["head"]["bias"].shape != (rows,):
+        shape = tree["head"]["bias"].shape
+        raise CheckpointError(f"{file}: a vocabulary head {shape} on embeddings of {rows} words")
     if words and len(words) > rows:
         raise CheckpointError(
             f"{vocab}: {len(words)} words, but {file.name} has embeddings of {rows}; put the "

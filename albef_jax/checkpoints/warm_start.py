@@ -95,13 +95,13 @@ def transfer(
     momentum, theirs = _modules(fresh_teacher or {}), _modules(source_teacher or {})
     if teacher == "published" and task == "nlvr" and not same:
         teacher_rows = _all("teacher", momentum, "new", "as published: made before the loading")
-        teacher_rows += _all("teacher", theirs, "unused")
+        teacher_rows += _all("teacher", theirs, "unused", "all of it")
     elif teacher == "published" and theirs:
         momentum, teacher_rows = _load("teacher", momentum, theirs, rules)
     else:
         momentum = {path: _copy(params[path]) for path in momentum}
         teacher_rows = _all("teacher", momentum, "loaded", "a copy of the student")
-        teacher_rows += _all("teacher", theirs, "unused")
+        teacher_rows += _all("teacher", theirs, "unused", "all of it")
 
     queues, queue_rows = _queues(fresh_queues or {}, source_queues or {}, task == source_task)
     return Start(_tree(params), _tree(momentum), queues, rows + teacher_rows + queue_rows)

@@ -103,8 +103,7 @@ def generate(
         beam, token = flat // vocab, flat % vocab
         ids = jnp.take_along_axis(ids, beam[..., None], axis=1)
         ids = ids.at[:, :, position].set(token)
-        done = jnp.take_along_axis(done, beam, axis=1) | (token == end)
-        return ids, scores, done
+        return ids, scores, token == end  # a finished beam goes on with `end` alone
 
     ids, scores, _ = jax.lax.fori_loop(1, length, extend, (ids, scores, done))
     return Generated(ids[:, 0], scores[:, 0])

@@ -29,7 +29,10 @@ def adamw(
     if not frozen:
         return optimizer
 
-    def trainable(params: Params) -> Params:
+    def trained(params: Params) -> Params:
         return jax.tree.map_with_path(lambda path, _: path[0].key not in frozen, params)
 
-    return optax.masked(optimizer, trainable)
+    def kept(params: Params) -> Params:
+        return jax.tree.map(lambda flag: not flag, trained(params))
+
+    return optax.chain(optax.masked(optimizer, trained), optax.masked(optax.set_to_zero(), kept))

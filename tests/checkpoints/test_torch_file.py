@@ -374,3 +374,61 @@ def test_mutated_pickles_under_a_correct_checksum(path, little_memory):
         write_zip(path, mutated(content, rng), {"0": NUMBERS})
         read += attempt(path, path.read_bytes())
     assert 0 < read < 150
+
+
+def training_checkpoint(form, path):
+    """A model with a tied weight, an optimizer with a storage of its own, an epoch."""
+    model = mapping(a=tensor(), b=tensor((4, 3), (1, 4)), c=tensor(source=storage(key="1")))
+    body = mapping(
+        model=model,
+        optimizer=mapping(m=tensor(source=storage(key="2"))),
+        epoch=number(3),
+        config=mapping(queue_size=number(12)),
+    )
+    return write(form, path, body, {key: NUMBERS + int(key) for key in "012"})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_of_a_training_checkpoint_the_model_alone_is_read(path, form):
+    content = training_checkpoint(form, path).read_bytes()
+    moments = content.index((NUMBERS + 2).tobytes())
+    path.write_bytes(content[:moments] + bytes(48) + content[moments + 48 :])
+    state, beside = torch_file.read_model(path)
+    assert {name: array[1, 1] for name, array in state.items()} == {"a": 5, "b": 5, "c": 6}
+    assert beside == {"epoch": 3, "config": {"queue_size": 12}}
+    if form == "zip":  # the damage is in what was not read
+        with pytest.raises(CheckpointError, match="data/2: Bad CRC-32"):
+            torch_file.read(path)
+    else:
+        assert not torch_file.read(path)["optimizer"]["m"].any()
+
+
+def damaged(content, rng):
+    """Bytes changed, the end cut off, or a piece put elsewhere."""
+    start, end = sorted(rng.sample(range(len(content)), 2))
+    kind = rng.randrange(3)
+    if kind == 0:
+        return mutated(content, rng)
+    if kind == 1:
+        return content[:end]
+    place = rng.randrange(len(content))
+    return content[:place] + content[start:end] + content[place + rng.randint(0, 40) :]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_damaged_training_checkpoints(path, form, little_memory):
+    content = training_checkpoint(form, path).read_bytes()
+    whole = {name: array.shape for name, array in torch_file.read_state_dict(path).items()}
+    rng = random.Random(2)
+    read = 0
+    for _ in range(500):
+        path.write_bytes(damaged(content, rng))
+        try:
+            state = torch_file.read_state_dict(path)
+        except CheckpointError as error:
+            assert str(path) in str(error)
+            continue
+        read += 1
+        if form == "zip" and state.keys() == whole.keys():  # its contents have checksums
+            assert all(array.shape == whole[name] for name, array in state.items())
+    assert 0 < read < 100

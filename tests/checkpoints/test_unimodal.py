@@ -120,6 +120,12 @@ def test_an_untied_head_is_refused(tmp_path):
         read_text_encoder(write(tmp_path, state))
 
 
+def test_a_head_for_other_words_is_refused(tmp_path):
+    state = state_of("bert") | {"cls.predictions.bias": np.zeros(59, np.float32)}
+    with pytest.raises(CheckpointError, match=r"head \(59,\) on embeddings of 60 words"):
+        read_text_encoder(write(tmp_path, state))
+
+
 def test_what_no_part_of_the_encoder_is_goes_unused():
     assert set(read_image_encoder(GOLDEN / "vit").unused) == {
         "classifier.weight",
