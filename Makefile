@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/demo
-SOURCES := albef_jax configs tools tests
+SOURCES := albef_jax benchmarks configs tools tests
 
 .PHONY: help demo demo-long test test-slow parity lint format clean
 
@@ -26,7 +26,7 @@ demo-long: $(BIN)/installed  ## the same for about an hour
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:demo_long --workdir runs/demo_long
 
 test: $(BIN)/installed  ## the test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-slow: $(BIN)/installed  ## the tests that take long
 	$(BIN)/python -m pytest -q -m slow
@@ -37,7 +37,7 @@ parity: $(BIN)/installed  ## replay the published system; ALBEF_GOLDEN_DIRS name
 lint: $(BIN)/installed  ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy albef_jax configs tools
+	$(BIN)/mypy albef_jax benchmarks configs tools
 	$(BIN)/lint-imports
 
 format: $(BIN)/installed  ## format the code

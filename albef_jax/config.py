@@ -29,6 +29,10 @@ def default(task: str = "pretrain") -> ConfigDict:
                 "checkpoint": "",
                 # Modules that the checkpoint may lack, comma-separated; they start anew.
                 "allow_missing": "",
+                # Encoders to start from instead: a BERT, a ViT or DeiT. A file, a directory, or a
+                # name on the Hugging Face hub.
+                "text": "",
+                "vision": "",
             },
             "data": _data(),
             "train": _train(),

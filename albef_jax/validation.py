@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from albef_jax.checkpoints.hub import is_hub_name
 from albef_jax.config import TASKS, ConfigError, annotation_files, image_root
 
 CHOICES = {
@@ -187,6 +188,13 @@ def _files(config: ConfigDict) -> Iterator[str]:
     start = Path(config.init.checkpoint)
     if config.init.checkpoint and not start.exists():
         yield f"init.checkpoint: no such file or directory: {start}{_nearest_file(start)}"
+    for knob in ("text", "vision"):
+        name = config.init[knob]
+        if name and config.init.checkpoint:
+            yield f"init.{knob}={name}: init.checkpoint has that encoder already; leave one empty"
+        if name and not Path(name).exists() and not is_hub_name(name):
+            near = _nearest_file(Path(name))
+            yield f"init.{knob}: no such file or directory: {name}{near}"
     if config.data.source != "json":
         return
     for knob in FILES:

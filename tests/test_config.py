@@ -59,7 +59,7 @@ def test_published_recipe_has_the_published_values():
     [
         ("train.queue_size", 1000, "train.queue_size=1000 is not a multiple of train.batch_size"),
         ("train.batch_size", 96, "train.batch_size=96 is not a multiple of train.contrast_group"),
-        ("train.contrast_group", 1, "needs a negative in the group"),
+        ("train.contrast_group", 1, "needs 1 negative"),
         ("train.batch_size", 0, "train.batch_size=0: must be greater than 0"),
         ("train.momentum", 1.5, "train.momentum=1.5: must lie between 0 and 1"),
         ("optimizer.schedule", "publishd", "did you mean 'published'"),

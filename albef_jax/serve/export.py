@@ -4,6 +4,7 @@ Shape letters: b any number of pictures or texts, S image side, T text tokens, E
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +47,12 @@ def export_encoders(
     ids = jax.ShapeDtypeStruct((batch, TEXT_LEN), jnp.int32)
     pictures = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    written = folder / IMAGE_FILE, folder / TEXT_FILE
-    for path, function, inputs in zip(
-        written, (image, text), ((pictures,), (ids, ids)), strict=True
-    ):
-        exported = export.export(jax.jit(function), platforms=platforms)(*inputs)
-        with path.open("xb") as file:
-            file.write(exported.serialize())
-    return written
+    _write(folder / IMAGE_FILE, jax.jit(image), (pictures,), platforms)
+    _write(folder / TEXT_FILE, jax.jit(text), (ids, ids), platforms)
+    return folder / IMAGE_FILE, folder / TEXT_FILE
+
+
+def _write(path: Path, function: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
+    exported = export.export(function, platforms=platforms)(*inputs)
+    with path.open("xb") as file:
+        file.write(exported.serialize())

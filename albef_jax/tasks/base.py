@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from albef_jax.checkpoints.encoder_start import warm_start_encoders
 from albef_jax.checkpoints.read import read_checkpoint
 from albef_jax.checkpoints.start_table import Row, format_table
 from albef_jax.checkpoints.warm_start import transfer
@@ -150,12 +151,15 @@ class Task(ABC):
         )
 
     def start(self, shardings: TrainState) -> TrainState:
-        """The state at step 0, on its devices: fresh, or from `init.checkpoint`."""
+        """The state at step 0, on its devices: fresh, or from what `init` names."""
         state = jax.jit(self.init_state, out_shardings=shardings)()
-        if not self.config.init.checkpoint:
+        init = self.config.init
+        if not (init.checkpoint or init.text or init.vision):
             return state
-        state, rows = start_from(self.config, jax.device_get(state))
-        print(f"starting from {self.config.init.checkpoint}:", format_table(rows), sep="\n")
+        begin = start_from if init.checkpoint else start_from_encoders
+        state, rows = begin(self.config, jax.device_get(state))
+        names = filter(None, (init.checkpoint, init.text, init.vision))
+        print(f"starting from {' and '.join(names)}:", format_table(rows), sep="\n")
         return jax.device_put(state, shardings)
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
@@ -232,6 +236,17 @@ def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[
         aligned = queue.pointer - queue.pointer % config.train.batch_size
         queue = queue._replace(pointer=jax.numpy.int32(aligned))
     return fresh.replace(params=start.params, teacher=start.teacher, queue=queue), start.rows
+
+
+def start_from_encoders(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[Row]]:
+    """A fresh state with the encoders of `init.text` and `init.vision`, in the teacher too.
+
+    Raises:
+        CheckpointError: an encoder cannot be found or read, or is of another size.
+    """
+    params, rows = warm_start_encoders(config, fresh.params)
+    teacher = jax.device_get(albef.teacher_params(params)) if fresh.teacher else {}
+    return fresh.replace(params=params, teacher=teacher), rows
 
 
 def _names(queue: Queue) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Whole runs of the downstream tasks on the built-in world, from scratch and from a checkpoint."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from tiny_run import SIZES, scenes_config, task_config
 
 from albef_jax.checkpoints.read import read_checkpoint
+from albef_jax.checkpoints.unimodal import read_image_encoder, read_text_encoder
 from albef_jax.run import TASK, RunError, run
 from albef_jax.telemetry.writers import read_lines
 from albef_jax.train.mesh import make_mesh, state_shardings, to_devices
 from albef_jax.validation import validate
 
+UNIMODAL = Path(__file__).parents[1] / "golden" / "unimodal"
 DOWNSTREAM = [task for task in TASK if task != "pretrain"]
 
 
@@ -136,6 +139,32 @@ def test_an_incomplete_checkpoint_is_refused_unless_allowed(pretrained, tmp_path
         start(second, tmp_path / "refused")
     second.init.allow_missing = "itm_head, fusion_encoder"
     assert int(fresh_state(second, tmp_path).step) == 0
+
+
+def test_pretraining_from_encoders_of_one_modality(tmp_path, capsys):
+    config = scenes_config(steps=1)
+    sizes = {"text_width": 32, "text_intermediate": 64, "text_depth": 2, "image_width": 32}
+    config.model.update({**sizes, "image_depth": 3})
+    config.init.update({"text": str(UNIMODAL / "bert"), "vision": str(UNIMODAL / "deit.pth")})
+    validate(config)
+    state = fresh_state(config, tmp_path)
+    image = read_image_encoder(UNIMODAL / "deit.pth").params
+    layers = read_text_encoder(UNIMODAL / "bert").params["layers"]
+    for ours in (state.params, state.teacher):
+        jax.tree.map(np.testing.assert_array_equal, ours["image_encoder"], image)
+        kernel = ours["fusion_encoder"]["layers"]["output"]["kernel"]
+        np.testing.assert_array_equal(kernel, layers["output"]["kernel"][2:])
+    printed = capsys.readouterr().out
+    assert f"starting from {config.init.text} and {config.init.vision}:" in printed
+    results, _ = start(config, tmp_path)
+    assert results["step"] == 1
+
+
+def test_an_encoder_of_another_size_is_refused(tmp_path):
+    config = scenes_config(steps=1)
+    config.init.vision = str(UNIMODAL / "vit")
+    with pytest.raises(RunError, match=r"model\.image_width is 32 there and 16 here"):
+        start(config, tmp_path)
 
 
 def test_a_checkpoint_of_another_size_is_refused(pretrained, tmp_path):
