@@ -69,7 +69,7 @@ def _data() -> dict:
         "prefetch": 2,  # batches made ahead
         "max_bad_share": 0.01,
         # The built-in world; `train_size` items are an epoch.
-        "scenes": {"train_size": 100_000},
+        "scenes": {"train_size": 100_000, "objects": 6},  # at most, in a scene
     }
 
 

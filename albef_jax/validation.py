@@ -54,6 +54,7 @@ POSITIVE = (
     "optimizer.lr",
     "data.max_answers",
     "data.scenes.train_size",
+    "data.scenes.objects",
     "data.scenes.captions",
 )
 SHARES = (

@@ -24,16 +24,10 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "src",
-        type=Path,
-        help="a .pth or .safetensors file, a workdir, its checkpoints or one step, or a release",
-    )
-    parser.add_argument(
-        "dst",
-        type=Path,
-        help="NAME.pth, NAME.safetensors or a new directory; FOLDER/model.safetensors: a release",
-    )
+    what = "a .pth or .safetensors file, a workdir, its checkpoints or one step, or a release"
+    parser.add_argument("src", type=Path, help=what)
+    what = "NAME.pth, NAME.safetensors or a new directory; FOLDER/model.safetensors: a release"
+    parser.add_argument("dst", type=Path, help=what)
     parser.add_argument("--task", choices=TABLES, help="where names fit two (retrieval, grounding)")
     parser.add_argument(
         "--allow",

@@ -89,8 +89,8 @@ def take(state: State, task: str) -> Inventory:
     teacher = {}
     for name, entry in student.items():
         if table.has_teacher and (not entry.path or entry.path in with_teacher):
-            tied_to = names._twin(entry.tied_to) if entry.tied_to else ""
-            teacher[names._twin(name)] = Entry(
+            tied_to = names.twin(entry.tied_to) if entry.tied_to else ""
+            teacher[names.twin(name)] = Entry(
                 "teacher", entry.path, entry.axes, entry.stacked, tied_to, entry.wins
             )
     queues: dict[str, Entry] = {}
@@ -115,11 +115,11 @@ def _student(task: str, state: State, fusion_layer: int) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     first: dict[tuple[str, ...], list[str]] = {}
     for row in (*table.rows, *table.tied):
-        published = names._layer_names(row, state, fusion_layer)
+        published = names.layer_names(row, state, fusion_layer)
         origins = first.setdefault(row.path, published)
         for name, origin in zip(published, origins, strict=True):
             found[name] = _entry(row, origin if origin != name else "")
-    return found | {name: Entry("student", ()) for name in names._positions(table)}
+    return found | {name: Entry("student", ()) for name in names.positions(table)}
 
 
 def _entry(row: Row, tied_to: str) -> Entry:

@@ -100,10 +100,10 @@ def from_published(
     if fusion_layer < 1:
         raise ValueError(f"fusion_layer must be at least 1, not {fusion_layer}")
     table = TABLES[task]
-    names = {row: _layer_names(row, state, fusion_layer) for row in (*table.rows, *table.tied)}
-    twins = {row: [_twin(name) for name in names[row]] for row in table.teacher(names)}
-    optional = {*chain(*twins.values(), map(_twin, _positions(table)))}
-    known = {*chain(*names.values()), *_positions(table), *optional, *table.queues}
+    names = {row: layer_names(row, state, fusion_layer) for row in (*table.rows, *table.tied)}
+    twins = {row: [twin(name) for name in names[row]] for row in table.teacher(names)}
+    optional = {*chain(*twins.values(), map(twin, positions(table)))}
+    known = {*chain(*names.values()), *positions(table), *optional, *table.queues}
     student = _choose(table, names, state)
     teacher = _choose(table, twins, state) if any(name in state for name in optional) else {}
     queues = table.queues if any(name in state for name in table.queues) else ()
@@ -142,7 +142,7 @@ def to_published(
     if teacher:
         positions = _position_numbers(table, params)
         twins = _flat(teacher, table.teacher(rows)) | positions
-        state |= {_twin(name): array for name, array in twins.items()}
+        state |= {twin(name): array for name, array in twins.items()}
     if queues:
         state |= {name: _published_queue(name, queues) for name in table.queues}
     return state
@@ -165,13 +165,13 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def _twin(name: str) -> str:
+def twin(name: str) -> str:
     """The momentum copy's name: `text_proj.bias` -> `text_proj_m.bias`."""
     module, _, rest = name.partition(".")
     return f"{module}_m.{rest}"
 
 
-def _layer_names(row: Row, state: Iterable[str], fusion_layer: int) -> list[str]:
+def layer_names(row: Row, state: Iterable[str], fusion_layer: int) -> list[str]:
     """The published names of one row: one, or one for each layer of its stack."""
     if row.layers is None:
         return [row.name]
@@ -243,7 +243,7 @@ def _published_queue(name: str, queues: Mapping[str, Any]) -> np.ndarray:
     return np.array(np.transpose(queues[name]), order="C")
 
 
-def _positions(table: Table) -> dict[str, Row]:
+def positions(table: Table) -> dict[str, Row]:
     """Names of the buffers that number the positions, and the embeddings beside them."""
     end = "position_embeddings.weight"
     rows = (row for row in table.rows if row.name.endswith(end))
@@ -252,7 +252,7 @@ def _positions(table: Table) -> dict[str, Row]:
 
 def _position_numbers(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     leaves = dict(_leaves(params))
-    lengths = {name: len(leaves[row.path]) for name, row in _positions(table).items()}
+    lengths = {name: len(leaves[row.path]) for name, row in positions(table).items()}
     return {name: np.arange(length, dtype=np.int64)[None] for name, length in lengths.items()}
 
 

@@ -9,14 +9,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from albef_jax.checkpoints import inventory, model_card, published_file
 from albef_jax.checkpoints.digest import digest
 from albef_jax.checkpoints.inventory import Inventory
 from albef_jax.checkpoints.published_file import WEIGHTS, PublishedFile
-from albef_jax.checkpoints.source import Source, configuration
+from albef_jax.checkpoints.source import Source, configuration, public
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.data.text import VOCAB_DIR, vocab_path
 
@@ -49,7 +49,7 @@ def write(folder: Path, source: Source, found: Inventory, *, with_teacher: bool)
     Raises:
         CheckpointError: the run's vocabulary is not to be found.
     """
-    config = _public(configuration(source, found))
+    config = public(configuration(source, found))
     vocab = _vocab(source, config)
     notes = [] if vocab else ["left out: vocab.txt, since nothing says which vocabulary it was"]
     parts = [part for part in ("teacher", "queues") if found.has(part)]
@@ -88,23 +88,6 @@ def _filled(folder: Path) -> Iterator[Path]:
                 (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(part)
-
-
-def _public(value: Any) -> Any:
-    """A configuration without the directories of the machine that it ran on."""
-    if isinstance(value, dict):
-        return {name: _public(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_public(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    # a knob may list several files
-    return ",".join(_last(part) for part in value.split(","))
-
-
-def _last(path: str) -> str:
-    is_absolute = PurePath(path.strip()).is_absolute() or path.strip().startswith("~")
-    return PurePath(path.strip()).name if is_absolute else path
 
 
 def _vocab(source: Source, config: dict[str, Any]) -> Path | None:

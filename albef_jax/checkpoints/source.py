@@ -1,7 +1,7 @@
 """A checkpoint of any form as one state dict under the published names: where tools start from."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -122,3 +122,20 @@ def configuration(source: Source, found: Inventory) -> dict[str, Any]:
                 sizes[f"{tower}_heads"] = sizes[f"{tower}_width"] // _HEAD_WIDTH
         config["model"] = sizes
     return config
+
+
+def public(value: Any) -> Any:
+    """A configuration to give away: absolute paths are cut to their last part."""
+    if isinstance(value, dict):
+        return {name: public(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [public(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    # a knob may list several files
+    return ",".join(_last(part) for part in value.split(","))
+
+
+def _last(path: str) -> str:
+    is_absolute = PurePath(path.strip()).is_absolute() or path.strip().startswith("~")
+    return PurePath(path.strip()).name if is_absolute else path

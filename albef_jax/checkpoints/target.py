@@ -15,7 +15,7 @@ from albef_jax.checkpoints import names, published_file
 from albef_jax.checkpoints.inventory import Inventory
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.published_file import PublishedFile
-from albef_jax.checkpoints.source import Source, configuration
+from albef_jax.checkpoints.source import Source, configuration, public
 from albef_jax.checkpoints.torch_file import CheckpointError
 
 FILES = (".pth", ".safetensors")
@@ -36,7 +36,7 @@ def write(path: Path, source: Source, found: Inventory, *, overwrite: bool = Fal
         source.state.pop(name, None)
     with replacing(path, overwrite) as part:
         if path.suffix in FILES:
-            file = PublishedFile(source.state, config, source.step)
+            file = PublishedFile(source.state, public(config), source.step)
             published_file.write(part, file, path.suffix)
         else:
             _write_orbax(part, source, found)

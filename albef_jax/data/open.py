@@ -37,6 +37,7 @@ def open_train_pairs(config: ConfigDict) -> PairSource:
             scenes.train_size,
             config.model.image_size,
             seed=config.seed,
+            most_objects=scenes.objects,
             noise=scenes.get("noise", 0.0),
             captions_per_image=scenes.captions,
         )
@@ -48,7 +49,12 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     if config.data.source == "scenes":
         size = config.evaluation.get("pairs") or config.evaluation.limit or SCENES
         source = ScenesSource(
-            "val", size, config.model.image_size, seed=config.seed, captions_per_image=1
+            "val",
+            size,
+            config.model.image_size,
+            seed=config.seed,
+            most_objects=config.data.scenes.objects,
+            captions_per_image=1,
         )
         return source, f"{size} unseen scenes, one full caption each"
     files, what = _files(config, "eval")
@@ -118,7 +124,14 @@ def _scenes(config: ConfigDict, part: Part, kind: type[SceneSplit], what: str) -
     if part == "eval":
         size = config.evaluation.limit or SCENES
     split = {"train": "train", "eval": "val"}[part]
-    return kind(split, size, config.model.image_size, config.seed), f"{size} {what}"
+    source = kind(
+        split,
+        size,
+        config.model.image_size,
+        seed=config.seed,
+        most_objects=config.data.scenes.objects,
+    )
+    return source, f"{size} {what}"
 
 
 def _from_json(config: ConfigDict, part: Part, kind: Callable) -> Opened:

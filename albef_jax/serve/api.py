@@ -105,10 +105,13 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
     """
     found = read_checkpoint(Path(path))
     known = found.config or {}
-    sizes = known.get("model") or with_heads(sizes_of(found.params))
-    config = ModelConfig(**sizes)
+    config = ModelConfig(**with_heads(sizes_of(found.params)) | known.get("model", {}))
     data = known.get("data", {})
-    tokenizer = Tokenizer(vocab or data.get("vocab", "bert-base-uncased"), TEXT_LEN)
+    if vocab is None:
+        vocab = data.get("vocab", "bert-base-uncased")
+        beside = found.origin.parent / vocab  # a released model has its own next to it
+        vocab = beside if beside.is_file() else vocab
+    tokenizer = Tokenizer(vocab, TEXT_LEN)
     answers = ANSWERS if data.get("source") == "scenes" else ()
     params = jax.device_put(found.params)
     return Model(found.task, config, params, tokenizer, batch_size, answers)

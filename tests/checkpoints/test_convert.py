@@ -117,6 +117,15 @@ def test_configuration_and_step_travel(tmp_path):
         assert found.config.items() >= config.items()
 
 
+def test_directories_of_the_machine_stay_behind(tmp_path):
+    config = {"task": "retrieval", "model": {}, "data": {"files": "/home/me/a.json, ~/b.json,c/d"}}
+    source = PublishedFile(dict(saved("retrieval")), config)
+    published_file.write(tmp_path / "a.pth", source, ".pth")
+    for dst in ("b.pth", "b.safetensors"):
+        convert(tmp_path / "a.pth", tmp_path / dst)
+        assert read_checkpoint(tmp_path / dst).config["data"] == {"files": "a.json,b.json,c/d"}
+
+
 def test_the_task_is_given_where_names_fit_two(tmp_path):
     convert(golden("retrieval"), tmp_path / "orbax", task="grounding")
     assert read_checkpoint(tmp_path / "orbax").task == "grounding"

@@ -29,8 +29,8 @@ _EDGE = 0.02  # kept free between objects and the picture's edge
 _TEXTURES = ("plain", *TEXTURES)  # plain twice as often as each pattern
 
 
-def sample_scene(seed: int, split: str, index: int) -> Scene:
-    """The scene with this index.
+def sample_scene(seed: int, split: str, index: int, most: int = len(COUNT_WEIGHTS)) -> Scene:
+    """The scene with this index, of `most` objects at most.
 
     Every object lies wholly inside the picture and at least 60 % of it is visible. No scene of
     'train' has a (colour, shape) combination of `HELD_OUT`; half of 'val' and of 'test' do.
@@ -40,7 +40,7 @@ def sample_scene(seed: int, split: str, index: int) -> Scene:
     """
     rng = stream(seed, split, index, SCENE)
     count = 1 + int(np.searchsorted(np.cumsum(COUNT_WEIGHTS), rng.random()))
-    looks = _looks(rng, min(count, 6))
+    looks = _looks(rng, min(count, most))
     if split != "train" and rng.random() < 0.5:
         colour, shape = pick(rng, _HELD_OUT)
         unlucky = int(rng.random() * len(looks))

@@ -8,7 +8,7 @@ import numpy as np
 
 from albef_jax.data.scenes.draw import SPLITS, stream
 from albef_jax.data.scenes.graph import Scene
-from albef_jax.data.scenes.sample import sample_scene
+from albef_jax.data.scenes.sample import COUNT_WEIGHTS, sample_scene
 
 _FAR = 2**40  # from an item's scene to the next one that it may use: beyond any size
 
@@ -22,6 +22,7 @@ class SceneSplit:
         size: items in an epoch; any number, each prefix of a longer one.
         image_size: side of the pictures in pixels.
         seed: which of the worlds.
+        most_objects: in a scene, 1 to 6; a world of few is learnt sooner.
 
     Raises:
         ValueError: for a value out of its range; the message names it.
@@ -31,6 +32,7 @@ class SceneSplit:
     size: int
     image_size: int
     seed: int = 0
+    most_objects: int = len(COUNT_WEIGHTS)
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -38,6 +40,10 @@ class SceneSplit:
         for name, least in (("size", 1), ("image_size", 16)):
             if getattr(self, name) < least:
                 raise ValueError(f"scenes: {name} {getattr(self, name)} must be {least} or more")
+        if not 1 <= self.most_objects <= len(COUNT_WEIGHTS):
+            raise ValueError(
+                f"scenes: objects {self.most_objects} must be 1 to {len(COUNT_WEIGHTS)}"
+            )
         if self.seed < 0:
             raise ValueError(f"scenes: seed {self.seed} must be 0 or more")
 
@@ -56,7 +62,9 @@ class SceneSplit:
             IndexError: outside 0 to `size` - 1.
         """
         numbers = count(self._checked(index), _FAR)
-        return (sample_scene(self.seed, self.split, number) for number in numbers)
+        return (
+            sample_scene(self.seed, self.split, number, self.most_objects) for number in numbers
+        )
 
     def random(self, index: int, purpose: int) -> np.random.Generator:
         """The random numbers of an item for one purpose (see `draw.stream`)."""
