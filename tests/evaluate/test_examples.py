@@ -3,6 +3,7 @@ import pytest
 
 from albef_jax.evaluate.examples import SHOWN, collect, spread
 from albef_jax.evaluate.gallery import Gallery
+from albef_jax.evaluate.rerank import Candidates, candidates
 from albef_jax.evaluate.retrieval import Retrieval, both_ways, evaluate
 from albef_jax.train.mesh import make_mesh
 
@@ -84,7 +85,10 @@ def test_retrieval_binds_contrast_and_matching(tiny, gallery):
     figures = found.figures
     assert (figures["pictures"], figures["captions"], figures["rerank"]) == (3, 6, 1)
     assert figures["chance_r1"] == pytest.approx(100 / 3)
-    for stage, scores in (("itc", found.itc_scores), ("itm", found.itm_scores)):
+    itc, itm = found.itc_scores, found.itm_scores
+    # A query is answered from its own candidates alone.
+    reranked = Candidates(*(np.where(way, itm, -np.inf) for way in candidates(itc, 1)))
+    for stage, scores in (("itc", Candidates(itc, itc)), ("itm", reranked)):
         assert figures[stage] == both_ways(scores, gallery.image_of_text)
 
 

@@ -103,8 +103,8 @@ def test_json_with_unusual_and_rotten_pictures(photos, tmp_path, capsys):
     assert all(entry["reason"] for entry in bad)
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["bad_samples"] == 3
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert "TRAINING pairs" in results["evaluated_on"]
-    assert "TRAINING pairs" in capsys.readouterr().out
+    assert "TRAINING items" in results["evaluated_on"]
+    assert "TRAINING items" in capsys.readouterr().out
 
 
 def test_too_many_bad_pictures_stop_the_run(photos, tmp_path):

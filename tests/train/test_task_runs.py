@@ -171,7 +171,7 @@ def test_a_checkpoint_of_another_size_is_refused(pretrained, tmp_path):
     config = task_config("entailment")
     config.model.text_width = 32
     config.init.checkpoint = str(pretrained)
-    with pytest.raises(RunError, match="text_encoder"):
+    with pytest.raises(RunError, match=r"model\.text_width is 16 there and 32 here"):
         start(config, tmp_path)
 
 
