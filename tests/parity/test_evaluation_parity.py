@@ -8,6 +8,7 @@ from golden import nhwc
 
 from albef_jax.evaluate import gradcam
 from albef_jax.evaluate.answering import rank
+from albef_jax.evaluate.boxes import enlarge, grounding_accuracy, iou, is_found, rank_boxes
 from albef_jax.evaluate.recall import recall
 from albef_jax.evaluate.rerank import candidates, compile_scoring
 from albef_jax.models import albef
@@ -146,3 +147,27 @@ def test_heat_maps_of_contrast(golden, retrieval, compare):
         ):
             theirs = recorded[f"{name}/{quantity}"]
             compare.add(f"grounding itc {quantity}", ours, theirs, ACTIVATIONS, name)
+
+
+def test_grounding_accuracy(golden):
+    """Boxes chosen from recorded heat maps: outcome for every possible truth, and accuracy."""
+    record = golden.json("grounding_eval")
+    size = record["image_height"], record["image_width"]
+    boxes = [np.array(found)[:, :4] for found in record["detections_xywh_score"]]
+    heatmaps = golden.arrays("grounding")["eval/heatmaps"]
+    assert len(heatmaps) == len(boxes)
+    chosen = []
+    for heat, candidates_, outcomes in zip(
+        heatmaps, boxes, record["truth_at_detection_j_counts_as_correct"], strict=True
+    ):
+        best = candidates_[rank_boxes(enlarge(heat, *size), candidates_)[0][0]]
+        assert [is_found(best, truth) for truth in candidates_] == outcomes
+        chosen.append(best)
+    found = grounding_accuracy(chosen, record["truth_boxes"], record["split"])
+    theirs = {name.removesuffix("_d"): 100 * share for name, share in record["accuracy"].items()}
+    assert found == pytest.approx(theirs)
+
+
+def test_overlaps_of_boxes(golden):
+    for pair in golden.json("grounding_eval")["iou"]:
+        assert iou(pair["box1"], pair["box2"]) == pytest.approx(pair["iou"], abs=1e-9)
