@@ -28,7 +28,7 @@ def _parse(arguments: list[str]) -> list[str]:
         rest = flags.FLAGS(arguments)
         if _CONFIG.value is None:
             raise ConfigError("--config is missing; try --config configs/pretrain.py")
-        validate(_CONFIG.value)
+        validate(_CONFIG.value, _EVAL_ONLY.value)
         return rest
     except flags.Error as error:
         return _fail(error)

@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> 
     """
     try:
         mesh = make_mesh(config.mesh.fsdp)
-        task = TASK[config.task](config, open_workdir(workdir, config))
+        task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
     except ValueError as error:
         raise RunError(error) from error

@@ -81,13 +81,15 @@ NOT_NEGATIVE = (
 )
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: ConfigDict, eval_only: bool = False) -> None:
     """Check ranges, choices, sizes that must divide each other, and files.
+
+    With `eval_only` there need be no training files where there are some to evaluate on.
 
     Raises:
         ConfigError: one line for each problem, with the knob's name and a remedy.
     """
-    problems = [*_values(config), *_sizes(config), *_files(config)]
+    problems = [*_values(config), *_sizes(config), *_files(config, eval_only)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -185,7 +187,7 @@ def _layers(config: ConfigDict) -> Iterator[str]:
 FILES = ("answer_list", "references", "instances", "detections")
 
 
-def _files(config: ConfigDict) -> Iterator[str]:
+def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
     start = Path(config.init.checkpoint)
     if config.init.checkpoint and not start.exists():
         yield f"init.checkpoint: no such file or directory: {start}{_nearest_file(start)}"
@@ -203,9 +205,12 @@ def _files(config: ConfigDict) -> Iterator[str]:
             path = Path(config.data.root) / config.data[knob]
             if not path.is_file():
                 yield f"data.{knob}: no such file: {path}{_nearest_file(path)}"
-    if not annotation_files(config, "train_files"):
+    needed = ["train_files", "eval_files"]
+    if eval_only and annotation_files(config, "eval_files"):
+        needed.remove("train_files")
+    elif not annotation_files(config, "train_files"):
         yield "data.train_files is empty: name annotation files, or set data.source=scenes"
-    for knob in ("train_files", "eval_files"):
+    for knob in needed:
         for path in annotation_files(config, knob):
             if not path.is_file():
                 yield f"data.{knob}: no such file: {path}{_nearest_file(path)}"

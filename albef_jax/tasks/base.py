@@ -52,6 +52,7 @@ class Task(ABC):
     Args:
         config: validated.
         workdir: where bad samples are written.
+        eval_only: nothing will be trained, and no training data are opened.
 
     Raises:
         ConfigError: the data and the configuration do not fit each other.
@@ -61,18 +62,21 @@ class Task(ABC):
     inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
     items = "pictures"  # what an epoch is counted in
 
-    def __init__(self, config: ConfigDict, workdir: Path):
+    def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         self.config = config
         self.model = model_config(config)
         self.batch_size = config.train.batch_size
         self.tokenizer = Tokenizer(config.data.vocab, config.data.text_len)
         self.transform = train_transform(config)
-        self.source = self.open_train()
         self.held_out, self.evaluated_on = self.open_eval()  # now: its errors come before training
-        self._check_data()
+        self.source = self.held_out if eval_only else self.open_train()
+        self._check_vocabulary()
+        if not eval_only:
+            self._check_size()
         self.steps_per_epoch = steps_per_epoch(len(self.source), self.batch_size)
         self.total_steps = config.train.steps or config.train.epochs * self.steps_per_epoch
-        self._check_schedule()
+        if not eval_only:
+            self._check_schedule()
         self.workdir = workdir
         self.bad_samples = BadSamples(
             workdir / "bad_samples.jsonl", config.data.max_bad_share, len(self.source)
@@ -107,12 +111,14 @@ class Task(ABC):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Figures and examples on held-out data."""
 
-    def _check_data(self) -> None:
+    def _check_vocabulary(self) -> None:
         if self.tokenizer.vocab_size > self.model.vocab_size:
             raise ConfigError(
                 f"model.vocab_size={self.model.vocab_size} is smaller than the vocabulary "
                 f"{self.config.data.vocab} of {self.tokenizer.vocab_size}; set the first to that"
             )
+
+    def _check_size(self) -> None:
         if len(self.source) < self.batch_size:
             raise ConfigError(
                 f"train.batch_size={self.batch_size} exceeds the {len(self.source)} training "

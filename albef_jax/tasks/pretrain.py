@@ -24,8 +24,8 @@ from albef_jax.train.step import Step, StepConfig, compile_step
 class Pretraining(Task):
     """ITC, MLM and ITM on pairs; evaluated by retrieval."""
 
-    def __init__(self, config: ConfigDict, workdir: Path):
-        super().__init__(config, workdir)
+    def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
+        super().__init__(config, workdir, eval_only)
         train, tokens = config.train, self.tokenizer
         self.step_config = StepConfig(
             model=self.model,

@@ -53,8 +53,8 @@ class Vqa(FinetuneTask):
     inputs = ("image", "text_ids", "text_mask", "answer_ids", "answer_mask", "answer_weight")
     items = "questions"
 
-    def __init__(self, config: ConfigDict, workdir: Path):
-        super().__init__(config, workdir)
+    def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
+        super().__init__(config, workdir, eval_only)
         self.answer_tokenizer = Tokenizer(config.data.vocab, config.data.answer_len)
         self.answers = open_answer_list(config)
 

@@ -111,6 +111,16 @@ def changed(task, place, **fields):
     return items
 
 
+def test_evaluation_needs_no_training_files(folder, tmp_path):
+    config = config_of("entailment", folder)
+    config.data.train_files = "nowhere.json"
+    with pytest.raises(ConfigError, match=r"data\.train_files: no such file"):
+        validate(config)
+    validate(config, eval_only=True)
+    program = TASK["entailment"](config, tmp_path, eval_only=True)
+    assert program.eval_size() == COUNT
+
+
 BAD = {
     "a question with no answers": ("vqa", changed("vqa", 2, answer=[]), "item 2.*answer"),
     "an unknown label": (
