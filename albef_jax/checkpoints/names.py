@@ -19,6 +19,8 @@ from albef_jax.models.task_models import CLASSES
 
 State = Mapping[str, np.ndarray]
 
+_WRAPPERS = ("module.", "model.")
+_INNER_BERT = re.compile(r"^(text_encoder(?:_m)?)\.bert\.")
 _FUSED = re.compile(r"text_encoder\.(?:bert\.)?encoder\.layer\.(\d+)\.crossattention\.")
 _LISTED = 40  # names in an error message
 # A parameter that no other task has. Retrieval and grounding have the same.
@@ -46,6 +48,21 @@ class Published:
     teacher: dict[str, Any]
     queues: dict[str, Any]
     unused: list[str]
+
+
+def plain_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The published names of a state dict that other code saved, such as LAVIS or DataParallel.
+
+    A wrapper around all names is taken off, and so is `bert.` in a text encoder without a
+    vocabulary head, where downstream models publish none.
+    """
+    plain = dict(state)
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in plain):
+            plain = {name.removeprefix(wrapper): array for name, array in plain.items()}
+    if "text_encoder.cls.predictions.bias" in plain:
+        return plain
+    return {_INNER_BERT.sub(r"\1.", name): array for name, array in plain.items()}
 
 
 def find_task(state: State) -> str:

@@ -16,6 +16,7 @@ import safetensors.numpy
 
 from albef_jax.checkpoints import torch_file, torch_writer
 from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.names import plain_names
 from albef_jax.checkpoints.torch_file import CheckpointError
 
 WEIGHTS = "model.safetensors"  # of a release
@@ -41,11 +42,11 @@ def read(path: Path) -> PublishedFile:
         state, metadata = _read_safetensors(path)
         digits = metadata.get("step", "")
         step = int(digits) if digits.isdecimal() else None
-        return PublishedFile(state, _config(metadata.get(_OURS)), step)
+        return PublishedFile(plain_names(state), _config(metadata.get(_OURS)), step)
     state, beside = torch_file.read_model(path)
     config, number = beside.get("config"), beside.get("step")
     return PublishedFile(
-        state,
+        plain_names(state),
         _config(config.get(_OURS)) if isinstance(config, dict) else None,
         number if type(number) is int and number >= 0 else None,
     )

@@ -245,3 +245,24 @@ def test_sizes_tell_apart_what_differs(task):
 def test_sizes_of_a_part():
     assert sizes_of({}) == {}
     assert sizes_of({"image_proj": {"kernel": np.zeros((3, 5))}}) == {"embed_dim": 5}
+
+
+@ALL
+@pytest.mark.parametrize("wrapper", ["", "module.", "model."])
+def test_names_that_other_code_gives(task, wrapper, tmp_path):
+    """LAVIS and DataParallel: a wrapper around all names, `bert.` where it is not published."""
+    state = torch_file.read_state_dict(golden(task))
+    other = {}
+    for name, array in state.items():
+        for encoder in ("text_encoder.", "text_encoder_m."):
+            if name.startswith(encoder) and not name.startswith(
+                (f"{encoder}bert", f"{encoder}cls")
+            ):
+                name = f"{encoder}bert.{name.removeprefix(encoder)}"
+        other[f"{wrapper}{name}"] = array
+    assert task == "pretrain" or other.keys() != state.keys()
+    safetensors.numpy.save_file(other, tmp_path / "other.safetensors")
+    found, expected = read_checkpoint(tmp_path / "other.safetensors"), published(task)
+    assert (found.task, found.unused) == (task, [])
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+    jax.tree.map(np.testing.assert_array_equal, found.teacher, expected.teacher)
