@@ -4,6 +4,7 @@
 `configs/`, or on the command line. Defaults are the published values (LEDGER) where there are any.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -196,6 +197,33 @@ _KNOBS = {
     "grounding": _grounding,
 }
 TASKS = tuple(_KNOBS)
+
+
+def recipe(task: str, preset: str, recipes: dict[str, Callable[[ConfigDict], None]]) -> ConfigDict:
+    """The defaults of a task, changed by one of its recipes.
+
+    Raises:
+        ValueError: no recipe of that name.
+    """
+    if preset not in recipes:
+        raise ValueError(f"configs/{task}.py has no preset {preset!r}; it has {sorted(recipes)}")
+    config = default(task)
+    config.preset = preset
+    recipes[preset](config)
+    return config
+
+
+def use_small_world(config: ConfigDict) -> None:
+    """A tiny model on the built-in world: what the demos have in common."""
+    use_preset(config, "tiny", vocab_size=480)
+    config.data.update(
+        {"source": "scenes", "vocab": "scenes", "augment": "none", "text_len": 25, "threads": 2}
+    )
+    config.data.scenes.train_size = 64_000
+    config.train.batch_size = 64
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
+    config.checkpoint.every_steps = 200
+    config.log.every_steps = 20
 
 
 def use_preset(config: ConfigDict, name: str, **overrides) -> None:

@@ -6,32 +6,18 @@ snli_ve  the published fine-tuning (paper table 4)
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import default, use_preset
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of that name."""
-    recipes = {"demo": demo, "snli_ve": snli_ve}
-    if preset not in recipes:
-        raise ValueError(
-            f"configs/entailment.py has no preset {preset!r}; it has {sorted(recipes)}"
-        )
-    config = default("entailment")
-    config.preset = preset
-    recipes[preset](config)
-    return config
+    return recipe("entailment", preset, {"demo": demo, "snli_ve": snli_ve})
 
 
 def demo(config: ConfigDict) -> None:
     """A tiny model on the built-in world."""
-    use_preset(config, "tiny", vocab_size=480)
-    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
-    config.data.text_len = 25
-    config.data.scenes.train_size = 64_000
-    config.train.update({"batch_size": 64, "steps": 1000, "momentum": 0.98})
-    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
-    config.checkpoint.every_steps = 200
-    config.log.every_steps = 20
+    use_small_world(config)
+    config.train.update({"steps": 1000, "momentum": 0.98})
     config.evaluation.limit = 1000
 
 

@@ -6,31 +6,21 @@ demo  the built-in world and a tiny model, minutes on a laptop (the bare file)
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import default, use_preset
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of that name."""
-    recipes = {"demo": demo, "4m": published_4m}
-    if preset not in recipes:
-        raise ValueError(
-            f"configs/nlvr_pretrain.py has no preset {preset!r}; it has {sorted(recipes)}"
-        )
-    config = default("nlvr_pretrain")
-    config.preset = preset
-    recipes[preset](config)
-    return config
+    return recipe("nlvr_pretrain", preset, {"demo": demo, "4m": published_4m})
 
 
 def demo(config: ConfigDict) -> None:
     """A tiny model on the built-in world."""
-    use_preset(config, "tiny", vocab_size=480)
-    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
-    config.data.scenes.update({"train_size": 64_000, "captions": 2})
-    config.train.update({"batch_size": 64, "steps": 300})
-    config.optimizer.update({"schedule": "cosine", "lr": 5e-4, "warmup_steps": 50})
+    use_small_world(config)
+    config.data.scenes.update({"captions": 2})
+    config.train.update({"steps": 300})
+    config.optimizer.lr = 5e-4
     config.checkpoint.every_steps = 100
-    config.log.every_steps = 20
     config.evaluation.limit = 512
 
 

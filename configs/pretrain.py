@@ -9,36 +9,30 @@ laptop     your own JSON pairs, the tiny model, on a CPU
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import default, use_preset
+from albef_jax.config import recipe, use_preset, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of that name."""
-    recipes = {
-        "demo": demo,
-        "demo_long": demo_long,
-        "4m": published_4m,
-        "14m": published_14m,
-        "local": local,
-        "laptop": laptop,
-    }
-    if preset not in recipes:
-        raise ValueError(f"configs/pretrain.py has no preset {preset!r}; it has {sorted(recipes)}")
-    config = default()
-    config.preset = preset
-    recipes[preset](config)
-    return config
+    return recipe(
+        "pretrain",
+        preset,
+        {
+            "demo": demo,
+            "demo_long": demo_long,
+            "4m": published_4m,
+            "14m": published_14m,
+            "local": local,
+            "laptop": laptop,
+        },
+    )
 
 
 def demo(config: ConfigDict) -> None:
     """A tiny model on the built-in world."""
-    use_preset(config, "tiny", vocab_size=480)
-    config.data.update(
-        {"source": "scenes", "vocab": "scenes", "augment": "none", "text_len": 25, "threads": 2}
-    )
+    use_small_world(config)
     config.train.update(
         {
-            "batch_size": 64,
             "steps": 500,
             "contrast_group": 64,
             # A short run changes fast: entries of a long queue, and a slow teacher, would be of
@@ -47,10 +41,7 @@ def demo(config: ConfigDict) -> None:
             "momentum": 0.98,
         }
     )
-    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
-    config.data.scenes.update({"train_size": 64_000, "captions": 2})
-    config.checkpoint.every_steps = 200
-    config.log.every_steps = 20
+    config.data.scenes.update({"captions": 2})
     config.evaluation.update({"pairs": 500, "rerank": 16})
 
 

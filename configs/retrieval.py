@@ -7,43 +7,35 @@ zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 3); 
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import default, use_preset
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of that name."""
-    recipes = {
-        "demo": demo,
-        "coco": coco,
-        "flickr": flickr,
-        "zeroshot_flickr": zeroshot_flickr,
-    }
-    if preset not in recipes:
-        raise ValueError(f"configs/retrieval.py has no preset {preset!r}; it has {sorted(recipes)}")
-    config = default("retrieval")
-    config.preset = preset
-    recipes[preset](config)
-    return config
+    return recipe(
+        "retrieval",
+        preset,
+        {
+            "demo": demo,
+            "coco": coco,
+            "flickr": flickr,
+            "zeroshot_flickr": zeroshot_flickr,
+        },
+    )
 
 
 def demo(config: ConfigDict) -> None:
     """A tiny model on the built-in world."""
-    use_preset(config, "tiny", vocab_size=480)
-    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
-    config.data.text_len = 25
-    config.data.scenes.update({"train_size": 64_000, "captions": 3})
+    use_small_world(config)
+    config.data.scenes.update({"captions": 3})
     config.train.update(
         {
-            "batch_size": 64,
             "steps": 500,
             "contrast_group": 64,
             "queue_size": 128,
             "momentum": 0.98,
         }
     )
-    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
-    config.checkpoint.every_steps = 200
-    config.log.every_steps = 20
     config.evaluation.update({"limit": 300, "rerank": 16})
 
 

@@ -6,30 +6,19 @@ vqa   the published fine-tuning: VQA v2 train, val and Visual Genome (paper tabl
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import default, use_preset
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of that name."""
-    recipes = {"demo": demo, "vqa": vqa}
-    if preset not in recipes:
-        raise ValueError(f"configs/vqa.py has no preset {preset!r}; it has {sorted(recipes)}")
-    config = default("vqa")
-    config.preset = preset
-    recipes[preset](config)
-    return config
+    return recipe("vqa", preset, {"demo": demo, "vqa": vqa})
 
 
 def demo(config: ConfigDict) -> None:
     """A tiny model on the built-in world."""
-    use_preset(config, "tiny", vocab_size=480)
-    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
+    use_small_world(config)
     config.data.update({"text_len": 20, "answer_len": 4, "max_answers": 1})
-    config.data.scenes.train_size = 64_000
-    config.train.update({"batch_size": 64, "steps": 1000, "momentum": 0.98})
-    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
-    config.checkpoint.every_steps = 200
-    config.log.every_steps = 20
+    config.train.update({"steps": 1000, "momentum": 0.98})
     config.evaluation.update({"limit": 1000, "batch_size": 64, "rank": 16})
 
 

@@ -25,7 +25,7 @@ def main() -> None:
 
     try:
         written = export_encoders(albef_jax.load(given.checkpoint), given.folder)
-    except (CannotServe, CheckpointError, FileExistsError) as error:
+    except (CannotServe, CheckpointError, FileExistsError, ValueError) as error:
         sys.exit(f"error: {error}")
     for path in written:
         print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from albef_jax.models.albef import Params
+from albef_jax.models.albef import Params, fuse_pairs
 from albef_jax.models.decoder import decode
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
-from albef_jax.objectives.answering import answer_losses, question_states
+from albef_jax.objectives.answering import answer_losses
 
 
 class Ranked(NamedTuple):
@@ -133,7 +133,7 @@ class Answerer:
 
 def _answer(answerer: Answerer, params: Params, batch: dict[str, Array]) -> Ranked | Generated:
     config, mask = answerer.config, batch["text_mask"]
-    states = question_states(config, params, normalize(batch["image"]), batch["text_ids"], mask)
+    states = fuse_pairs(config, params, normalize(batch["image"]), batch["text_ids"], mask)
     if answerer.answers is not None:
         ids, answer_mask = map(jnp.asarray, answerer.answers)
         return rank(config, params, states, mask, ids, answer_mask, min(answerer.k, len(ids)))

@@ -151,6 +151,29 @@ def fuse(
     )
 
 
+def fuse_pairs(
+    config: ModelConfig,
+    params: Params,
+    image: Float[Array, "B H W 3"],
+    text_ids: Int[Array, "B T"],
+    text_mask: Int[Array, "B T"],
+    dropout_key: Array | None = None,
+) -> Float[Array, "B T D"]:
+    """Fused tokens of pictures with one text each, from pixels and token ids."""
+    text_key, fusion_key = split_key(dropout_key)
+    image_embeds = encode_image(config, params, image)
+    text_embeds = encode_text(config, params, text_ids, text_mask, text_key)
+    fused = fuse(
+        config,
+        params,
+        text_embeds[:, None],
+        text_mask[:, None],
+        image_embeds,
+        dropout_key=fusion_key,
+    )
+    return jnp.squeeze(fused, axis=1)
+
+
 def image_keys_values(
     config: ModelConfig, params: Params, image_embeds: Float[Array, "B N E"]
 ) -> bert.KeysValues:

@@ -8,33 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from albef_jax.models import albef
-from albef_jax.models.albef import Params
-from albef_jax.models.sizes import ModelConfig
 from albef_jax.objectives.soft_targets import mixed_cross_entropy
-
-
-def question_states(
-    config: ModelConfig,
-    params: Params,
-    image: Float[Array, "B H W 3"],
-    text_ids: Int[Array, "B S"],
-    text_mask: Int[Array, "B S"],
-    dropout_key: Array | None = None,
-) -> Float[Array, "B S D"]:
-    """Fused tokens of the questions, which the answer decoder attends to."""
-    text_key, fusion_key = albef.split_key(dropout_key)
-    image_embeds = albef.encode_image(config, params, image)
-    text_embeds = albef.encode_text(config, params, text_ids, text_mask, text_key)
-    fused = albef.fuse(
-        config,
-        params,
-        text_embeds[:, None],
-        text_mask[:, None],
-        image_embeds,
-        dropout_key=fusion_key,
-    )
-    return jnp.squeeze(fused, axis=1)
 
 
 def answer_losses(

@@ -23,18 +23,8 @@ def entailment_logits(
     dropout_key: Array | None = None,
 ) -> Float[Array, "B C"]:
     """What a sentence has to do with a picture: contradiction, neutral, entailment."""
-    text_key, fusion_key = albef.split_key(dropout_key)
-    image_embeds = albef.encode_image(config, params, image)
-    text_embeds = albef.encode_text(config, params, text_ids, text_mask, text_key)
-    fused = albef.fuse(
-        config,
-        params,
-        text_embeds[:, None],
-        text_mask[:, None],
-        image_embeds,
-        dropout_key=fusion_key,
-    )
-    return task_models.class_logits(params, fused[:, 0, 0])
+    fused = albef.fuse_pairs(config, params, image, text_ids, text_mask, dropout_key)
+    return task_models.class_logits(params, fused[:, 0])
 
 
 def nlvr_logits(

@@ -29,67 +29,12 @@ from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.objectives.classification import entailment_logits
 from albef_jax.serve.inputs import Pictures, Texts, as_pictures, as_square, as_texts, padded
+from albef_jax.serve.outcomes import CannotServe, Encoded, Grounded, Match, Ranked
 
 TEXT_LEN = 40
 MAX_WORDS = 30
 ANSWER_LEN = 10
 HEAD_WIDTH = 64  # of the published models; it cannot be told from the shapes
-
-
-class CannotServe(Exception):
-    """The checkpoint has not what a method needs; the message says which one would."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Pictures or texts as the model sees them.
-
-    Attributes:
-        feature: unit vectors `[B, E]`: compare these, by dot product, to search.
-        tokens: states `[B, N, D]` or `[B, T, D]` that fusion reads; do not search with them.
-        mask: 1 on tokens, 0 on padding, `[B, N]` or `[B, T]`.
-    """
-
-    feature: np.ndarray
-    tokens: np.ndarray
-    mask: np.ndarray
-
-
-@dataclass(frozen=True)
-class Match:
-    """How well pictures and texts go together, pair by pair.
-
-    Attributes:
-        itc: cosine of the features `[B]`, -1 to 1.
-        itm: probability of the match head `[B]`, 0 to 1.
-    """
-
-    itc: np.ndarray
-    itm: np.ndarray
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A candidate in a ranking: its place in the given list, its score, and how it was scored."""
-
-    place: int
-    score: float
-    by: str
-
-
-@dataclass(frozen=True)
-class Grounded:
-    """Where in a picture a text is.
-
-    Attributes:
-        heatmap: `[H, W]` at the picture's size, not negative.
-        words: each word of the text with a heat map of its own.
-        match: probability that text and picture go together.
-    """
-
-    heatmap: np.ndarray
-    words: list[tuple[str, np.ndarray]]
-    match: float
 
 
 def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int = 32) -> "Model":
@@ -102,6 +47,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
 
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of something else.
+        ValueError: a vocabulary larger than the model's.
     """
     found = read_checkpoint(Path(path))
     known = found.config or {}
@@ -111,7 +57,12 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
         vocab = data.get("vocab", "bert-base-uncased")
         beside = found.origin.parent / vocab  # a released model has its own next to it
         vocab = beside if beside.is_file() else vocab
-    tokenizer = Tokenizer(vocab, TEXT_LEN)
+    tokenizer = Tokenizer(vocab, min(TEXT_LEN, config.max_positions))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{path}: a model of {config.vocab_size} words cannot read the vocabulary {vocab} of "
+            f"{tokenizer.vocab_size}; name its own by vocab="
+        )
     answers = ANSWERS if data.get("source") == "scenes" else ()
     params = jax.device_put(found.params)
     return Model(found.task, config, params, tokenizer, batch_size, answers)
@@ -265,7 +216,7 @@ class Model:
             ['contradiction', 'neutral', 'entailment']
         """
         if self.task != "entailment":
-            self.need("nothing", "entailment")
+            raise CannotServe(self.task, "entailment")
         picture = as_square(as_pictures(image), self.config.image_size)
         (shares,) = self._batched(self._entail, {"image": picture[:1], **self._text([sentence])})
         return dict(zip(LABELS, map(float, shares[0]), strict=True))
@@ -301,9 +252,7 @@ class Model:
     def need(self, part: str, what: str) -> None:
         """Raise `CannotServe` unless the model has a part."""
         if part not in self.params:
-            raise CannotServe(
-                f"a checkpoint of task {self.task!r} gives no {what}; load one of {SERVED_BY[what]}"
-            )
+            raise CannotServe(self.task, what)
 
     def _text(self, texts: list[str]) -> dict[str, np.ndarray]:
         ids, mask = self.tokenizer.encode([clean_caption(text, MAX_WORDS) for text in texts])
@@ -392,16 +341,6 @@ class Model:
     @cached_property
     def _functions(self) -> dict[tuple, Callable]:
         return {}
-
-
-SERVED_BY = {
-    "features": "pretrain, retrieval or grounding",
-    "matching": "pretrain, retrieval or grounding",
-    "ranking": "pretrain, retrieval or grounding",
-    "heat maps": "pretrain, retrieval or grounding",
-    "answers": "vqa",
-    "entailment": "entailment",
-}
 
 
 def _batches(size: int, largest: int) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ from jax import export
 
 from albef_jax.models import albef
 from albef_jax.models.pixels import normalize
-from albef_jax.serve.api import TEXT_LEN, Model
+from albef_jax.serve.api import Model
 
 IMAGE_FILE = "image_encoder.stablehlo"
 TEXT_FILE = "text_encoder.stablehlo"
@@ -44,7 +44,7 @@ def export_encoders(
             params, albef.encode_text(model.config, params, text_ids, text_mask)
         )
 
-    ids = jax.ShapeDtypeStruct((batch, TEXT_LEN), jnp.int32)
+    ids = jax.ShapeDtypeStruct((batch, model.tokenizer.text_len), jnp.int32)
     pictures = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / IMAGE_FILE, jax.jit(image), (pictures,), platforms)

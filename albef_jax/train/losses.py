@@ -5,11 +5,11 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from albef_jax.models.albef import Params, split_key
+from albef_jax.models.albef import Params, fuse_pairs, split_key
 from albef_jax.models.decoder import decode
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.objectives import retrieval, text_assignment
-from albef_jax.objectives.answering import answer_losses, question_states, weighted_loss
+from albef_jax.objectives.answering import answer_losses, weighted_loss
 from albef_jax.objectives.classification import distilled_loss
 from albef_jax.train.finetune import Known, Loss, Outcome
 from albef_jax.train.queue import enqueue
@@ -90,7 +90,7 @@ def vqa_loss(model: ModelConfig) -> Loss:
         def forward(params: Params, dropout_key: jax.Array | None):
             encoder_key, decoder_key = split_key(dropout_key)
             question = batch["text_ids"], batch["text_mask"]
-            states = question_states(model, params, batch["image"], *question, encoder_key)
+            states = fuse_pairs(model, params, batch["image"], *question, encoder_key)
             answer = batch["answer_ids"], batch["answer_mask"]
             return states, decode(model, params, *answer, states, question[1], decoder_key)
 

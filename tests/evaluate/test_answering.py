@@ -224,7 +224,7 @@ def answer(config, params, batch, monkeypatch):
         right = jnp.max(jnp.abs(image - normalize(jnp.asarray(given["image"])))) < 1e-5
         return jnp.where(right, STATES, 0)
 
-    monkeypatch.setattr(answering, "question_states", states)
+    monkeypatch.setattr(answering, "fuse_pairs", states)
 
     def answer(answers, k=128, beams=2):
         answerer = Answerer(config, answers, k, beams, LENGTH, (START, END))

@@ -106,3 +106,19 @@ def test_bfloat16_is_near_float32(precise_and_low):
         found = np.asarray(low[name], np.float32)
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 0 < error < 0.02, f"{name}: {error:.4f}"
+
+
+def test_fused_tokens_of_pairs(tiny, batch):
+    """A row a text, with its own picture; padding is not seen."""
+    run = jax.jit(partial(albef.fuse_pairs, tiny.config, tiny.params))
+    image = np.asarray(normalize(jnp.asarray(batch.image)))
+    plain = np.asarray(run(image, batch.text_ids, batch.text_mask))
+    assert plain.shape == (8, 6, 24)
+    seen = batch.text_mask == 1
+    rubbish = np.where(seen, batch.text_ids, 77)
+    found = np.asarray(run(image, rubbish, batch.text_mask))
+    np.testing.assert_allclose(found[seen], plain[seen], rtol=1e-5, atol=1e-5)
+    other = image.copy()
+    other[3] = 0
+    moved = np.abs(np.asarray(run(other, batch.text_ids, batch.text_mask)) - plain)
+    assert (moved.max(axis=(1, 2)) > 1e-4).tolist() == (np.arange(8) == 3).tolist()

@@ -1,15 +1,12 @@
 """The likelihood of answers, written out token by token in float64."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from albef_jax.models.pixels import normalize
-from albef_jax.objectives.answering import answer_losses, question_states, weighted_loss
+from albef_jax.objectives.answering import answer_losses, weighted_loss
 
 B, R, T, V = 2, 3, 5, 7
 RNG = np.random.default_rng(0)
@@ -88,19 +85,3 @@ def test_more_rows_of_padding_change_nothing():
         for pair in ((more, weights), (answers, WEIGHTS))
     )
     assert found == pytest.approx(expected, rel=1e-6)
-
-
-def test_states_of_questions(tiny, batch):
-    """A row a question, with its own picture; padding is not seen."""
-    run = jax.jit(partial(question_states, tiny.config, tiny.params))
-    image = np.asarray(normalize(jnp.asarray(batch.image)))
-    plain = np.asarray(run(image, batch.text_ids, batch.text_mask))
-    assert plain.shape == (8, 6, 24)
-    seen = batch.text_mask == 1
-    rubbish = np.where(seen, batch.text_ids, 77)
-    found = np.asarray(run(image, rubbish, batch.text_mask))
-    np.testing.assert_allclose(found[seen], plain[seen], rtol=1e-5, atol=1e-5)
-    other = image.copy()
-    other[3] = 0
-    moved = np.abs(np.asarray(run(other, batch.text_ids, batch.text_mask)) - plain)
-    assert (moved.max(axis=(1, 2)) > 1e-4).tolist() == (np.arange(8) == 3).tolist()

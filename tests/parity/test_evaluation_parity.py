@@ -12,7 +12,6 @@ from albef_jax.evaluate.boxes import enlarge, grounding_accuracy, iou, is_found,
 from albef_jax.evaluate.recall import recall
 from albef_jax.evaluate.rerank import candidates, compile_scoring
 from albef_jax.models import albef
-from albef_jax.objectives.answering import question_states
 
 ACTIVATIONS = 1e-4
 
@@ -95,7 +94,7 @@ def test_answer_ranking(golden, compare):
     recorded = golden.arrays("vqa_rank")
     params = jax.tree.map(jnp.asarray, golden.task("vqa", "vqa").params)
     mask = ints(recorded["question_mask"])
-    states = question_states(
+    states = albef.fuse_pairs(
         golden.config, params, nhwc(recorded["image"]), ints(recorded["question_ids"]), mask
     )
     answers = ints(recorded["answer_ids"]), ints(recorded["answer_mask"])

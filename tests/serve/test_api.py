@@ -185,3 +185,8 @@ def test_loading_a_published_checkpoint(pictures, tmp_path):
     loaded = albef_jax.load(GOLDEN / "retrieval.pth", vocab=tmp_path / "vocab.txt")
     assert (loaded.task, loaded.config.image_size, loaded.config.embed_dim) == ("retrieval", 64, 16)
     assert loaded.match(pictures[0], "w3 w9").itm.shape == (1,)
+
+
+def test_a_vocabulary_of_another_model_is_refused():
+    with pytest.raises(ValueError, match=r"200 words .* of 30522; name its own by vocab="):
+        albef_jax.load(GOLDEN / "retrieval.pth")

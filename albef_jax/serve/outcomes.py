@@ -1,0 +1,84 @@
+"""What a loaded model answers with, and the error for what it cannot answer.
+
+Shape letters: B pictures or texts, E width of the contrastive space, N image tokens, T text tokens,
+D widths, H and W a picture's height and width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SERVED_BY = {
+    "features": "pretrain, retrieval or grounding",
+    "matching": "pretrain, retrieval or grounding",
+    "ranking": "pretrain, retrieval or grounding",
+    "heat maps": "pretrain, retrieval or grounding",
+    "answers": "vqa",
+    "entailment": "entailment",
+}
+
+
+class CannotServe(Exception):
+    """The checkpoint has not what a method needs; the message says which one would.
+
+    Args:
+        task: of the checkpoint.
+        what: was asked for, a key of `SERVED_BY`.
+    """
+
+    def __init__(self, task: str, what: str):
+        super().__init__(
+            f"a checkpoint of task {task!r} gives no {what}; load one of {SERVED_BY[what]}"
+        )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Pictures or texts as the model sees them.
+
+    Attributes:
+        feature: unit vectors `[B, E]`: compare these, by dot product, to search.
+        tokens: states `[B, N, D]` or `[B, T, D]` that fusion reads; do not search with them.
+        mask: 1 on tokens, 0 on padding, `[B, N]` or `[B, T]`.
+    """
+
+    feature: np.ndarray
+    tokens: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Match:
+    """How well pictures and texts go together, pair by pair.
+
+    Attributes:
+        itc: cosine of the features `[B]`, -1 to 1.
+        itm: probability of the match head `[B]`, 0 to 1.
+    """
+
+    itc: np.ndarray
+    itm: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate in a ranking: its place in the given list, its score, and how it was scored."""
+
+    place: int
+    score: float
+    by: str
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """Where in a picture a text is.
+
+    Attributes:
+        heatmap: `[H, W]` at the picture's size, not negative.
+        words: each word of the text with a heat map of its own.
+        match: probability that text and picture go together.
+    """
+
+    heatmap: np.ndarray
+    words: list[tuple[str, np.ndarray]]
+    match: float
