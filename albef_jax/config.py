@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
+from albef_jax.data.patterns import expand
 from albef_jax.models.sizes import PRESETS, ModelConfig
 
 
@@ -42,6 +43,11 @@ def default(task: str = "pretrain") -> ConfigDict:
             "mesh": {"fsdp": 1},
             "checkpoint": {"every_steps": 1000, "keep": 2},
             "log": {"every_steps": 50},
+            "guards": {
+                "max_skipped": 10,  # steps in a row that are not finite, before the run stops
+                "stall_seconds": 600,  # without progress until the run says what it waits for
+                "stall_exit": False,  # then end it, so that a scheduler starts it again
+            },
             "evaluation": {
                 "batch_size": 64,
                 "examples": 8,  # shown in the report
@@ -54,9 +60,9 @@ def default(task: str = "pretrain") -> ConfigDict:
 
 def _data() -> dict:
     return {
-        "source": "json",  # json | scenes
+        "source": "json",  # json | scenes; for pairs webdataset | array_record | tfds, too
         "root": "",  # where relative train_files, eval_files and image_root start from
-        "train_files": "",  # comma-separated annotation files
+        "train_files": "",  # comma-separated; *, {a,b} and {00..99} stand for several files
         "eval_files": "",  # empty: evaluate on the training set, and say so
         "image_root": "",
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
@@ -96,9 +102,26 @@ def _optimizer() -> dict:
     }
 
 
+def _pairs(config: ConfigDict) -> None:
+    """Where pictures with captions come from, besides JSON files."""
+    config.data.update(
+        {
+            "eval_source": "",  # the kind of eval_files; empty: data.source
+            # What holds the captions: a field of .json files (webdataset), a feature (tfds).
+            "caption_field": "",
+            "image_field": "",  # the feature that holds the picture (tfds)
+            # Parts to train on instead of train_files, each a dictionary with name and source,
+            # and where they apply files, image_root, caption_field, image_field and weight.
+            "mixture": (),
+        }
+    )
+
+
 def _pretrain(config: ConfigDict) -> None:
     _contrast(config)
+    _pairs(config)
     config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
+    config.train.microbatches = 1  # parts of a batch, one after the other, to save memory
     config.data.scenes.update({"noise": 0.0, "captions": 5})
     config.evaluation.pairs = 1000  # held-out pictures to retrieve among
     config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
@@ -129,6 +152,7 @@ def _distil(config: ConfigDict, ramp: float = 1.0) -> None:
 
 def _retrieval(config: ConfigDict) -> None:
     _finetune(config, batch_size=256, epochs=5, lr=1e-5)
+    _pairs(config)
     _contrast(config)
     _distil(config)
     config.train.contrast_group = 32
@@ -172,6 +196,7 @@ def _vqa(config: ConfigDict) -> None:
 
 
 def _nlvr_pretrain(config: ConfigDict) -> None:
+    _pairs(config)
     config.data.update({"max_words": 30})
     config.train.update({"batch_size": 512, "epochs": 1, "contrast_group": 64})
     config.optimizer.update({"lr": 2e-5, "min_lr": 1e-5, "warmup_periods": 1})
@@ -238,8 +263,7 @@ def model_config(config: ConfigDict) -> ModelConfig:
 
 def annotation_files(config: ConfigDict, knob: str) -> tuple[Path, ...]:
     """The files of `data.train_files` or `data.eval_files`, under `data.root`."""
-    names = (part.strip() for part in config.data[knob].split(","))
-    return tuple(Path(config.data.root) / name for name in names if name)
+    return expand(config.data.root, config.data[knob])
 
 
 def image_root(config: ConfigDict) -> Path:

@@ -20,6 +20,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps everything;
 _EVAL_ONLY = flags.DEFINE_bool(
     "eval_only", False, "Evaluate the newest checkpoint, or init.checkpoint; do not train."
 )
+_REPLAY = flags.DEFINE_string(
+    "replay", None, "Run the step kept in this bundle again, and say where it is not finite."
+)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -48,13 +51,16 @@ def main(arguments: list[str]) -> None:
     """Run, and turn the errors that a user can mend into one line."""
     if len(arguments) > 1:
         _fail(ConfigError(f"unexpected arguments: {' '.join(arguments[1:])}"))
-    from albef_jax.run import Interrupted, RunError, run  # takes seconds: mistakes come first
+    # Takes seconds: mistakes come first.
+    from albef_jax.run import Interrupted, RunError, replay_step, run
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value
     workdir = Path(_WORKDIR.value or f"runs/{config.task}")
     try:
+        if _REPLAY.value:
+            sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
         report = run(config, workdir, command, eval_only=_EVAL_ONLY.value)
     except RunError as error:
         _fail(error)

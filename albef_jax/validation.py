@@ -7,15 +7,23 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from albef_jax import knobs
 from albef_jax.checkpoints.hub import is_hub_name
 from albef_jax.config import TASKS, ConfigError, annotation_files, image_root
+from albef_jax.data import pair_files
+from albef_jax.data.patterns import is_remote, nearest_file, not_here
+from albef_jax.data.text import vocab_path
 
+REMAT = ("none", "dots", "full")
 CHOICES = {
     "task": TASKS,
     "init.teacher": ("published", "student"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn"),
-    "data.source": ("json", "scenes"),
+    "model.remat_image": REMAT,
+    "model.remat_text": REMAT,
+    "model.remat_fusion": REMAT,
+    "data.source": pair_files.SOURCES,
     "data.augment": ("published", "none"),
     "optimizer.schedule": ("published", "cosine"),
 }
@@ -42,10 +50,12 @@ POSITIVE = (
     "train.batch_size",
     "train.contrast_group",
     "train.queue_size",
+    "train.microbatches",
     "mesh.fsdp",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "log.every_steps",
+    "guards.max_skipped",
     "evaluation.pairs",
     "evaluation.batch_size",
     "evaluation.rerank",
@@ -72,6 +82,7 @@ NOT_NEGATIVE = (
     "optimizer.warmup_lr",
     "optimizer.warmup_periods",
     "optimizer.warmup_steps",
+    "guards.stall_seconds",
     "train.alpha_ramp_epochs",
     "data.randaugment_ops",
     "evaluation.examples",
@@ -79,17 +90,20 @@ NOT_NEGATIVE = (
     "evaluation.layer",
     "evaluation.image_block",
 )
+# Lowest and highest value.
+RANGES = {"seed": (0, 2**32 - 1), "data.randaugment_level": (0, 10)}
 
 
 def validate(config: ConfigDict, eval_only: bool = False) -> None:
-    """Check ranges, choices, sizes that must divide each other, and files.
+    """Check knobs and their kinds, ranges, choices, sizes that must divide each other, and files.
 
     With `eval_only` there need be no training files where there are some to evaluate on.
 
     Raises:
         ConfigError: one line for each problem, with the knob's name and a remedy.
     """
-    problems = [*_values(config), *_sizes(config), *_files(config, eval_only)]
+    problems = list(knobs.problems(config))  # else the other checks would stumble
+    problems = problems or [*_values(config), *_sizes(config), *_files(config, eval_only)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -126,6 +140,15 @@ def _values(config: ConfigDict) -> Iterator[str]:
     for name, value in _present(config, NOT_NEGATIVE):
         if value < 0:
             yield f"{name}={value}: must not be negative"
+    for name, value in _present(config, RANGES):
+        low, high = RANGES[name]
+        if not low <= value <= high:
+            yield f"{name}={value}: must lie between {low} and {high}"
+    if config.optimizer.min_lr > config.optimizer.lr:
+        yield (
+            f"optimizer.min_lr={config.optimizer.min_lr} exceeds optimizer.lr="
+            f"{config.optimizer.lr}; lower the first"
+        )
     if config.train.steps is None and config.train.epochs < 1:
         yield f"train.epochs={config.train.epochs}: must be at least 1, or set train.steps"
     if config.train.steps is not None and config.train.steps < 1:
@@ -150,6 +173,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "model.text_width", "model.text_heads")
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
+    yield from _parts(config)
     # Text assignment shows two wrong pictures.
     least = 3 if config.task == "nlvr_pretrain" else 2
     group = value_of(config, "train.contrast_group")
@@ -168,6 +192,19 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
         if length < 2:
             yield f"{name}={length}: must be at least 2, [CLS] and one token"
     yield from _layers(config)
+
+
+def _parts(config: ConfigDict) -> Iterator[str]:
+    """Parts of a batch have whole contrast groups."""
+    parts, group = value_of(config, "train.microbatches"), value_of(config, "train.contrast_group")
+    if parts is None or parts < 1 or group < 1:
+        return
+    groups = config.train.batch_size // group
+    if groups % parts:
+        yield (
+            f"train.microbatches={parts} does not divide the {groups} contrast groups of a batch; "
+            f"choose a divisor of {groups}, or another train.contrast_group"
+        )
 
 
 def _layers(config: ConfigDict) -> Iterator[str]:
@@ -190,37 +227,45 @@ FILES = ("answer_list", "references", "instances", "detections")
 def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
     start = Path(config.init.checkpoint)
     if config.init.checkpoint and not start.exists():
-        yield f"init.checkpoint: no such file or directory: {start}{_nearest_file(start)}"
+        yield f"init.checkpoint: no such file or directory: {start}{nearest_file(start)}"
     for knob in ("text", "vision"):
         name = config.init[knob]
         if name and config.init.checkpoint:
             yield f"init.{knob}={name}: init.checkpoint has that encoder already; leave one empty"
         if name and not Path(name).exists() and not is_hub_name(name):
-            near = _nearest_file(Path(name))
+            near = nearest_file(Path(name))
             yield f"init.{knob}: no such file or directory: {name}{near}"
+    try:
+        vocab_path(config.data.vocab)
+    except ValueError as error:
+        yield f"data.vocab: {error}"
+    if "mixture" in config.data:
+        yield from dict.fromkeys(pair_files.problems(config, eval_only))
+        return
+    if config.data.source in set(pair_files.SOURCES) - {"json", "scenes"}:
+        yield (
+            f"data.source={config.data.source}: {config.task} reads its annotations from JSON "
+            "files; set data.source=json"
+        )
     if config.data.source != "json":
         return
     for knob in FILES:
         if config.data.get(knob):
             path = Path(config.data.root) / config.data[knob]
             if not path.is_file():
-                yield f"data.{knob}: no such file: {path}{_nearest_file(path)}"
+                yield f"data.{knob}: no such file: {path}{nearest_file(path)}"
     needed = ["train_files", "eval_files"]
     if eval_only and annotation_files(config, "eval_files"):
         needed.remove("train_files")
     elif not annotation_files(config, "train_files"):
         yield "data.train_files is empty: name annotation files, or set data.source=scenes"
     for knob in needed:
+        if is_remote(config.data.root) or is_remote(config.data[knob]):
+            yield not_here(f"data.{knob}", config.data.root or config.data[knob])
+            return
         for path in annotation_files(config, knob):
             if not path.is_file():
-                yield f"data.{knob}: no such file: {path}{_nearest_file(path)}"
+                yield f"data.{knob}: no such file: {path}{nearest_file(path)}"
     root = image_root(config)
     if not root.is_dir():
-        yield f"data.image_root: no such directory: {root}{_nearest_file(root)}"
-
-
-def _nearest_file(path: Path) -> str:
-    """A hint at a file or directory of a similar name."""
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+        yield f"data.image_root: no such directory: {root}{nearest_file(root)}"

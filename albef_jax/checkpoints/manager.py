@@ -1,11 +1,26 @@
-"""Saving and restoring named trees of arrays with Orbax, one directory a step."""
+"""Saving and restoring named trees of arrays with Orbax, one directory a step.
 
+The newest step that can be read counts. A damaged one is told of and moved aside, never deleted.
+"""
+
+import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from albef_jax.checkpoints.seal import damage, seal
+from albef_jax.checkpoints.torch_file import CheckpointError
 
 Items = dict[str, Any]
+
+_REASON = 300  # characters
+
+
+class SaveError(Exception):
+    """A checkpoint could not be written; those before it are intact."""
 
 
 class Checkpoints:
@@ -17,24 +32,54 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        self._directory = directory.resolve()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            enable_async_checkpointing=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        )
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type | None, *_) -> None:
+        try:
+            self._manager.close()
+        except Exception as error:
+            if kind is None:  # else the first error is the one to show
+                raise self._save_error(error) from error
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     def save(self, step: int, items: Items) -> None:
-        """Write the trees in the background; a step already saved is left alone."""
-        if step not in self._manager.all_steps():
-            saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-            self._manager.save(step, args=ocp.args.Composite(**saved))
+        """Write the trees in the background; a step already saved is left alone.
+
+        Raises:
+            SaveError: this save could not begin, or the one before it failed.
+        """
+        if step in self._manager.all_steps():
+            return
+        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        try:
+            begun = self._manager.save(step, args=ocp.args.Composite(**saved))
+        except Exception as error:
+            raise self._save_error(error) from error
+        if not begun:
+            raise SaveError(f"{self._directory}: step {step} is older than what is there")
+
+    def wait(self) -> None:
+        """Until all is written.
+
+        Raises:
+            SaveError: something is not.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._save_error(error) from error
 
     def restore(self, step: int, abstract: Items) -> Items:
         """Read trees of `step`: those named in `abstract`, onto the shardings given there.
@@ -48,3 +93,82 @@ class Checkpoints:
         wanted = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
         return {name: restored[name] for name in abstract}
+
+    def restore_newest(self, abstract: Items, *, move_aside: bool) -> tuple[int, Items]:
+        """The newest step that can be read, and its number; says which ones cannot, and why.
+
+        Args:
+            abstract: as for `restore`.
+            move_aside: rename unusable steps to `broken-STEP`, so that they can be saved again.
+                Nothing is renamed if no step can be read.
+
+        Raises:
+            CheckpointError: there is no step, or none that can be read and fits `abstract`.
+        """
+        unusable: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            reason = damage(self._directory / str(step))
+            if reason is None:
+                try:
+                    found = self.restore(step, abstract)
+                except Exception as error:  # Orbax promises no kinds of errors
+                    reason = _reason(error)
+                else:
+                    self._tell(unusable, step, move_aside)
+                    return step, found
+            unusable[step] = reason
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{self._directory}: no checkpoint can be used",
+                    *(f"  step {step}: {reason}" for step, reason in unusable.items()),
+                    "Nothing was changed. Repair them, or move this directory away to start anew.",
+                ]
+            )
+        )
+
+    def _tell(self, unusable: dict[int, str], used: int, move_aside: bool) -> None:
+        for step, reason in unusable.items():
+            kept = self._move_aside(step) if move_aside else None
+            print(
+                f"WARNING: the checkpoint of step {step} in {self._directory} cannot be used: "
+                f"{reason}. Falling back to step {used}."
+                + (f" The damaged one is kept as {kept}." if kept else ""),
+                file=sys.stderr,
+                flush=True,
+            )
+        if unusable and move_aside:
+            multihost_utils.sync_global_devices("damaged checkpoints moved aside")
+            self._manager.reload()
+
+    def _move_aside(self, step: int) -> str:
+        name, number = f"broken-{step}", 1
+        while (self._directory / name).exists():
+            number += 1
+            name = f"broken-{step}.{number}"
+        if jax.process_index() == 0:
+            (self._directory / str(step)).rename(self._directory / name)
+        return name
+
+    def _seal(self) -> None:
+        """Runs in the thread of a save, when all is written but still under another name."""
+        if jax.process_index() == 0:
+            for written in self._directory.glob("*.orbax-checkpoint-tmp"):
+                seal(written)
+
+    def _save_error(self, error: Exception) -> SaveError:
+        self._manager.reload()  # it counts a step as soon as its save has begun
+        steps = sorted(self._manager.all_steps())
+        intact = f"steps {', '.join(map(str, steps))} are intact" if steps else "there is none yet"
+        return SaveError(
+            f"{self._directory}: a checkpoint could not be written: {_reason(error)}. Of those "
+            f"before it, {intact}. Make room or mend the disk; the same command continues."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The message without the specification of the array at its end; what matters is the end."""
+    text = " ".join(str(error).split()).partition(" [tensorstore_spec")[0] or repr(error)
+    return (
+        text if len(text) <= _REASON else f"{text[: _REASON // 3]} ... {text[-_REASON // 3 * 2 :]}"
+    )

@@ -1,6 +1,7 @@
 """Reads a checkpoint wherever it comes from: a run, Orbax, a release, `.pth` or `.safetensors`."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from albef_jax.checkpoints import names, published_file
 from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.seal import NAME, damage
 from albef_jax.checkpoints.torch_file import CheckpointError
 
 Tree = dict[str, Any]
@@ -25,6 +27,8 @@ _MARKS = {
     "pair_encoder": "nlvr",
     "cls_head": "entailment",
 }
+# The optimizer's state lies among the last, but is not looked at.
+_READ = ("params/", "teacher/", "train/")
 
 
 @dataclass(frozen=True)
@@ -114,13 +118,13 @@ def published_task(file: published_file.PublishedFile) -> str:
 def _find_step(path: Path) -> Path:
     """The directory of the newest step at or below `path`."""
     if _is_step(path):
-        return path
+        return _newest_whole([path])
     for directory in (path / "checkpoints", path):
         # a step that is being written has another name
         steps = [child for child in directory.glob("*") if child.name.isdigit()]
         steps = [child for child in steps if _is_step(child)]
         if steps:
-            return max(steps, key=lambda step: int(step.name))
+            return _newest_whole(steps)
     raise CheckpointError(
         f"{path}: no checkpoint in this directory; looked for params (a saved step), for "
         "STEP/params and for checkpoints/STEP/params with a number for STEP. A run saves its first "
@@ -128,8 +132,20 @@ def _find_step(path: Path) -> Path:
     )
 
 
+def _newest_whole(steps: list[Path]) -> Path:
+    """The newest step whose files are as they were written; damaged ones are told of."""
+    newest, *older = sorted(steps, key=lambda step: int(step.name), reverse=True)
+    reason = damage(newest, _READ)
+    if reason is None:
+        return newest
+    if not older:
+        raise CheckpointError(f"{newest}: damaged: {reason}")
+    warnings.warn(f"{newest} is damaged: {reason}; an older step is read", stacklevel=2)
+    return _newest_whole(older)
+
+
 def _is_step(path: Path) -> bool:
-    return (path / "params" / "_METADATA").is_file()
+    return any((path / name).is_file() for name in ("params/_METADATA", NAME))
 
 
 def _read_step(step: Path) -> Checkpoint:

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
-from albef_jax.config import ConfigError
+from albef_jax import atomic
+from albef_jax.config import TASKS, ConfigError, default
 
 # Knobs that do not change what is learnt, and so may differ when a run goes on.
-FREE = ("log.", "checkpoint.", "evaluation.", "mesh.", "data.threads", "data.prefetch")
+FREE = ("log.", "checkpoint.", "guards.", "evaluation.", "mesh.", "data.threads", "data.prefetch")
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
@@ -34,8 +36,9 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
     file = path / "config.json"
     wanted = json.loads(config.to_json())
     if file.exists():
-        _compare(file, flatten(_read(file)), flatten(wanted))
-    file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        compare(file, _read(file), wanted)
+    if jax.process_index() == 0:
+        atomic.write_text(file, json.dumps(wanted, indent=2) + "\n")
     return path
 
 
@@ -46,7 +49,16 @@ def _read(file: Path) -> dict:
         raise ConfigError(f"{file}: not JSON ({error}); choose another --workdir") from None
 
 
-def _compare(file: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def compare(file: Path, kept: dict, now: dict) -> None:
+    """Refuse a configuration that would learn something else than the one kept in `file`.
+
+    Raises:
+        ConfigError: with the keys that differ.
+    """
+    # A knob that did not exist when the run began has its default.
+    task = kept.get("task")
+    since = json.loads(default(task).to_json()) if task in TASKS else {}
+    found, wanted = flatten(since) | flatten(kept), flatten(now)
     names = sorted(found.keys() | wanted.keys())
     different = [
         f"  {name}: {found.get(name)!r} there, {wanted.get(name)!r} now"

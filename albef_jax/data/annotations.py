@@ -58,14 +58,16 @@ def parsed_items(
     refuse(problems)
 
 
-def refuse(problems: Sequence[str]) -> None:
+def refuse(
+    problems: Sequence[str],
+    head: str = "the annotations cannot be used (items are counted from 0):",
+) -> None:
     """Raise a `ValueError` that lists the problems, if there are any; the first twenty in full."""
     if not problems:
         return
     shown = list(problems[:_PROBLEMS_SHOWN])
     if more := len(problems) - len(shown):
         shown.append(f"... and {more} more")
-    head = "the annotations cannot be used (items are counted from 0):"
     raise ValueError("\n  ".join([head, *shown]))
 
 
@@ -120,6 +122,24 @@ def text_of(item: dict[str, Any], field: str) -> str:
     return well_formed(text)
 
 
+def usable_captions(name: str, given: Any) -> tuple[str, ...]:
+    """The captions of a record, blank ones dropped.
+
+    Args:
+        name: the record's name, for errors.
+        given: a text or a list of texts.
+
+    Raises:
+        BadSample: something else, or no caption but blank ones.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadSample(name, "its caption is neither a text nor a list of texts")
+    if captions := tuple(well_formed(text) for text in texts if text.strip()):
+        return captions
+    raise BadSample(name, "its caption is empty")
+
+
 def did_you_mean(given: Any, options: Iterable[str]) -> str:
     """The end of a message about a word that is none of the options: '; did you mean ...?'."""
     folded = {option.casefold(): option for option in options}
@@ -129,12 +149,16 @@ def did_you_mean(given: Any, options: Iterable[str]) -> str:
 
 def read_picture(path: Path) -> np.ndarray:
     """A picture as uint8 RGB `[H, W, 3]`; raises `BadSample` if it is missing or unusable."""
+    return decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a picture file holds; raises `BadSample` if it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         reason = getattr(error, "strerror", None) or str(error)
         raise BadSample(str(path), f"cannot be read: {reason}") from None
-    return decode(data, str(path))
 
 
 def probe_pictures(root: Path, images: Sequence[str], setting: str = "data.image_root") -> None:

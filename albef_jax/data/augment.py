@@ -19,6 +19,7 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 _LOG_RATIOS = (math.log(ASPECT_RATIOS[0]), math.log(ASPECT_RATIOS[1]))
 _CROP_TRIES = 10
+_LARGEST_SCALE = 2.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TrainTransform:
                 image.shape[0], image.shape[1], self.crop_scale, rng
             )
             image = image[top : top + height, left : left + width]
-        image = _resize(image, self.image_size)
+        image = resize_crop(image, self.image_size)
         if self.flip and rng.random() < 0.5:
             image = cv2.flip(image, 1)
         return self._randaugment(image, rng)
@@ -100,11 +101,27 @@ def draw_crop(
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def _resize(image: np.ndarray, size: int) -> np.ndarray:
-    if image.shape[:2] == (size, size):
+def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Squeeze uint8 `[H, W, 3]` to `[size, size, 3]`, close to Pillow's bicubic and much faster.
+
+    Pillow's filter grows with the scale and so averages where it shrinks; OpenCV's does not, and
+    gives jagged pictures. A blur that fits the scale of each axis makes up for it.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
         return image
-    # Pillow's bicubic, which the published code uses, averages when it shrinks; OpenCV's does not,
-    # and gives jagged pictures. Averaging over areas is the closest that OpenCV has.
-    shrinks = min(image.shape[:2]) > size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(image, (size, size), interpolation=interpolation)
+    if max(height, width) > _LARGEST_SCALE * size:  # too far for three taps
+        height, width = (
+            2 * size if side > _LARGEST_SCALE * size else side for side in (height, width)
+        )
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    if max(height, width) > size:
+        rows, columns = _blur(height / size), _blur(width / size)
+        image = cv2.sepFilter2D(image, -1, columns, rows, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def _blur(scale: float) -> np.ndarray:
+    """Three taps; their strength is fitted to Pillow's output at scales from 1 to 2.5."""
+    side = 0.147 * max(0.0, scale**2 - 1)
+    return np.array([side, 1, side], np.float32) / (1 + 2 * side)

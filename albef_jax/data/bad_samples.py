@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
+from albef_jax import atomic
 from albef_jax.data.records import BadSample
 
 _log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def _read(path: Path) -> dict[str, str]:
     text = path.read_text("utf-8")
     if text and not text.endswith("\n"):  # the last run died while it wrote this line
         text = text[: text.rfind("\n") + 1]
-        path.write_text(text, "utf-8")
+        atomic.write_text(path, text)
     try:
         entries = [json.loads(line) for line in text.splitlines()]
         return {entry["name"]: entry["reason"] for entry in entries}

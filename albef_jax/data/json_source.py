@@ -15,10 +15,11 @@ from albef_jax.data.annotations import (
     image_of,
     parsed_items,
     probe_pictures,
-    read_picture,
+    read_bytes,
     running_numbers,
 )
-from albef_jax.data.records import Pair
+from albef_jax.data.images import decode
+from albef_jax.data.records import EncodedPair, Pair
 from albef_jax.data.text import well_formed
 
 _MAX_ID = 2**31
@@ -72,10 +73,15 @@ class JsonPairs:
 
     def __getitem__(self, index: int) -> Pair:
         """The pair at `index`; raises `BadSample` if its picture is missing or unusable."""
+        found = self.encoded(index)
+        return Pair(found.name, decode(found.data, found.name), found.captions, found.image_id)
+
+    def encoded(self, index: int) -> EncodedPair:
+        """The pair at `index` with its picture's bytes; raises `BadSample` if there are none."""
         index = range(len(self))[index]
         path = self._root / self._images[index]
         captions = tuple(self._captions[self._starts[index] : self._starts[index + 1]])
-        return Pair(str(path), read_picture(path), captions, int(self._image_ids[index]))
+        return EncodedPair(str(path), read_bytes(path), captions, int(self._image_ids[index]))
 
 
 def _parse(item: dict[str, Any]) -> tuple[str, list[str], Any]:

@@ -7,8 +7,12 @@ from typing import Any, Literal
 from ml_collections import ConfigDict
 
 from albef_jax.config import annotation_files, image_root
+from albef_jax.data import pair_files
 from albef_jax.data.augment import EvalTransform, TrainTransform, Transform
 from albef_jax.data.json_source import JsonPairs
+from albef_jax.data.mixture import MixedPairs
+from albef_jax.data.pair_files import PairFiles
+from albef_jax.data.patterns import expand, split_list
 from albef_jax.data.question_source import JsonQuestions, read_answer_list
 from albef_jax.data.records import PairSource
 from albef_jax.data.referring_source import JsonReferring
@@ -30,23 +34,22 @@ SCENES = 1000  # held-out scenes where no number is given
 
 def open_train_pairs(config: ConfigDict) -> PairSource:
     """The training pairs."""
-    if config.data.source == "scenes":
-        scenes = config.data.scenes
-        return ScenesSource(
-            "train",
-            scenes.train_size,
-            config.model.image_size,
-            seed=config.seed,
-            most_objects=scenes.objects,
-            noise=scenes.get("noise", 0.0),
-            captions_per_image=scenes.captions,
-        )
-    return JsonPairs(annotation_files(config, "train_files"), image_root(config))
+    parts = pair_files.mixture(config)
+    if not parts:
+        return _open_pairs(config, pair_files.train_files(config))
+    sources = {part.name: _open_pairs(config, part) for part in parts}
+    weights = [part.weight for part in parts if part.weight is not None]
+    mixed = MixedPairs(sources, weights or None)
+    mixed.order(config.train.batch_size, config.seed)  # its errors come now
+    return mixed
 
 
 def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     """The pairs to evaluate on, and what they are, in words."""
-    if config.data.source == "scenes":
+    part = pair_files.eval_files(config)
+    if part is None:
+        return open_train_pairs(config), "TRAINING items (data.eval_files is empty)"
+    if part.source == "scenes":
         size = config.evaluation.get("pairs") or config.evaluation.limit or SCENES
         source = ScenesSource(
             "val",
@@ -57,8 +60,42 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
             captions_per_image=1,
         )
         return source, f"{size} unseen scenes, one full caption each"
-    files, what = _files(config, "eval")
-    return JsonPairs(files, image_root(config), "data.eval_files"), what
+    return _open_pairs(config, part), "held-out items of data.eval_files"
+
+
+def _open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
+    """The pairs of one kind; libraries that only one kind needs are imported with it."""
+    root = config.data.root
+    if part.source == "scenes":
+        return _training_scenes(config)
+    if part.source == "tfds":
+        from albef_jax.data.tfds_source import TfdsPairs
+
+        names = split_list(part.files)
+        return TfdsPairs(names, root, part.image_field, part.caption_field, part.setting)
+    files = expand(root, part.files)
+    if part.source == "webdataset":
+        from albef_jax.data.tar_source import TarPairs
+
+        return TarPairs(files, part.caption_field, part.setting)
+    if part.source == "array_record":
+        from albef_jax.data.array_record_source import ArrayRecordPairs
+
+        return ArrayRecordPairs(files, part.setting)
+    return JsonPairs(files, Path(root) / part.image_root, part.setting)
+
+
+def _training_scenes(config: ConfigDict) -> ScenesSource:
+    scenes = config.data.scenes
+    return ScenesSource(
+        "train",
+        scenes.train_size,
+        config.model.image_size,
+        seed=config.seed,
+        most_objects=scenes.objects,
+        noise=scenes.get("noise", 0.0),
+        captions_per_image=scenes.captions,
+    )
 
 
 def open_questions(config: ConfigDict, part: Part) -> Opened:

@@ -10,7 +10,7 @@ are the one-host batch, so contrast groups hold the same samples however many ho
 
 import sys
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -23,6 +23,16 @@ Batch = dict[str, Any]
 ReadExample = Callable[[int, np.random.Generator], Batch]
 
 MAX_ATTEMPTS = 16
+
+
+class Order(Protocol):
+    """Which record stands at which position of the endless stream."""
+
+    def __getitem__(self, position: int) -> int: ...
+
+    def another(self, position: int, rng: np.random.Generator) -> int:
+        """A record, drawn at random, to stand in for the one at `position`."""
+        ...
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -43,6 +53,7 @@ def shuffled_batches(
     process_count: int = 1,
     threads: int = 8,
     prefetch: int = 2,
+    order: Order | None = None,
 ) -> Generator[Batch]:
     """Batches of what `read` makes of records, in an order new in each epoch.
 
@@ -60,6 +71,7 @@ def shuffled_batches(
         process_count: number of hosts; divides B.
         threads: that read and transform; 0 does the work inside `next()`.
         prefetch: batches to have ready ahead.
+        order: of the records; None for epochs that are permutations of all, cut to whole batches.
 
     Yields:
         Dicts with the keys of `read` and arrays `[B / process_count, ...]`, and sample_index int64
@@ -70,14 +82,14 @@ def shuffled_batches(
     """
     _check_sizes(size, batch_size, process_count)
     rows = batch_size // process_count
-    order = _order(size, batch_size, seed)
+    ordered = order or _Shuffled(size, batch_size, seed)
     if num_steps is None:
         num_steps = sys.maxsize // batch_size - start_step
 
     def example(local: int) -> Batch:
         step, row = divmod(local, rows)
         position = (start_step + step) * batch_size + process_index * rows + row
-        return _read_or_replace(read, order, size, seed, position, bad_samples)
+        return _read_or_replace(read, ordered, seed, position, bad_samples)
 
     examples = grain.MapDataset.range(num_steps * rows).map(example)
     return _iterate(examples, rows, _stack, threads, prefetch)
@@ -187,25 +199,34 @@ def _check_sizes(size: int, batch_size: int, process_count: int) -> None:
         )
 
 
-def _order(size: int, batch_size: int, seed: int) -> grain.MapDataset:
-    """Position to record number: each epoch a permutation, cut to whole batches."""
-    # Grain adds the epoch to its seed; hashing keeps seed 1 from repeating the epochs of seed 0.
-    hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    whole = steps_per_epoch(size, batch_size) * batch_size
-    return grain.MapDataset.range(size).shuffle(seed=hashed)[:whole].repeat()
+class _Shuffled:
+    """Each epoch a permutation, cut to whole batches."""
+
+    def __init__(self, size: int, batch_size: int, seed: int):
+        # Grain adds the epoch to its seed; hashing keeps seed 1 from repeating epochs of seed 0.
+        hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        whole = steps_per_epoch(size, batch_size) * batch_size
+        self._size = size
+        self._records = grain.MapDataset.range(size).shuffle(seed=hashed)[:whole].repeat()
+
+    def __getitem__(self, position: int) -> int:
+        return int(self._records[position])
+
+    def another(self, position: int, rng: np.random.Generator) -> int:
+        """Any record."""
+        return int(rng.integers(self._size))
 
 
 def _read_or_replace(
     read: ReadExample,
-    order: grain.MapDataset,
-    size: int,
+    order: Order,
     seed: int,
     position: int,
     bad_samples: BadSamples,
 ) -> Batch:
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng([seed, position, attempt])
-        index = int(rng.integers(size)) if attempt else int(order[position])
+        index = order.another(position, rng) if attempt else order[position]
         bad_samples.requested()
         try:
             return {**read(index, rng), "sample_index": np.int64(index)}

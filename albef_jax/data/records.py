@@ -5,7 +5,7 @@ resume are the pipeline's business alone and the same for all of them.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,23 @@ class Pair:
 
     name: str
     image: np.ndarray
+    captions: tuple[str, ...]
+    image_id: int
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair whose picture is still as it lies on the disk.
+
+    Attributes:
+        name: see `Pair.name`.
+        data: the bytes of a picture file, not looked at yet.
+        captions: see `Pair.captions`.
+        image_id: see `Pair.image_id`.
+    """
+
+    name: str
+    data: bytes
     captions: tuple[str, ...]
     image_id: int
 
@@ -151,3 +168,12 @@ class PairSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Pair: ...
+
+
+@runtime_checkable
+class EncodedPairs(Protocol):
+    """A source that can also hand out the bytes of its picture files."""
+
+    def encoded(self, index: int) -> EncodedPair:
+        """The pair at `index`, not decoded; raises `BadSample` if its file cannot be read."""
+        ...

@@ -90,7 +90,7 @@ def compile_scoring(config: ModelConfig) -> tuple[Callable, Callable]:
 
     @jax.jit
     def score(params, keys_values, batch):
-        fused = albef.fuse(
+        fused_cls = albef.fuse_class(
             config,
             params,
             batch["text_embeds"],
@@ -98,7 +98,7 @@ def compile_scoring(config: ModelConfig) -> tuple[Callable, Callable]:
             None,
             keys_values=keys_values,
         )
-        return albef.itm_logits(params, fused[:, :, 0])[..., 1]
+        return albef.itm_logits(params, fused_cls)[..., 1]
 
     return read, score
 

@@ -7,6 +7,7 @@ Shape letters: B pictures, R texts a picture, T text tokens, N image tokens, E e
 D text width, V vocabulary.
 """
 
+from dataclasses import replace
 from typing import Any, cast
 
 import jax
@@ -15,7 +16,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention, bert
+from albef_jax.models.precision import wide
+from albef_jax.models.reading import Reading, class_tokens
 from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.stack import recomputed
 from albef_jax.models.vit import ImageEncoder
 
 Params = dict[str, Any]
@@ -34,10 +38,10 @@ class MlmHead(nn.Module):
         """Logits in float32."""
         cfg = self.config
         x = bert.dense(cfg, cfg.text_width, "transform")(hidden)
-        x = bert.norm("norm")(nn.gelu(x, approximate=False)).astype(cfg.dtype)
+        x = bert.norm(cfg, "norm")(nn.gelu(x, approximate=False)).astype(cfg.dtype)
         bias = self.param("bias", nn.initializers.zeros, (cfg.vocab_size,))
         logits = jnp.einsum(
-            "...d,vd->...v", x, embedding.astype(cfg.dtype), preferred_element_type=jnp.float32
+            "...d,vd->...v", x, embedding.astype(cfg.dtype), preferred_element_type=wide(x.dtype)
         )
         return logits + bias
 
@@ -151,6 +155,54 @@ def fuse(
     )
 
 
+def fuse_and_read(
+    config: ModelConfig,
+    params: Params,
+    text_embeds: Float[Array, "B R T D"],
+    text_mask: Int[Array, "B R T"],
+    image_embeds: Float[Array, "B N E"] | None,
+    reading: Reading,
+    *,
+    swapped: Int[Array, "G g"] | None = None,
+    keys_values: bert.KeysValues | None = None,
+    dropout_key: Array | None = None,
+) -> Float[Array, "G C D"]:
+    """The tokens of `reading` as `fuse` would give them; the last layer computes no others."""
+    keys = split_key(dropout_key)
+    bias = attention.self_bias(text_mask.reshape(-1, text_mask.shape[-1]), causal=False)
+    layers = params["fusion_encoder"]["layers"], keys_values
+    first = jax.tree.map(lambda leaf: leaf[:-1], layers)
+    last = jax.tree.map(lambda leaf: leaf[-1], layers)
+    inputs = bias, image_embeds, None, swapped
+    x: Any = text_embeds
+    if config.fusion_depth > 1:
+        fewer = replace(config, fusion_depth=config.fusion_depth - 1)
+        encoder = bert.FusionEncoder(fewer, dropout_key is None)
+        x = encoder.apply(
+            {"params": {"layers": first[0]}}, x, *inputs, first[1], rngs=rngs(keys[0])
+        )
+    layer = recomputed(bert.FusionLayer, config.remat_fusion)(config, dropout_key is None)
+    read = layer.apply({"params": last[0]}, x, *inputs, last[1], None, reading, rngs=rngs(keys[1]))
+    return cast(Array, read)
+
+
+def fuse_class(
+    config: ModelConfig,
+    params: Params,
+    text_embeds: Float[Array, "B R T D"],
+    text_mask: Int[Array, "B R T"],
+    image_embeds: Float[Array, "B N E"] | None,
+    **options: Any,
+) -> Float[Array, "B R D"]:
+    """Fused class tokens: all that the heads of matching and of classification read.
+
+    Args:
+        options: those of `fuse_and_read`.
+    """
+    reading = class_tokens(*text_mask.shape)
+    return fuse_and_read(config, params, text_embeds, text_mask, image_embeds, reading, **options)
+
+
 def fuse_pairs(
     config: ModelConfig,
     params: Params,
@@ -158,12 +210,18 @@ def fuse_pairs(
     text_ids: Int[Array, "B T"],
     text_mask: Int[Array, "B T"],
     dropout_key: Array | None = None,
-) -> Float[Array, "B T D"]:
-    """Fused tokens of pictures with one text each, from pixels and token ids."""
+    class_only: bool = False,
+) -> Float[Array, "B *T D"]:
+    """Fused tokens of pictures with one text each, from pixels and token ids.
+
+    Returns:
+        `[B, T, D]`, or with `class_only` the class tokens `[B, D]`.
+    """
     text_key, fusion_key = split_key(dropout_key)
     image_embeds = encode_image(config, params, image)
     text_embeds = encode_text(config, params, text_ids, text_mask, text_key)
-    fused = fuse(
+    run = fuse_class if class_only else fuse
+    fused = run(
         config,
         params,
         text_embeds[:, None],

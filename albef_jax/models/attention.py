@@ -5,12 +5,15 @@ Text attention is explicit because it needs dropout on the probabilities, which
 Shape letters: B batch, T queries, S keys, H heads, K width of a head, D width.
 """
 
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
+
+from albef_jax.models.precision import wide
 
 # What the published system adds to a masked score (LEDGER, encoders).
 SELF_PENALTY = -10_000.0
@@ -61,8 +64,8 @@ def attention_probabilities(
     query: Float[Array, "B T H K"], key: Float[Array, "B S H K"], bias: Array | None
 ) -> Float[Array, "B H T S"]:
     """Softmax of the scaled scores plus `bias`, in float32."""
-    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32)
-    scores = scores / jnp.sqrt(jnp.float32(query.shape[-1]))
+    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=wide(query.dtype))
+    scores = scores / math.sqrt(query.shape[-1])
     return nn.softmax(scores if bias is None else scores + bias, axis=-1)
 
 

@@ -19,6 +19,8 @@ from albef_jax.models.attention import (
     text_attention,
 )
 from albef_jax.models.initial import initial
+from albef_jax.models.precision import wide
+from albef_jax.models.reading import Reading, put, take
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.models.stack import stack
 
@@ -32,9 +34,9 @@ def dense(config: ModelConfig, width: int, name: str) -> nn.Dense:
     )
 
 
-def norm(name: str) -> nn.LayerNorm:
+def norm(config: ModelConfig, name: str) -> nn.LayerNorm:
     """LayerNorm in float32 with BERT's epsilon."""
-    return nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32, name=name)
+    return nn.LayerNorm(epsilon=EPSILON, dtype=wide(config.dtype), name=name)
 
 
 def take_in_group(x: Array, index: Int[Array, "G g"]) -> Array:
@@ -65,17 +67,20 @@ class Embeddings(nn.Module):
         x = table(cfg.vocab_size, "word")(text_ids)
         x = x + table(cfg.max_positions, "position")(jnp.arange(text_ids.shape[1]))
         x = x + table(2, "type")(jnp.zeros((1,), jnp.int32))
-        x = nn.Dropout(cfg.dropout)(norm("norm")(x), deterministic=self.deterministic)
+        x = nn.Dropout(cfg.dropout)(norm(cfg, "norm")(x), deterministic=self.deterministic)
         return x.astype(cfg.dtype)
 
 
 def project_and_add(
-    config: ModelConfig, attended: Array, x: Array, deterministic: bool
-) -> Float[Array, "B T D"]:
+    config: ModelConfig,
+    attended: Float[Array, "*B D"],
+    x: Float[Array, "*B D"],
+    deterministic: bool,
+) -> Float[Array, "*B D"]:
     """The tail of both attentions: projection, dropout, residual, norm."""
-    out = dense(config, config.text_width, "out")(attended.reshape(x.shape))
+    out = dense(config, config.text_width, "out")(attended)
     out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
-    return norm("norm")(out + x).astype(x.dtype)
+    return norm(config, "norm")(out + x).astype(x.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -85,16 +90,22 @@ class SelfAttention(nn.Module):
     deterministic: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], bias: Array) -> Float[Array, "B T D"]:
-        """Attend under the additive score bias `[B, 1, 1 or T, T]`."""
+    def __call__(
+        self, x: Float[Array, "B T D"], bias: Array, reading: Reading | None = None
+    ) -> Float[Array, "*C D"]:
+        """Attend under the additive score bias `[B, 1, 1 or T, T]`.
+
+        Returns:
+            The tokens of `reading`, packed; without it all, `[B, T, D]`.
+        """
         cfg = self.config
-        query, key, value = (
-            split_heads(dense(cfg, cfg.text_width, name)(x), cfg.text_heads)
-            for name in ("query", "key", "value")
-        )
+        read = take(x, reading)
+        query = put(dense(cfg, cfg.text_width, "query")(read), reading, x.shape)
+        key, value = (dense(cfg, cfg.text_width, name)(x) for name in ("key", "value"))
+        query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
         dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
-        attended = text_attention(query, key, value, bias, dropout)
-        return project_and_add(cfg, attended, x, self.deterministic)
+        attended = text_attention(query, key, value, bias, dropout).reshape(x.shape)
+        return project_and_add(cfg, take(attended, reading), read, self.deterministic)
 
 
 class KeysValues(NamedTuple):
@@ -117,16 +128,20 @@ class CrossAttention(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "B R T D"],
+        x: Float[Array, "*C D"],
+        shape: tuple[int, ...],
         image_embeds: Float[Array, "B N E"] | None,
         bias: Array | None,
         swapped: Int[Array, "G g"] | None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
-    ) -> Float[Array, "B R T D"]:
+        reading: Reading | None = None,
+    ) -> Float[Array, "*C D"]:
         """Attend to the pictures.
 
         Args:
+            x: the tokens of `reading`, packed; without it all, `[B, R, T, D]`.
+            shape: (B, R, T, D).
             bias: additive score bias `[B, 1, 1, N]` over the image tokens.
             swapped: if given, the last row of each picture reads another picture of its group
                 instead, this one: the negative images of ITM, without a second projection.
@@ -136,9 +151,10 @@ class CrossAttention(nn.Module):
                 intermediate `probabilities` (Grad-CAM).
         """
         cfg = self.config
-        pictures, rows, length, _ = x.shape
-        flat = x.reshape(pictures, rows * length, -1)
-        query = split_heads(dense(cfg, cfg.text_width, "query")(flat), cfg.text_heads)
+        pictures, rows, length, _ = shape
+        query = dense(cfg, cfg.text_width, "query")(x)
+        query = put(query, reading, (pictures, rows * length, cfg.text_width))
+        query = split_heads(query, cfg.text_heads)
         if keys_values is None:
             assert image_embeds is not None, "give image_embeds or keys_values"
             keys_values = self.project(image_embeds)
@@ -160,6 +176,7 @@ class CrossAttention(nn.Module):
                 ],
                 axis=1,
             )
+        attended = take(attended.reshape(shape), reading)
         return project_and_add(cfg, attended, x, self.deterministic)
 
     def project(self, image_embeds: Float[Array, "B N E"]) -> KeysValues:
@@ -180,7 +197,7 @@ def feed_forward(config: ModelConfig, x: Array, deterministic: bool) -> Array:
     hidden = nn.gelu(dense(config, config.text_intermediate, "intermediate")(x), approximate=False)
     out = dense(config, config.text_width, "output")(hidden)
     out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
-    return norm("norm")(out + x).astype(x.dtype)
+    return norm(config, "norm")(out + x).astype(x.dtype)
 
 
 class TextLayer(nn.Module):
@@ -213,15 +230,22 @@ class FusionLayer(nn.Module):
         swapped: Int[Array, "G g"] | None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
-    ) -> Float[Array, "B R T D"]:
-        """Apply the layer; `bias` is `[B * R, 1, 1 or T, T]`, the rest as in `CrossAttention`."""
+        reading: Reading | None = None,
+    ) -> Float[Array, "*C D"]:
+        """Apply the layer; `bias` is `[B * R, 1, 1 or T, T]`, the rest as in `CrossAttention`.
+
+        Returns:
+            The tokens of `reading`, packed; without it all, `[B, R, T, D]`.
+        """
         cfg, shape = self.config, x.shape
         flat = x.reshape(-1, *shape[2:])
-        flat = SelfAttention(cfg, self.deterministic, name="self_attention")(flat, bias)
+        x = SelfAttention(cfg, self.deterministic, name="self_attention")(flat, bias, reading)
+        if reading is None:
+            x = x.reshape(shape)
         attention = CrossAttention(
             cfg, self.deterministic, self.projections, name="cross_attention"
         )
-        x = attention(flat.reshape(shape), image_embeds, image_bias, swapped, keys_values, probe)
+        x = attention(x, shape, image_embeds, image_bias, swapped, keys_values, probe, reading)
         return feed_forward(cfg, x, self.deterministic)
 
 
@@ -240,7 +264,7 @@ class TextEncoder(nn.Module):
         """Encode texts: `text_embeds [B, T, D]`, with `collect` also `[1 + L, B, T, D]`."""
         cfg = self.config
         x = embedded = Embeddings(cfg, self.deterministic, name="embeddings")(text_ids)
-        layers = stack(TextLayer, cfg, cfg.text_depth, self.collect, inputs=1)
+        layers = stack(TextLayer, cfg, cfg.text_depth, cfg.remat_text, self.collect, inputs=1)
         x, outputs = layers(cfg, self.deterministic, name="layers")(x, bias)
         return (x, jnp.concatenate([embedded[None], outputs])) if self.collect else x
 
@@ -270,7 +294,9 @@ class FusionEncoder(nn.Module):
         `keys_values [L, ...]`, where they are given, take the place of `image_embeds`.
         """
         cfg = self.config
-        layers = stack(FusionLayer, cfg, cfg.fusion_depth, self.collect, 4, layer_inputs=1)
+        layers = stack(
+            FusionLayer, cfg, cfg.fusion_depth, cfg.remat_fusion, self.collect, 4, layer_inputs=1
+        )
         x, outputs = layers(cfg, self.deterministic, name="layers")(
             text_embeds, bias, image_embeds, image_bias, swapped, keys_values
         )

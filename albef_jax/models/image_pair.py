@@ -57,7 +57,7 @@ class PairEncoder(nn.Module):
     ) -> Float[Array, "B 1 T D"]:
         """Fuse texts with two pictures each."""
         cfg = self.config
-        layers = stack(PairLayer, cfg, cfg.fusion_depth, inputs=3)
+        layers = stack(PairLayer, cfg, cfg.fusion_depth, cfg.remat_fusion, inputs=3)
         return layers(cfg, self.deterministic, name="layers")(text_embeds, bias, left, right)[0]
 
 

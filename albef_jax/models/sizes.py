@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+Remat = Literal["none", "dots", "full"]
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -21,7 +23,8 @@ class ModelConfig:
         dropout, attention_dropout: BERT only; the ViT has none.
         dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
         attention: implementation of the ViT's attention, `xla` or `cudnn`.
-        remat: recompute each layer in the backward pass.
+        remat_image, remat_text, remat_fusion: what the layers of a tower compute again in the
+            backward pass: nothing, all but the outputs of their projections (`dots`), or all.
         unroll: trade compile time for run time: layers per iteration of the layer loop.
     """
 
@@ -43,7 +46,9 @@ class ModelConfig:
     temperature: float = 0.07
     dtype: str = "float32"
     attention: Literal["xla", "cudnn"] = "xla"
-    remat: bool = False
+    remat_image: Remat = "none"
+    remat_text: Remat = "none"
+    remat_fusion: Remat = "none"
     unroll: int = 1
 
     @property

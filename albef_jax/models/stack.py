@@ -1,18 +1,28 @@
 """One way to stack equal layers: `nn.scan` over a leading layer axis of their parameters.
 
-A scanned stack compiles six times faster than an unrolled one at base size; `unroll` and `remat`
-of the configuration apply here, and nowhere else.
+A scanned stack compiles six times faster than an unrolled one at base size; `unroll` and the
+recomputation of the configuration apply here, and nowhere else.
 """
 
+import jax
 from flax import linen as nn
 
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.sizes import ModelConfig, Remat
+
+
+def recomputed(layer: type[nn.Module], remat: Remat) -> type[nn.Module]:
+    """The layer, keeping less than all its activations for the backward pass."""
+    if remat == "none":
+        return layer
+    policies = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "full": None}
+    return nn.remat(layer, prevent_cse=False, policy=policies[remat])
 
 
 def stack(
     layer: type[nn.Module],
     config: ModelConfig,
     depth: int,
+    remat: Remat,
     collect: bool = False,
     inputs: int = 0,
     layer_inputs: int = 0,
@@ -23,6 +33,7 @@ def stack(
         layer: a module whose call takes the hidden state, `inputs` further arguments, the same for
             every layer, and `layer_inputs` with one entry a layer on their first axis (or None),
             and returns the next hidden state.
+        remat: what a layer's backward pass computes again.
         collect: whether calling the stack also returns every layer's output `[L, ...]`.
 
     Returns:
@@ -34,9 +45,8 @@ def stack(
             x = super().__call__(x, *args)
             return x, (x if collect else None)
 
-    body = nn.remat(Layer, prevent_cse=False) if config.remat else Layer
     return nn.scan(
-        body,
+        recomputed(Layer, remat),
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=(*(nn.broadcast,) * inputs, *(0,) * layer_inputs),

@@ -15,6 +15,7 @@ from albef_jax.models.attention import (
     split_heads,
 )
 from albef_jax.models.initial import initial
+from albef_jax.models.precision import wide
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.models.stack import stack
 
@@ -39,7 +40,7 @@ class ViTBlock(nn.Module):
             )
 
         def norm(name: str) -> nn.LayerNorm:
-            return nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32, name=name)
+            return nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype), name=name)
 
         qkv = dense(3 * cfg.image_width, "qkv")(norm("norm1")(x))
         query, key, value = (split_heads(t, cfg.image_heads) for t in jnp.split(qkv, 3, axis=-1))
@@ -79,8 +80,8 @@ class ImageEncoder(nn.Module):
         self.pos_embed = self.param(
             "pos_embed", initial(cfg.image_width), (1, cfg.image_tokens, cfg.image_width)
         )
-        self.blocks = stack(ViTBlock, cfg, cfg.image_depth, self.collect)(cfg)
-        self.norm = nn.LayerNorm(epsilon=EPSILON, dtype=jnp.float32)
+        self.blocks = stack(ViTBlock, cfg, cfg.image_depth, cfg.remat_image, self.collect)(cfg)
+        self.norm = nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype))
 
     def __call__(self, image: Float[Array, "B H W 3"]):
         """Encode normalised pictures.

@@ -23,8 +23,10 @@ def entailment_logits(
     dropout_key: Array | None = None,
 ) -> Float[Array, "B C"]:
     """What a sentence has to do with a picture: contradiction, neutral, entailment."""
-    fused = albef.fuse_pairs(config, params, image, text_ids, text_mask, dropout_key)
-    return task_models.class_logits(params, fused[:, 0])
+    fused = albef.fuse_pairs(
+        config, params, image, text_ids, text_mask, dropout_key, class_only=True
+    )
+    return task_models.class_logits(params, fused)
 
 
 def nlvr_logits(

@@ -69,12 +69,14 @@ class Positions(NamedTuple):
     Attributes:
         token: position of each slot's token in the group's `g * T` tokens, `[G, C]`.
         used: whether the slot holds a selected token, `[G, C]`.
-        overflow: selected tokens that found no slot, a scalar.
+        overflow: selected tokens that found no slot, of each group.
+        slot: the inverse of `token`, any slot for a token without one, `[G, g * T]`.
     """
 
     token: Int[Array, "G C"]
     used: Bool[Array, "G C"]
-    overflow: Int[Array, ""]
+    overflow: Int[Array, "G"]
+    slot: Int[Array, "G S"]
 
 
 def capacity(tokens: int, probability: float) -> int:
@@ -91,7 +93,8 @@ def pack(selected: Bool[Array, "B T"], groups: int, slots: int) -> Positions:
     flat = selected.reshape(groups, -1)
     index = jnp.argsort(~flat, axis=1, stable=True)[:, :slots]
     used = jnp.take_along_axis(flat, index, axis=1)
-    return Positions(index, used, jnp.sum(flat) - jnp.sum(used))
+    slot = jnp.clip(jnp.cumsum(flat, axis=1) - 1, 0, slots - 1)
+    return Positions(index, used, jnp.sum(flat, axis=1) - jnp.sum(used, axis=1), slot)
 
 
 def take(x: Array, positions: Positions) -> Array:

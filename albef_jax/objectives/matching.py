@@ -1,8 +1,8 @@
 """Image-text matching (ITM) with in-batch hard negatives (paper section 3.2).
 
 A negative is drawn from the pair's contrast group with the softmax of the contrastive similarities
-as its probability, the pair itself excluded. Drawing from logits with -inf at excluded places is
-the same distribution as the published multinomial, and has no way to fail.
+as its probability, the pair itself excluded. Taking the largest of the logits, -inf at excluded
+places, plus Gumbel noise is the same distribution as the published multinomial, and cannot fail.
 Shape letters: G groups of g pairs.
 """
 
@@ -32,30 +32,52 @@ def exclude_self(groups: int, size: int) -> Bool[Array, "G g g"]:
     return jnp.broadcast_to(jnp.eye(size, dtype=bool), (groups, size, size))
 
 
+class Noise(NamedTuple):
+    """All the randomness of a draw, so that a part of the groups draws as the whole would."""
+
+    image: Float[Array, "G g g"]
+    text: Float[Array, "G g g"]
+
+
+def draw_noise(key: Array, groups: int, size: int) -> Noise:
+    """Gumbel noise for every candidate."""
+    return Noise(*(jax.random.gumbel(part, (groups, size, size)) for part in jax.random.split(key)))
+
+
+def choose_negatives(
+    noise: Noise,
+    text_to_image: Float[Array, "G g g"],
+    image_to_text: Float[Array, "G g g"],
+    excluded: Bool[Array, "G g g"],
+) -> Negatives:
+    """One negative picture a text and one negative text a picture.
+
+    Args:
+        text_to_image, image_to_text: student similarities within the group, row = query.
+        excluded: pairs that are no negatives of each other (symmetric).
+    """
+
+    def one(noise: Array, logits: Array) -> Array:
+        # The noise is of order 1, and would round away beside huge logits.
+        logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+        return jnp.argmax(noise + jnp.where(excluded, -jnp.inf, logits), axis=-1)
+
+    return Negatives(
+        one(noise.image, jax.lax.stop_gradient(text_to_image)),
+        one(noise.text, jax.lax.stop_gradient(image_to_text)),
+        ~jnp.all(excluded, axis=-1),
+    )
+
+
 def draw_negatives(
     key: Array,
     text_to_image: Float[Array, "G g g"],
     image_to_text: Float[Array, "G g g"],
     excluded: Bool[Array, "G g g"],
 ) -> Negatives:
-    """Draw one negative picture a text and one negative text a picture.
-
-    Args:
-        text_to_image, image_to_text: student similarities within the group, row = query.
-        excluded: pairs that are no negatives of each other (symmetric).
-    """
-    image_key, text_key = jax.random.split(key)
-
-    def one(key: Array, logits: Array) -> Array:
-        # The noise of `categorical` is of order 1, and would round away beside huge logits.
-        logits = logits - jnp.max(logits, axis=-1, keepdims=True)
-        return jax.random.categorical(key, jnp.where(excluded, -jnp.inf, logits), axis=-1)
-
-    return Negatives(
-        one(image_key, jax.lax.stop_gradient(text_to_image)),
-        one(text_key, jax.lax.stop_gradient(image_to_text)),
-        ~jnp.all(excluded, axis=-1),
-    )
+    """`choose_negatives` under fresh noise."""
+    noise = draw_noise(key, *text_to_image.shape[:2])
+    return choose_negatives(noise, text_to_image, image_to_text, excluded)
 
 
 class Matching(NamedTuple):

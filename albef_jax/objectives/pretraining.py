@@ -2,8 +2,9 @@
 
 The student reads each picture once and each layer's image keys and values once: its four fusion
 passes (true pair, negative text, masked text, negative picture) are the four rows of one call, and
-clean and masked captions are one text call. The vocabulary head runs on masked tokens only. The
-numbers are those of the published separate passes.
+clean and masked captions are one text call. The last fusion layer computes class tokens and masked
+tokens only, the vocabulary head masked tokens only. The numbers are those of the published separate
+passes.
 Shape letters: B pairs in G groups of g, T text tokens, C slots for masked tokens, E embed_dim,
 D text width, N image tokens, Q queue length, V vocabulary.
 """
@@ -18,11 +19,18 @@ from jaxtyping import Array, Float, Int
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.bert import take_in_group
+from albef_jax.models.reading import Reading
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.objectives import masking
 from albef_jax.objectives.contrastive import Contrast, itc_loss, similarities
 from albef_jax.objectives.masking import BERT_TOKENS, MaskedText, Positions, SpecialTokens
-from albef_jax.objectives.matching import Negatives, draw_negatives, exclude_self, itm_loss
+from albef_jax.objectives.matching import (
+    Negatives,
+    Noise,
+    choose_negatives,
+    exclude_self,
+    itm_loss,
+)
 from albef_jax.objectives.soft_targets import mixed_cross_entropy
 
 
@@ -99,19 +107,20 @@ def teacher_forward(
     text_key, fusion_key = albef.split_key(dropout_key)
     image_embeds = albef.encode_image(config, params, inputs.image)
     clean, masked = _encode_both_texts(config, params, inputs, text_key)
-    fused = albef.fuse(
+    read = albef.fuse_and_read(
         config,
         params,
         masked[:, None],
         inputs.text_mask[:, None],
         image_embeds,
+        Reading(positions.token, positions.slot),
         dropout_key=fusion_key,
     )
     teacher = Teacher(
         image_embeds,
         albef.image_feature(params, image_embeds),
         albef.text_feature(params, clean),
-        albef.mlm_logits(config, params, masking.take(fused[:, 0], positions)),
+        albef.mlm_logits(config, params, read),
     )
     return jax.lax.stop_gradient(teacher)
 
@@ -144,13 +153,13 @@ def student_forward(
     positions: Positions,
     teacher: Teacher,
     keys: Keys,
-    negatives: Negatives | Array,
+    negatives: Negatives | Noise,
     dropout_key: Array | None,
 ) -> Student:
     """All the student's outputs.
 
     Args:
-        negatives: the hard negatives to use, or a random key to draw them with.
+        negatives: the hard negatives to use, or the noise to draw them with.
     """
     text_key, fusion_key = albef.split_key(dropout_key)
     groups = len(inputs.text_ids) // recipe.contrast_group
@@ -162,11 +171,12 @@ def student_forward(
     contrast = _contrast(image_feat, text_feat, teacher, keys, temperature, groups)
     if not isinstance(negatives, Negatives):
         excluded = exclude_self(groups, recipe.contrast_group)
-        negatives = draw_negatives(
+        negatives = choose_negatives(
             negatives, contrast.text_to_image.group, contrast.image_to_text.group, excluded
         )
-    fused = _fuse_four(config, params, inputs, clean, masked, image_embeds, negatives, fusion_key)
-    fused_cls = fused[:, (0, 3, 1), 0]
+    fused_cls, fused_masked = _fuse_four(
+        config, params, inputs, positions, clean, masked, image_embeds, negatives, fusion_key
+    )
     return Student(
         image_embeds,
         clean,
@@ -177,27 +187,60 @@ def student_forward(
         negatives,
         fused_cls,
         albef.itm_logits(params, fused_cls),
-        albef.mlm_logits(config, params, masking.take(fused[:, 2], positions)),
+        albef.mlm_logits(config, params, fused_masked),
     )
 
 
+def _reading(positions: Positions, length: int) -> Reading:
+    """Of the four rows of `_fuse_four`: class tokens of rows 0, 3 and 1, then masked tokens."""
+    groups, size = len(positions.slot), positions.slot.shape[1] // length
+    place = jnp.arange(size * 4 * length).reshape(size, 4, length)
+    matches = place[:, (0, 3, 1), 0].reshape(-1)
+    masked = place[:, 2].reshape(-1)[positions.token]
+    token = jnp.concatenate([jnp.tile(matches, (groups, 1)), masked], axis=1)
+
+    def match(number: int) -> Array:
+        own = 3 * jnp.arange(size) + number
+        return jnp.broadcast_to(own[:, None], (groups, size, length))
+
+    masked_slot = len(matches) + positions.slot.reshape(groups, size, length)
+    slot = jnp.stack([match(0), match(2), masked_slot, match(1)], axis=2)
+    return Reading(token, slot.reshape(groups, -1))
+
+
 def _fuse_four(
-    config, params, inputs: Inputs, clean, masked, image_embeds, negatives: Negatives, dropout_key
-) -> Float[Array, "B 4 T D"]:
+    config,
+    params,
+    inputs: Inputs,
+    positions: Positions,
+    clean,
+    masked,
+    image_embeds,
+    negatives: Negatives,
+    dropout_key,
+) -> tuple[Float[Array, "B 3 D"], Float[Array, "G C D"]]:
     """Rows: the pair; the negative text with the picture; the masked text with the picture; the
-    text with its negative picture."""
+    text with its negative picture.
+
+    Returns:
+        Class tokens of pair, negative picture and negative text, and masked tokens.
+    """
     negative_text = take_in_group(clean, negatives.text)
     negative_mask = take_in_group(inputs.text_mask, negatives.text)
     mask = inputs.text_mask
-    return albef.fuse(
+    batch, length, width = clean.shape
+    read = albef.fuse_and_read(
         config,
         params,
         jnp.stack([clean, negative_text, masked, clean], axis=1),
         jnp.stack([mask, negative_mask, mask, mask], axis=1),
         image_embeds,
+        _reading(positions, length),
         swapped=negatives.image,
         dropout_key=dropout_key,
     )
+    matches, masked_tokens = jnp.split(read, [3 * batch // len(read)], axis=1)
+    return matches.reshape(batch, 3, width), masked_tokens
 
 
 def mlm_loss(
@@ -219,11 +262,18 @@ def losses(
     inputs: Inputs,
     positions: Positions,
     alpha: Float[Array, ""] | float,
+    mlm_weight: Float[Array, ""] | float = 1.0,
 ) -> dict[str, Float[Array, ""]]:
-    """The three losses, their sum `loss`, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`."""
+    """The three losses, their sum `loss`, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`.
+
+    Args:
+        mlm_weight: makes the mean over equal parts of a batch that of the batch, where parts have
+            unequal numbers of masked tokens; the other losses need none.
+    """
     itc = itc_loss(student.contrast, student.teacher_contrast, alpha)
     labels = masking.take(inputs.text_ids, positions)
     mlm = mlm_loss(student.mlm_logits, labels, positions.used, teacher.mlm_logits, alpha)
+    mlm = mlm * mlm_weight
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
     itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
     nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1)
@@ -234,6 +284,6 @@ def losses(
         "loss_itm": itm.loss,
         "itm_accuracy": itm.accuracy,
         "itc_accuracy": jnp.mean(nearest == jnp.arange(nearest.shape[-1])),
-        "mlm_overflow": positions.overflow,
+        "mlm_overflow": jnp.sum(positions.overflow),
         "pairs_without_negative": jnp.sum(~student.negatives.valid),
     }

@@ -129,7 +129,7 @@ def _fuse_three(
     mask = inputs.text_mask
     negative_text = take_in_group(text_embeds, negatives.text)
     negative_mask = take_in_group(mask, negatives.text)
-    fused = albef.fuse(
+    fused_cls = albef.fuse_class(
         config,
         params,
         jnp.stack([text_embeds, negative_text, text_embeds], axis=1),
@@ -138,7 +138,7 @@ def _fuse_three(
         swapped=negatives.image,
         dropout_key=dropout_key,
     )
-    return fused[:, (0, 2, 1), 0]
+    return fused_cls[:, (0, 2, 1)]
 
 
 def losses(student: Student, alpha: Float[Array, ""] | float) -> dict[str, Any]:

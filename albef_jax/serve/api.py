@@ -294,9 +294,9 @@ class Model:
             mask = batch["text_mask"]
             image = albef.encode_image(self.config, params, normalize(batch["image"]))
             text = albef.encode_text(self.config, params, batch["text_ids"], mask)
-            fused = albef.fuse(self.config, params, text[:, None], mask[:, None], image)
+            fused = albef.fuse_class(self.config, params, text[:, None], mask[:, None], image)
             features = albef.image_feature(params, image), albef.text_feature(params, text)
-            logits = albef.itm_logits(params, fused[:, 0, 0])
+            logits = albef.itm_logits(params, fused[:, 0])
             return jnp.sum(features[0] * features[1], axis=-1), jax.nn.softmax(logits)[:, 1]
 
         return match

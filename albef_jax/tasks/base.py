@@ -17,12 +17,14 @@ from albef_jax.checkpoints.start_table import Row, format_table
 from albef_jax.checkpoints.warm_start import transfer
 from albef_jax.config import ConfigError, model_config
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.open import train_transform
 from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
 from albef_jax.data.text import Tokenizer
 from albef_jax.models import albef, task_models
 from albef_jax.train import schedules
 from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
+from albef_jax.train.memory import Memory
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.queue import Queue, init_queue
 from albef_jax.train.state import TrainState
@@ -61,11 +63,13 @@ class Task(ABC):
     # Arrays of a batch that go to the devices.
     inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
     items = "pictures"  # what an epoch is counted in
+    step_flops: float | None = None
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         self.config = config
         self.model = model_config(config)
         self.batch_size = config.train.batch_size
+        self.threads = config.data.threads
         self.tokenizer = Tokenizer(config.data.vocab, config.data.text_len)
         self.transform = train_transform(config)
         self.held_out, self.evaluated_on = self.open_eval()  # now: its errors come before training
@@ -170,7 +174,8 @@ class Task(ABC):
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
-        data = self.config.data
+        data, source = self.config.data, self.source
+        mixed = isinstance(source, MixedPairs)
         return shuffled_batches(
             self.example,
             len(self.source),
@@ -183,11 +188,18 @@ class Task(ABC):
             process_count=jax.process_count(),
             threads=data.threads,
             prefetch=data.prefetch,
+            order=source.order(self.batch_size, self.config.seed) if mixed else None,
         )
+
+    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory | None:
+        """Not estimated."""
+        return None
 
     def describe_data(self) -> str:
         """One line on what is trained on."""
-        line = f"{self.config.data.source}, {len(self.source)} {self.items} an epoch"
+        mixed = isinstance(self.source, MixedPairs)
+        kind = "mixture" if mixed else self.config.data.source
+        line = f"{kind}, {len(self.source)} {self.items} an epoch"
         return "; ".join([line, *getattr(self.source, "notes", ())])
 
     def counters(self) -> dict[str, float]:

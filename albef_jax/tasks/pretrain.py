@@ -14,9 +14,11 @@ from albef_jax.data.records import PairSource
 from albef_jax.evaluate.examples import collect
 from albef_jax.evaluate.gallery import read_gallery
 from albef_jax.evaluate.retrieval import describe, evaluate
-from albef_jax.objectives.masking import SpecialTokens
+from albef_jax.objectives.masking import SpecialTokens, capacity
 from albef_jax.objectives.pretraining import Recipe
 from albef_jax.tasks.base import Evaluation, Task
+from albef_jax.telemetry import flops
+from albef_jax.train.memory import Memory, of_pretraining
 from albef_jax.train.state import TrainState, init_state
 from albef_jax.train.step import Step, StepConfig, compile_step
 
@@ -38,7 +40,17 @@ class Pretraining(Task):
             learning_rate=self.learning_rate,
             alpha=self.alpha(),
             momentum=train.momentum,
+            microbatches=train.microbatches,
         )
+        slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
+        pair = flops.Pretraining(
+            self.model,
+            config.data.text_len,
+            train.contrast_group,
+            train.queue_size,
+            slots / train.contrast_group,
+        )
+        self.step_flops = pair.fused() * self.batch_size
 
     def open_train(self) -> PairSource:
         """The training pairs."""
@@ -66,6 +78,11 @@ class Pretraining(Task):
     def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
         """The compiled update."""
         return compile_step(self.step_config, mesh, abstract_state)
+
+    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
+        """Estimated by tracing."""
+        length = self.config.data.text_len
+        return of_pretraining(self.step_config, mesh, abstract_state, self.batch_size, length)
 
     def describe_data(self) -> str:
         """One line on what is trained on."""

@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from albef_jax import atomic
+
 
 class MetricsFile:
     """Appends one JSON object a line, strictly valid JSON (NaN becomes null)."""
@@ -21,7 +23,7 @@ class MetricsFile:
         """Drop lines beyond `step`, left by a run that was stopped after its last checkpoint."""
         kept = [line for line in read_lines(self._path) if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        self._path.write_text(text, encoding="utf-8")
+        atomic.write_text(self._path, text)
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
@@ -55,9 +57,10 @@ def human_line(metrics: dict[str, float], total: int, eta: float) -> str:
     ]
     if "accuracy" in metrics:
         parts.append(f"accuracy {metrics['accuracy']:.2f}")
+    mfu = f"  mfu {100 * metrics['mfu']:.0f} %" if "mfu" in metrics else ""
     inside = f" ({' '.join(parts)})" if parts else ""
     return (
         f"step {metrics['step']}/{total}  loss {metrics['loss']:.3f}{inside}"
-        f"  {metrics['pairs_per_s']:.0f} pairs/s  wait {100 * metrics['data_wait']:.0f} %"
+        f"  {metrics['pairs_per_s']:.0f} pairs/s{mfu}  wait {100 * metrics['data_wait']:.0f} %"
         f"  ETA {clock}"
     )

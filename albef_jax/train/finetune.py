@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
+from albef_jax.train.guards import skip_unless_finite
 from albef_jax.train.mesh import batch_sharding, state_shardings
 from albef_jax.train.queue import Queue
 from albef_jax.train.schedules import Schedule
@@ -108,13 +109,14 @@ def update(
         "alpha": known.alpha,
         "grad_norm": optax.tree.norm(grads),
     }
-    state = state.replace(
+    after = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         teacher=teacher,
         opt_state=opt_state,
         queue=outcome.queue,
     )
+    state, metrics = skip_unless_finite(state, after, grads, metrics)
     return state, metrics, {"inside": outcome.inside, "grads": grads}
 
 

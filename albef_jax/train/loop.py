@@ -14,23 +14,39 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.telemetry.data_wait import DataWait
+from albef_jax.telemetry.flops import peak
 from albef_jax.telemetry.writers import MetricsFile, human_line
+from albef_jax.train import replay
+from albef_jax.train.guards import SKIPPED, Guards, NotFinite, SkipCounter
 from albef_jax.train.interrupt import Interrupted, StopRequests
+from albef_jax.train.memory import Memory
 from albef_jax.train.mesh import state_shardings, to_devices
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Metrics, Step
+from albef_jax.train.watchdog import Watchdog
 
 # Metrics averaged, or summed, between two log lines; of the others the last value is kept.
 AVERAGED = ("loss", "accuracy", "grad_norm")
-SUMMED = ("mlm_overflow", "pairs_without_negative")
+SUMMED = ("mlm_overflow", "pairs_without_negative", SKIPPED)
+
+
+DEFAULT_GUARDS = Guards()
 
 
 class Trainable(Protocol):
-    """What the loop needs of a task."""
+    """What the loop needs of a task.
+
+    Attributes:
+        threads: that prepare its data.
+        step_flops: operations that a step needs, where they are counted.
+    """
 
     total_steps: int
     batch_size: int
     inputs: tuple[str, ...]
+    threads: int
+    step_flops: float | None
 
     def init_state(self) -> TrainState:
         """A fresh state; runs inside jit."""
@@ -42,6 +58,10 @@ class Trainable(Protocol):
 
     def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
         """The compiled update."""
+        ...
+
+    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory | None:
+        """What a step takes on each device, where it is estimated."""
         ...
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
@@ -61,37 +81,52 @@ class Window:
     waited: float = 0.0
     metrics: list[dict[str, float]] = field(default_factory=list)
 
-    def summary(self, step: int, batch_size: int) -> dict[str, float]:
-        """One log line's numbers."""
+    def summary(
+        self, step: int, batch_size: int, step_at_peak: float | None = None
+    ) -> dict[str, float]:
+        """One log line's numbers.
+
+        Args:
+            step_at_peak: seconds that a step would take at the devices' peak.
+        """
         seconds = time.perf_counter() - self.started
         line = {"step": step, **self.metrics[-1]}
+        done = [metrics for metrics in self.metrics if not metrics.get(SKIPPED)] or self.metrics
         for name in self.metrics[-1]:
-            values = [metrics[name] for metrics in self.metrics]
             if name.startswith(AVERAGED) or name.endswith(AVERAGED):
-                line[name] = float(np.mean(values))
+                line[name] = float(np.mean([metrics[name] for metrics in done]))
             elif name in SUMMED:
-                line[name] = sum(values)
+                line[name] = sum(metrics[name] for metrics in self.metrics)
         line["pairs_per_s"] = batch_size * len(self.metrics) / seconds
         line["data_wait"] = self.waited / seconds
+        if step_at_peak is not None:
+            line["mfu"] = step_at_peak * len(self.metrics) / seconds
         return line
 
 
 def restore_or_init(
-    task: Trainable, mesh: Mesh, checkpoints: Checkpoints
+    task: Trainable, mesh: Mesh, checkpoints: Checkpoints, *, move_aside: bool = True
 ) -> tuple[TrainState, TrainState]:
-    """The newest saved state, or the one to start from; and its abstract form."""
+    """The newest saved state that can be read, or the one to start from; and its abstract form.
+
+    Args:
+        move_aside: rename damaged checkpoints, so that their steps can be saved again.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all are damaged.
+    """
     abstract = jax.eval_shape(task.init_state)
     shardings = state_shardings(mesh, abstract)
-    latest = checkpoints.latest()
-    if latest is None:
+    if checkpoints.latest() is None:
         return task.start(shardings), abstract
-    print(f"continuing from the checkpoint of step {latest}", flush=True)
     target = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract,
         shardings,
     )
-    return TrainState.from_items(checkpoints.restore(latest, target.items())), abstract
+    step, items = checkpoints.restore_newest(target.items(), move_aside=move_aside)
+    print(f"continuing from the checkpoint of step {step}", flush=True)
+    return TrainState.from_items(items), abstract
 
 
 def train(
@@ -102,6 +137,7 @@ def train(
     *,
     log_every: int,
     save_every: int,
+    guards: Guards = DEFAULT_GUARDS,
 ) -> TrainState:
     """Run the task to its last step, from wherever the workdir stands.
 
@@ -110,6 +146,8 @@ def train(
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after saving; the same command continues.
+        NotFinite: too many skipped steps in a row; the last is kept in a bundle, see `replay`.
+        SaveError: a checkpoint could not be written.
     """
     state, abstract = restore_or_init(task, mesh, checkpoints)
     start = int(state.step)
@@ -118,20 +156,36 @@ def train(
         return state
     step = task.step(mesh, abstract)
     metrics_file = MetricsFile(workdir / "metrics.jsonl")
-    metrics_file.truncate_after(start)
-    log = Log(task, metrics_file, start, log_every)
+    if jax.process_index() == 0:
+        metrics_file.truncate_after(start)
+    if memory := task.memory(mesh, abstract):
+        print(f"memory: {memory}", flush=True)
+    log = Log(task, metrics_file, start, log_every, guards.max_skipped, mesh)
     batches = task.batches(start)
-    with StopRequests() as stop, closing(log), closing(batches):
+    stalls = workdir / f"stalls-{jax.process_index()}.txt"
+    watchdog = Watchdog(stalls, guards.stall_seconds, guards.stall_exit)
+    with watchdog, StopRequests() as stop, closing(log), closing(batches):
         for number in range(start + 1, task.total_steps + 1):
+            watchdog.waiting_for(f"the data of step {number}")
             waiting = time.perf_counter()
             batch = next(batches)
             arrays = to_devices(mesh, {name: batch[name] for name in task.inputs})
             log.window.waited += time.perf_counter() - waiting
+            watchdog.waiting_for(f"the devices, step {number}", compiling=number == start + 1)
             state, metrics = step(state, arrays)
-            log.add(number, metrics)
+            try:
+                log.add(number, metrics)
+            except NotFinite as stopped:
+                watchdog.waiting_for(f"the bundle of step {number}")
+                stopped.bundle = replay.write(workdir, state, batch, mesh, number, stopped.metrics)
+                raise
             asked = stop.signum  # read once: a signal may come while the state is saved
-            if number % save_every == 0 or number == task.total_steps or asked:
+            last = number == task.total_steps or asked
+            if last or number % save_every == 0:
+                watchdog.waiting_for(f"the checkpoint of step {number}")
                 checkpoints.save(number, state.items())
+            if last:
+                checkpoints.wait()
             if asked:
                 print(f"saved step {number}; the same command continues", flush=True)
                 raise Interrupted(asked)
@@ -141,8 +195,14 @@ def train(
 class Log:
     """Fetches metrics one step late, so that reading them never holds up the device."""
 
-    def __init__(self, task: Trainable, file: MetricsFile, start: int, every: int):
+    def __init__(
+        self, task: Trainable, file: MetricsFile, start: int, every: int, skips: int, mesh: Mesh
+    ):
         self.window = Window()
+        self._skips = SkipCounter(skips)
+        self._data_wait = DataWait(task.threads)
+        rate, needed = peak(mesh.devices.flat[0]), task.step_flops
+        self._step_at_peak = needed / (rate * mesh.size) if rate and needed else None
         self._task, self._file, self._every = task, file, every
         self._pending: tuple[int, Metrics] | None = None
         self._bar = tqdm(
@@ -153,10 +213,14 @@ class Log:
         )
 
     def add(self, number: int, metrics: Metrics) -> None:
-        """Take the metrics of step `number`, and handle those of the step before."""
+        """Take the metrics of step `number`, and handle those of the step before.
+
+        Raises:
+            NotFinite: too many steps in a row were skipped, up to this one.
+        """
         self._flush()
         self._pending = (number, metrics)
-        if number == self._task.total_steps:
+        if number == self._task.total_steps or self._skips.on_the_brink:
             self._flush()
 
     def close(self) -> None:
@@ -169,20 +233,27 @@ class Log:
             return
         number, metrics = self._pending
         self._pending = None
-        self.window.metrics.append({k: float(v) for k, v in jax.device_get(metrics).items()})
+        found = {k: float(v) for k, v in jax.device_get(metrics).items()}
+        self.window.metrics.append(found)
         self._bar.update()
         if number % self._every == 0 or number == self._task.total_steps:
             self._write(number)
+        self._skips.add(number, found)
 
     def _write(self, number: int) -> None:
-        line = self.window.summary(number, self._task.batch_size) | self._task.counters()
+        line = self.window.summary(number, self._task.batch_size, self._step_at_peak)
+        line |= self._task.counters()
         self.window = Window()
         if jax.process_index() > 0:
             return
         self._file.write(line)
         left = (self._task.total_steps - number) * self._task.batch_size
         text = human_line(line, self._task.total_steps, left / line["pairs_per_s"])
+        if line.get(SKIPPED):
+            text += f"  SKIPPED {line[SKIPPED]:.0f}, not finite"
         if self._bar.disable:
             print(text, flush=True)
         else:
             self._bar.set_postfix_str(text.split("  ", 1)[1])
+        if warning := self._data_wait.seen(line["data_wait"]):
+            tqdm.write(warning)

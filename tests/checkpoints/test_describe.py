@@ -82,7 +82,7 @@ def test_facts_of_a_run(tmp_path):
         "task": "retrieval",
         "preset": "mscoco",
         "seed": 3,
-        "model": {"image_size": 64, "dropout": 0.1, "unroll": 4, "remat": False},
+        "model": {"image_size": 64, "dropout": 0.1, "unroll": 4, "remat_text": "none"},
         "data": {"source": "json", "train_files": "a.json", "threads": 8},
         "train": {"batch_size": 256, "steps": None},
     }

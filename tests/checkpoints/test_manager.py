@@ -1,10 +1,15 @@
+import shutil
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.checkpoints.manager import Checkpoints, SaveError
+from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.train.mesh import make_mesh
 
 
@@ -59,3 +64,165 @@ def test_keeps_the_newest(tmp_path):
             checkpoints.save(step, items(step))
         checkpoints.save(3, items(4))  # saved already: left alone
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [2, 3]
+
+
+def step_files(directory):
+    """Files of the newest step, with what may be done to each of them."""
+    files = sorted(path for path in (directory / "2").rglob("*") if path.is_file())
+    return [(path.relative_to(directory), how) for path in files for how in ("cut", "deleted")]
+
+
+def harm(file, how):
+    if how == "deleted":
+        file.unlink()
+    elif how == "cut":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("whole")
+    with Checkpoints(directory, keep=2) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, items(step))
+    return directory
+
+
+def values(restored):
+    return float(restored["params"]["kernel"][0, 0]), int(restored["train"]["moments"][1]["step"])
+
+
+def test_whatever_file_is_damaged_the_run_goes_on(two_steps, tmp_path, replicated, capsys):
+    """From that step, where the file is not needed; else from the one before, and it says so."""
+    fallbacks = 0
+    for number, (file, how) in enumerate(step_files(two_steps)):
+        directory = tmp_path / str(number)
+        shutil.copytree(two_steps, directory)
+        harm(directory / file, how)
+        with Checkpoints(directory, keep=2) as checkpoints:
+            step, restored = checkpoints.restore_newest(
+                abstract(items(2), replicated), move_aside=True
+            )
+            assert values(restored) == (step, step), (file, how)
+            told = capsys.readouterr().err
+            if step == 2:
+                assert len(file.parts) == 2, f"{file} is part of an item"
+                assert "cannot be used" not in told
+                continue
+            fallbacks += 1
+            assert "the checkpoint of step 2" in told and "Falling back to step 1" in told
+            assert str(file.relative_to("2")) in told, "the message names the file"
+            assert (directory / "broken-2" / "params").is_dir()
+            if how == "cut" and file.name == "manifest.ocdbt":
+                checkpoints.save(2, items(2))
+                checkpoints.wait()
+                assert checkpoints.latest() == 2
+                assert (directory / "broken-2").is_dir()
+    assert fallbacks > 20
+
+
+def test_a_flipped_bit_is_noticed(two_steps, tmp_path, replicated, capsys):
+    shutil.copytree(two_steps, tmp_path / "run")
+    (file,) = (tmp_path / "run" / "2" / "params" / "d").iterdir()
+    harm(file, "flipped")
+    with Checkpoints(tmp_path / "run", keep=2) as checkpoints:
+        step, _ = checkpoints.restore_newest(abstract(items(2), replicated), move_aside=False)
+    assert step == 1
+    assert "has other content than was written" in capsys.readouterr().err
+    assert (tmp_path / "run" / "2").is_dir() and not (tmp_path / "run" / "broken-2").exists()
+
+
+def single(value: float) -> dict:
+    """One array: no other is still being read when it fails."""
+    return {"params": {"kernel": jnp.full((8, 4), value)}}
+
+
+def test_a_step_without_a_seal_is_found_out_by_reading(tmp_path, replicated, capsys):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, single(step))
+            checkpoints.wait()
+            (tmp_path / str(step) / "files.json").unlink()
+        harm(tmp_path / "2" / "params" / "_METADATA", "cut")
+        step, restored = checkpoints.restore_newest(
+            abstract(single(1), replicated), move_aside=True
+        )
+    assert step == 1 and float(restored["params"]["kernel"][0, 0]) == 1
+    assert "the checkpoint of step 2" in capsys.readouterr().err
+
+
+def test_a_second_broken_step_gets_another_name(tmp_path, replicated, capsys):
+    wanted = abstract(single(1), replicated)
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(1, single(1))
+        for _ in range(2):
+            checkpoints.save(2, single(2))
+            checkpoints.wait()
+            harm(tmp_path / "2" / "params" / "manifest.ocdbt", "deleted")
+            assert checkpoints.restore_newest(wanted, move_aside=True)[0] == 1
+    assert (tmp_path / "broken-2").is_dir() and (tmp_path / "broken-2.2").is_dir()
+    assert "kept as broken-2.2" in capsys.readouterr().err
+
+
+def test_all_damaged_is_one_error_and_nothing_is_moved(two_steps, tmp_path, replicated):
+    shutil.copytree(two_steps, tmp_path / "run")
+    for step in ("1", "2"):
+        harm(tmp_path / "run" / step / "train" / "manifest.ocdbt", "deleted")
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with (
+        Checkpoints(tmp_path / "run", keep=2) as checkpoints,
+        pytest.raises(CheckpointError, match=r"(?s)no checkpoint can be used.*step 2: .*step 1: "),
+    ):
+        checkpoints.restore_newest(abstract(items(2), replicated), move_aside=True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+
+
+def test_a_step_older_than_what_is_there_is_not_dropped_silently(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(5, single(5))
+        with pytest.raises(SaveError, match="step 4 is older"):
+            checkpoints.save(4, single(4))
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import jax.numpy as jnp
+import logging
+logging.disable(logging.CRITICAL)
+from albef_jax.checkpoints.manager import Checkpoints, SaveError
+noise = jnp.sin(jnp.arange(1 << 20) ** 2.0)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with Checkpoints(Path(sys.argv[1]), keep=1) as checkpoints:
+        checkpoints.save(1, {"params": {"kernel": noise}})
+        checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+        checkpoints.save(2, {"params": {"kernel": noise + 1}})
+        if sys.argv[2] == "next save":
+            checkpoints.save(3, {"params": {"kernel": noise + 2}})
+        elif sys.argv[2] == "wait":
+            checkpoints.wait()
+except SaveError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("noticed", ["next save", "wait", "end"])
+def test_a_disk_that_takes_no_more(tmp_path, replicated, noticed):
+    """With a bound on the size of files; the error comes from the thread that writes."""
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), noticed]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 3, ended.stderr
+    assert "a checkpoint could not be written" in ended.stdout
+    assert "File too large" in ended.stdout or "EFBIG" in ended.stdout, ended.stdout
+    assert "steps 1 are intact" in ended.stdout
+    wanted = {"params": {"kernel": jax.ShapeDtypeStruct((1 << 20,), jnp.float32)}}
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        step, restored = checkpoints.restore_newest(abstract(wanted, replicated), move_aside=True)
+    assert step == 1 and float(restored["params"]["kernel"][0]) == 0

@@ -93,6 +93,14 @@ def test_translations_shift_and_fill_with_grey():
     assert (down[:7] == 128).all()
 
 
+@pytest.mark.parametrize("pixels", [-9, -7, 0, 3, 40, 64, 100])
+@pytest.mark.parametrize("op", ["TranslateX", "TranslateY"])
+def test_shifts_by_whole_pixels_equal_the_warp(op, pixels):
+    image = picture()
+    nearly = OPS[op](image, pixels + 1e-9, FILL)  # not whole, so it is warped
+    assert np.array_equal(OPS[op](image, float(pixels), FILL), nearly)
+
+
 def test_shears_move_rows_and_columns_by_their_distance():
     image = picture()
     row, column = 40, 30

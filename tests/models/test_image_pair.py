@@ -164,7 +164,7 @@ def test_dropout_follows_its_key(dropped, fused):
 
 
 def test_recomputing_layers_changes_nothing(dropped):
-    np.testing.assert_allclose(dropped(1, remat=True), dropped(1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dropped(1, remat_fusion="full"), dropped(1), rtol=1e-5, atol=1e-5)
 
 
 def test_fresh_parameters_are_float32_at_any_dtype(tiny):

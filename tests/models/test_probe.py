@@ -90,6 +90,7 @@ def attended(tiny):
         x, kept = module.apply(
             {"params": params},
             jnp.asarray(TEXT),
+            TEXT.shape,
             jnp.asarray(IMAGE),
             bias,
             None,

@@ -11,7 +11,8 @@ from albef_jax.models import albef
 
 VARIANTS = {
     "plain": {},
-    "remat": {"remat": True},
+    "projections kept": {"remat_fusion": "dots"},
+    "nothing kept": {"remat_fusion": "full"},
     "unrolled beyond the last layer": {"unroll": 5},
 }
 RNG = np.random.default_rng(0)

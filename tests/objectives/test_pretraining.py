@@ -12,7 +12,7 @@ from albef_jax.models import albef
 from albef_jax.models.pixels import normalize
 from albef_jax.objectives import masking, pretraining
 from albef_jax.objectives.masking import MaskedText, Positions
-from albef_jax.objectives.matching import Negatives, draw_negatives, exclude_self
+from albef_jax.objectives.matching import Negatives, draw_negatives, draw_noise, exclude_self
 from albef_jax.objectives.pretraining import Inputs, Keys, Recipe, mlm_loss
 
 GROUP, B, ALPHA = 4, 8, 0.4
@@ -253,13 +253,14 @@ def test_negatives_are_drawn_from_the_students_similarities(tiny, teacher_tree, 
     """With a key in place of negatives; the sharp similarities leave no choice but the best."""
     params = {**tiny.params, "temperature": jnp.float32(0.001)}
     key = jax.random.key(5)
+    noise = draw_noise(key, 2, GROUP)
 
     @jax.jit
     def forward(inputs):
         positions = pretraining.pack_masked(RECIPE, inputs)
         teacher = jax.tree.map(jnp.asarray, full.teacher)
         student = pretraining.student_forward(
-            tiny.config, RECIPE, params, inputs, positions, teacher, KEYS, key, None
+            tiny.config, RECIPE, params, inputs, positions, teacher, KEYS, noise, None
         )
         return student.negatives, student.contrast
 

@@ -122,7 +122,8 @@ def test_frozen_modules_stay_and_others_without_gradient_decay(small):
 
 def test_metrics_are_of_this_step(small):
     _, after, metrics, _ = small
-    assert metrics.keys() == {"loss", "lr", "alpha", "grad_norm"}
+    norms = {f"grad_norm/{module}" for module in ("layer", "still", "temperature")}
+    assert metrics.keys() == {"loss", "lr", "alpha", "grad_norm", "skipped", *norms}
     assert float(metrics["lr"]) == pytest.approx(3 * RATE)
     assert float(metrics["alpha"]) == pytest.approx(0.3)
     assert int(after.step) == 4

@@ -75,3 +75,11 @@ def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
     )
     config.model.vocab_size = 30522
     return config
+
+
+def get_config() -> ConfigDict:
+    """For runs by command line: many checkpoints, and a log line each step."""
+    config = scenes_config(steps=30)
+    config.checkpoint.every_steps = 2
+    config.log.every_steps = 1
+    return config

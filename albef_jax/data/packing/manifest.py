@@ -1,0 +1,56 @@
+"""`manifest.json`: what lies in a directory of shards. It is written last: packing is complete."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MANIFEST = "manifest.json"
+FORMAT, VERSION = "albef_jax.shards", 1
+
+
+class Listed(NamedTuple):
+    """What a manifest says that a reader needs.
+
+    Attributes:
+        records: number of records of each shard, by file name.
+        image_id_limit: above every image_id of the directory.
+    """
+
+    records: dict[str, int]
+    image_id_limit: int
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """The manifest of a directory, None where there is none.
+
+    Raises:
+        ValueError: a file that is no manifest, or one of a newer version.
+    """
+    path = directory / MANIFEST
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a manifest of packed pairs; move it away, or pack anew")
+    if found.get("version") != VERSION:
+        raise ValueError(
+            f"{path}: version {found.get('version')!r}, this program reads {VERSION}; update it"
+        )
+    return found
+
+
+def listed(directory: Path) -> Listed | None:
+    """What `read_manifest` found, for a reader of shards."""
+    found = read_manifest(directory)
+    if found is None:
+        return None
+    try:
+        records = {shard["file"]: int(shard["records"]) for shard in found["shards"]}
+        return Listed(records, int(found["image_id_limit"]))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{directory / MANIFEST}: damaged; pack anew") from None

@@ -1,0 +1,96 @@
+"""What is packed and how. Shards of one directory are of one plan."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class PackingError(Exception):
+    """Packing cannot start or go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source becomes shards.
+
+    Attributes:
+        items: length of the source.
+        given: where the source comes from: knobs and files, for the manifest and to tell plans
+            apart.
+        name: what the shards' file names start with.
+        shard_size: items a shard; fewer records where items are bad.
+        resize: length in pixels that a picture's short side is brought to where it is longer; 0
+            keeps the bytes of every file.
+        quality: of JPEG files that are made here.
+        vocab: whose tokens are counted.
+        origin: what a person should know of where the data come from.
+        licence: of the data.
+    """
+
+    items: int
+    given: dict[str, Any] = field(default_factory=dict)
+    name: str = "pairs"
+    shard_size: int = 10_000
+    resize: int = 0
+    quality: int = 95
+    vocab: str = "bert-base-uncased"
+    origin: str = ""
+    licence: str = ""
+
+    def __post_init__(self):
+        problems = []
+        if self.items < 1:
+            problems.append("there is nothing to pack")
+        if self.shard_size < 1:
+            problems.append(f"--shard_size={self.shard_size}: must be greater than 0")
+        if self.resize < 0:
+            problems.append(f"--resize={self.resize}: must not be negative; 0 keeps pictures")
+        if not 1 <= self.quality <= 100:
+            problems.append(f"--quality={self.quality}: must lie between 1 and 100")
+        if not self.name or "/" in self.name or set(self.name) & set("*?[]{},"):
+            problems.append(f"--name={self.name!r}: give a plain word, it begins file names")
+        if problems:
+            raise PackingError("\n".join(problems))
+
+    @property
+    def shards(self) -> int:
+        """How many shards there will be."""
+        return -(-self.items // self.shard_size)
+
+    def places(self, number: int) -> range:
+        """The items of a shard."""
+        start = number * self.shard_size
+        return range(start, min(start + self.shard_size, self.items))
+
+    def file(self, number: int) -> str:
+        """The name of a shard."""
+        return f"{self.name}-{number:05d}-of-{self.shards:05d}.array_record"
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as it is written down."""
+        return asdict(self)
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], at: str = "") -> list[str]:
+    """What two plans, as JSON, disagree about: 'shard_size: 100 before, 200 now'."""
+    found = []
+    for key in [*ours, *(key for key in theirs if key not in ours)]:
+        mine, before = ours.get(key), theirs.get(key)
+        if isinstance(mine, dict) and isinstance(before, dict):
+            found += differences(mine, before, f"{at}{key}.")
+        elif mine != before:
+            found.append(f"{at}{key}: {before!r} before, {mine!r} now")
+    return found
+
+
+def fingerprint(files: Iterable[Path]) -> dict[str, str]:
+    """Size and, of annotation files, digest: a list that changed is another source."""
+    found = {}
+    for file in files:
+        found[str(file)] = f"{file.stat().st_size} bytes"
+        if file.suffix == ".json":
+            with file.open("rb") as opened:
+                found[str(file)] += f", sha256 {hashlib.file_digest(opened, 'sha256').hexdigest()}"
+    return found

@@ -1,0 +1,179 @@
+"""Which files hold which pairs: the configuration's words, checked before anything is opened."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from albef_jax.data.annotations import did_you_mean
+from albef_jax.data.patterns import expand, is_remote, nearest_file, not_here, split_list
+
+SOURCES = ("json", "webdataset", "array_record", "tfds", "scenes")
+_FILES = {"json": "annotation files", "webdataset": "tar shards", "array_record": "shards"}
+# Who heeds a field that names something in a record.
+_HEEDED = {"caption_field": ("webdataset", "tfds"), "image_field": ("tfds",)}
+
+_MISSING_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Pairs of one kind: all there is, or a part of `data.mixture`.
+
+    Attributes:
+        source: one of `SOURCES`.
+        files: patterns (see `patterns.expand`), or names of data sets for 'tfds'; comma-separated.
+        image_root: where relative picture paths of 'json' start from.
+        caption_field: what holds the captions, for 'webdataset' and 'tfds'; empty for the usual.
+        image_field: what holds the picture, for 'tfds'; empty for the only one there is.
+        name: of the part, to tell its bad samples by.
+        weight: its share of an epoch, relative to the other parts; None for its size.
+        setting: where the files are named in the configuration, for messages.
+    """
+
+    source: str
+    files: str = ""
+    image_root: str = ""
+    caption_field: str = ""
+    image_field: str = ""
+    name: str = ""
+    weight: float | None = None
+    setting: str = "data.train_files"
+
+
+_KEYS = tuple(one.name for one in fields(PairFiles) if one.name != "setting")
+_TEXTS = tuple(key for key in _KEYS if key != "weight")
+
+
+def train_files(config: ConfigDict) -> PairFiles:
+    """What to train on where `data.mixture` is empty."""
+    return _plain(config, config.data.source, "train_files")
+
+
+def eval_files(config: ConfigDict) -> PairFiles | None:
+    """What to evaluate on; None for the training pairs."""
+    source = config.data.eval_source or config.data.source
+    if source != "scenes" and not split_list(config.data.eval_files):
+        return None
+    return _plain(config, source, "eval_files")
+
+
+def mixture(config: ConfigDict) -> tuple[PairFiles, ...]:
+    """The parts of `data.mixture`; only for one without problems."""
+    return tuple(
+        PairFiles(**part, setting=_place(number, part))
+        for number, part in enumerate(config.data.mixture)
+    )
+
+
+def problems(config: ConfigDict, eval_only: bool) -> Iterator[str]:
+    """What is wrong with the pairs that a configuration names, a line each."""
+    data = config.data
+    if data.eval_source not in ("", *SOURCES):
+        hint = did_you_mean(data.eval_source, SOURCES)
+        yield f"data.eval_source={data.eval_source!r}: choose one of {', '.join(SOURCES)}{hint}"
+        return
+    kinds = {data.source, data.eval_source}
+    for key, sources in _HEEDED.items():
+        if data[key] and not kinds & set(sources):
+            yield f"data.{key} is for data.source={' and '.join(sources)}; leave it empty"
+    held_out = eval_files(config)
+    if data.mixture:
+        found = list(_mixture_problems(config))
+        yield from found
+        if not found and not (eval_only and held_out):
+            for part in mixture(config):
+                yield from _file_problems(part, config.data.root, "files")
+    elif not (eval_only and held_out):
+        yield from _file_problems(train_files(config), config.data.root)
+    if held_out:
+        yield from _file_problems(held_out, config.data.root)
+
+
+def _plain(config: ConfigDict, source: str, knob: str) -> PairFiles:
+    data = config.data
+    captions, image = (
+        data[key] if source in _HEEDED[key] else "" for key in ("caption_field", "image_field")
+    )
+    return PairFiles(source, data[knob], data.image_root, captions, image, setting=f"data.{knob}")
+
+
+def _place(number: int, part: Mapping[str, Any]) -> str:
+    name = part.get("name")
+    return f"data.mixture, part {number}{f' ({name})' if name else ''}"
+
+
+def _mixture_problems(config: ConfigDict) -> Iterator[str]:
+    """Problems of the parts as they are written; `Path`s are not looked at yet."""
+    if config.data.train_files:
+        yield "data.train_files and data.mixture exclude each other; leave one empty"
+    names: set[Any] = set()
+    parts = config.data.mixture
+    for number, part in enumerate(parts):
+        if not isinstance(part, Mapping | ConfigDict):
+            yield f"data.mixture, part {number}: {part!r} is no dictionary of {', '.join(_KEYS)}"
+            continue
+        place = _place(number, part)
+        for problem in _part_problems(part):
+            yield f"{place}: {problem}"
+        if part.get("name") in names:
+            yield f"{place}: another part has that name; choose another"
+        names.add(part.get("name"))
+    weighted = [isinstance(part, Mapping | ConfigDict) and "weight" in part for part in parts]
+    if any(weighted) and not all(weighted):
+        yield "data.mixture: give every part a 'weight', or none (then sizes are the weights)"
+
+
+def _part_problems(part: Mapping[str, Any]) -> Iterator[str]:
+    for key in part:
+        if key not in _KEYS:
+            yield f"no such key {key!r}{did_you_mean(key, _KEYS)}"
+    for key in _TEXTS:
+        if not isinstance(part.get(key, ""), str):
+            yield f"{key!r} must be a text, not {part[key]!r}"
+    if not part.get("name"):
+        yield "has no 'name'; its bad samples are told by it"
+    source, weight = part.get("source"), part.get("weight", 1)
+    if source not in SOURCES:
+        hint = did_you_mean(source, SOURCES)
+        yield f"'source' is {source!r}: choose one of {', '.join(SOURCES)}{hint}"
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < 1e9:
+        yield f"'weight' is {weight!r}: must be a number greater than 0"
+    for key, sources in _HEEDED.items():
+        if part.get(key) and source not in sources:
+            yield f"{key!r} is for {' and '.join(sources)}; leave it out"
+
+
+def _file_problems(part: PairFiles, root: str, key: str = "") -> Iterator[str]:
+    """Files and directories that are not there."""
+    setting = part.setting if not key else f"{part.setting}: {key}"
+    if part.source not in SOURCES or part.source == "scenes":
+        return
+    if not (entries := split_list(part.files)):
+        remedy = "" if key else ", or set data.source=scenes"
+        yield f"{setting} is empty: name {_FILES.get(part.source, 'data sets')}{remedy}"
+    remote = [entry for entry in (*entries, root) if is_remote(entry)]
+    if remote:
+        yield not_here(setting, remote[0])
+        return
+    if part.source == "tfds":
+        return
+    missing = [path for path in expand(root, part.files) if not path.is_file()]
+    for path in missing[:_MISSING_SHOWN]:
+        yield f"{setting}: no such file: {path}{nearest_file(path)}"
+    if more := missing[_MISSING_SHOWN:]:
+        yield f"{setting}: ... and {len(more)} more that are not there"
+    if part.source == "json":
+        yield from _root_problems(part, root, key)
+
+
+def _root_problems(part: PairFiles, root: str, key: str) -> Iterator[str]:
+    setting = "data.image_root" if not key else f"{part.setting}: image_root"
+    if is_remote(part.image_root):
+        yield not_here(setting, part.image_root)
+        return
+    folder = Path(root) / part.image_root
+    if not folder.is_dir():
+        yield f"{setting}: no such directory: {folder}{nearest_file(folder)}"

@@ -1,0 +1,50 @@
+"""Which tokens of the last fusion layer are read.
+
+The match head reads class tokens, the vocabulary head masked tokens; what the last layer makes of
+the others is thrown away. So they are not computed: everything in that layer that works token by
+token (projections, norms, MLP) runs on the tokens that are read, packed side by side.
+Shape letters: G groups of g pictures, R texts a picture, T text tokens, S = g * R * T tokens of a
+group, C of them read, D width.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Reading(NamedTuple):
+    """The tokens that are read.
+
+    Attributes:
+        token: the token in each slot, by its position among the group's S.
+        slot: the inverse: each token's slot; any slot for a token that is not read.
+    """
+
+    token: Int[Array, "G C"]
+    slot: Int[Array, "G S"]
+
+
+def class_tokens(pictures: int, texts: int, length: int) -> Reading:
+    """The first token of every text; a picture is a group, `C = R`."""
+    token = jnp.arange(texts) * length
+    slot = jnp.arange(texts * length) // length
+    return Reading(jnp.tile(token, (pictures, 1)), jnp.tile(slot, (pictures, 1)))
+
+
+def take(x: Float[Array, "*B D"], reading: Reading | None) -> Float[Array, "*C D"]:
+    """The tokens that are read, `[G, C, D]`; all of them as they are without a `reading`."""
+    if reading is None:
+        return x
+    grouped = x.reshape(len(reading.token), -1, x.shape[-1])
+    return jnp.take_along_axis(grouped, reading.token[..., None], axis=1)
+
+
+def put(
+    packed: Float[Array, "*C D"], reading: Reading | None, shape: tuple[int, ...]
+) -> Float[Array, "*B D"]:
+    """Packed tokens back in their places, in an array of `shape`; what is in the other places does
+    not matter, and is that of some token which is read."""
+    if reading is None:
+        return packed.reshape(shape)
+    return jnp.take_along_axis(packed, reading.slot[..., None], axis=1).reshape(shape)

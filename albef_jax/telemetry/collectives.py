@@ -1,0 +1,108 @@
+"""What devices say to each other in a compiled step, read from XLA's text of it."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+TALKS_TO_HOST = ("infeed", "outfeed", "send", "recv", "MoveToHost", "MoveToDevice", "callback")
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (\(.*?\)|\S+) ([\w\-]+)\(")
+_LOOP = re.compile(r"body=%?([\w.\-]+)")
+_TRIPS = re.compile(r"known_trip_count\D*(\d+)")
+_ARRAY = re.compile(r"(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One kind of message.
+
+    Attributes:
+        shapes: of what each device holds afterwards.
+        bytes: of these, times how often it is sent in a step.
+        times: how often that is.
+    """
+
+    kind: str
+    shapes: tuple[tuple[int, ...], ...]
+    bytes: int
+    times: int
+
+
+def _size(dtype: str) -> int:
+    if dtype == "pred":
+        return 1
+    return max(1, int(re.search(r"\d+", dtype).group()) // 8)  # type: ignore[union-attr]
+
+
+def _arrays(result: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [
+        (dtype, tuple(int(n) for n in dimensions.split(",") if n))
+        for dtype, dimensions in _ARRAY.findall(result)
+    ]
+
+
+def _computations(text: str) -> dict[str, list[str]]:
+    lines: dict[str, list[str]] = defaultdict(list)
+    name = ""
+    for line in text.splitlines():
+        if header := _COMPUTATION.match(line):
+            name = header.group(1)
+        elif name:
+            lines[name].append(line)
+    return lines
+
+
+def _repetitions(computations: dict[str, list[str]]) -> dict[str, int]:
+    """How often each computation runs in a step: bodies of loops more than once."""
+    inside = {}
+    for name, lines in computations.items():
+        for line in lines:
+            if body := _LOOP.search(line):
+                trips = _TRIPS.search(line)
+                inside[body.group(1)] = (name, int(trips.group(1)) if trips else 1)
+
+    def times(name: str) -> int:
+        if name not in inside:
+            return 1
+        outer, trips = inside[name]
+        return trips * times(outer)
+
+    return {name: times(name) for name in computations}
+
+
+def collectives(text: str) -> list[Collective]:
+    """All messages of a compiled program.
+
+    Args:
+        text: `compiled.as_text()`.
+    """
+    computations = _computations(text)
+    repeated = _repetitions(computations)
+    found = []
+    for name, lines in computations.items():
+        for line in lines:
+            instruction = _INSTRUCTION.match(line)
+            kind = instruction.group(2).removesuffix("-start") if instruction else ""
+            if instruction and kind in KINDS:
+                arrays = _arrays(instruction.group(1))
+                size = sum(_size(dtype) * int(np.prod(shape)) for dtype, shape in arrays)
+                shapes = tuple(shape for _, shape in arrays)
+                found.append(Collective(kind, shapes, size * repeated[name], repeated[name]))
+    return found
+
+
+def bytes_by_kind(found: list[Collective]) -> dict[str, int]:
+    """Bytes that each device receives in a step, by the kind of message."""
+    total: dict[str, int] = defaultdict(int)
+    for collective in found:
+        total[collective.kind] += collective.bytes
+    return dict(total)
+
+
+def host_transfers(text: str) -> list[str]:
+    """Instructions that talk to the host in the middle of a step."""
+    return [line.strip() for line in text.splitlines() if any(w in line for w in TALKS_TO_HOST)]

@@ -1,0 +1,202 @@
+"""What a core does of the input pipeline: pictures a second of each stage and of all together.
+
+Pictures are synthetic 640 x 480 JPEGs, or those of a directory. Times are of one thread: the time
+that it had a core for, so that other programs on the machine distort them little (a shared core
+still slows it down by its cache and its clock). With --threads the same is done by the real
+pipeline, in wall-clock time.
+
+Example:
+    python -m benchmarks.input_pipeline --seconds=2 --threads=2
+"""
+
+import argparse
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from albef_jax.data.augment import TrainTransform
+from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.examples import pair_example
+from albef_jax.data.images import decode
+from albef_jax.data.pipeline import shuffled_batches
+from albef_jax.data.randaugment import RandAugment
+from albef_jax.data.records import BadSample, Pair
+from albef_jax.data.text import Tokenizer, clean_caption
+
+CAPTIONS = (
+    "A large brown dog is catching a red frisbee in the park, near two children.",
+    "two boats at a wooden pier",
+    "A kitchen with a well-kept stove, a sink and many pots that hang from the ceiling",
+)
+_REPEATS = 3  # the best counts
+
+
+def synthetic(count: int) -> list[bytes]:
+    """640 x 480 JPEGs of about 90 kB, as detailed at all scales as photographs are."""
+    files = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        picture = np.full((480, 640, 3), 128.0)
+        for scale in (2, 4, 8, 16, 32, 64, 128):
+            noise = rng.normal(0, 5 * scale**0.5, (480 // scale + 2, 640 // scale + 2, 3))
+            picture += cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)
+        file = io.BytesIO()
+        pixels = np.clip(picture, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(file, "JPEG", quality=90)
+        files.append(file.getvalue())
+    return files
+
+
+def read(directory: Path, count: int) -> list[bytes]:
+    """The first pictures of a directory, those that cannot be used left out."""
+    files = []
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        try:
+            data = path.read_bytes()
+            decode(data, str(path))
+            files.append(data)
+        except (BadSample, OSError):
+            continue
+        if len(files) == count:
+            break
+    if not files:
+        raise SystemExit(f"error: {directory}: no pictures")
+    return files
+
+
+def per_second(work: Callable[[int], object], seconds: float) -> float:
+    """Calls a second of a core's time, the best of some rounds."""
+    work(0)
+    best = 0.0
+    for _ in range(_REPEATS):
+        done, start = 0, time.thread_time()
+        while (spent := time.thread_time() - start) < seconds / _REPEATS:
+            work(done)
+            done += 1
+        best = max(best, done / spent)
+    return best
+
+
+def pillow_decode(data: bytes) -> np.ndarray:
+    """What `decode` is compared with."""
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def measure(files: list[bytes], size: int, seconds: float) -> dict[str, float]:
+    """Pictures a second of each stage, on one core."""
+    count = len(files)
+    pictures = [decode(data, "") for data in files]
+    crop, whole = TrainTransform(size, randaugment_ops=0), TrainTransform(size)
+    small = [crop(picture, np.random.default_rng(0)) for picture in pictures]
+    randaugment, tokenizer = RandAugment(), Tokenizer("bert-base-uncased", 25)
+
+    def rng(number: int) -> np.random.Generator:
+        return np.random.default_rng([0, number, 0])
+
+    def example(number: int) -> object:
+        pair = Pair("", decode(files[number % count], ""), CAPTIONS, 0)
+        return pair_example(pair, whole, tokenizer, rng(number), 30)
+
+    stages: dict[str, Callable[[int], object]] = {
+        "decode": lambda n: decode(files[n % count], ""),
+        "decode_pillow": lambda n: pillow_decode(files[n % count]),
+        "crop_resize": lambda n: crop(pictures[n % count], rng(n)),
+        "randaugment": lambda n: randaugment(small[n % count], rng(n)),
+        "tokenize": lambda n: tokenizer.encode([clean_caption(CAPTIONS[n % 3], 30)]),
+        "decode_crop": lambda n: crop(decode(files[n % count], ""), rng(n)),
+        "whole": example,
+    }
+    return {name: per_second(work, seconds) for name, work in stages.items()}
+
+
+def limit_of_a_process(seconds: float) -> float:
+    """Pairs a second where pictures have next to no pixels: what Python itself takes.
+
+    OpenCV and Pillow let other threads run while they work, Python does not. So a process with any
+    number of threads and cores makes no more than this.
+    """
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    transform, tokenizer = TrainTransform(8), Tokenizer("bert-base-uncased", 25)
+
+    def example(number: int) -> object:
+        pair = Pair("", decode(file.getvalue(), ""), CAPTIONS, 0)
+        return pair_example(pair, transform, tokenizer, np.random.default_rng([0, number, 0]), 30)
+
+    return per_second(example, seconds)
+
+
+def pipeline(files: list[bytes], size: int, threads: int, seconds: float) -> float:
+    """Pairs a second of wall-clock time through the training pipeline."""
+    transform, tokenizer = TrainTransform(size), Tokenizer("bert-base-uncased", 25)
+    batch, many = 32, 100_000
+
+    def one(index: int, rng: np.random.Generator) -> dict:
+        pair = Pair("", decode(files[index % len(files)], ""), CAPTIONS, 0)
+        return pair_example(pair, transform, tokenizer, rng, 30)
+
+    batches = shuffled_batches(
+        one,
+        many,
+        batch_size=batch,
+        seed=0,
+        bad_samples=BadSamples(None, 1.0, many),
+        threads=threads,
+    )
+    for _ in range(3):  # what was read ahead before the clock started
+        next(batches)
+    done, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        next(batches)
+        done += batch
+    batches.close()
+    return done / spent
+
+
+def main() -> None:
+    """Measure and print one JSON line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, help="a directory of pictures; else synthetic ones")
+    parser.add_argument("--count", type=int, default=32, help="different pictures")
+    parser.add_argument("--image_size", type=int, default=256, help="that comes out, in pixels")
+    parser.add_argument("--seconds", type=float, default=2.0, help="a stage")
+    parser.add_argument("--threads", type=int, default=0, help="also run the pipeline on so many")
+    parser.add_argument("--pairs_per_s", type=float, default=1000, help="how many cores feed that?")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)  # a core is what is measured
+    files = read(given.images, given.count) if given.images else synthetic(given.count)
+    rates = measure(files, given.image_size, given.seconds)
+    parts = ("decode", "crop_resize", "randaugment", "tokenize")
+    total = sum(1 / rates[part] for part in parts)
+    found = {
+        "benchmark": "input_pipeline",
+        "images": str(given.images or "synthetic 640x480"),
+        "mean_kb": round(sum(map(len, files)) / len(files) / 1000, 1),
+        "image_size": given.image_size,
+        "per_s_and_core": {name: round(rate, 1) for name, rate in rates.items()},
+        "share": {part: round(1 / rates[part] / total, 3) for part in parts},
+        "opencv_over_pillow_decode": round(rates["decode"] / rates["decode_pillow"], 2),
+        "cores_for": {
+            f"{given.pairs_per_s:g} pairs/s": round(given.pairs_per_s / rates["whole"], 1)
+        },
+        "limit_of_a_process": round(limit_of_a_process(given.seconds), 1),
+        "cores": os.cpu_count(),
+        "load_at_the_end": round(os.getloadavg()[0], 1),
+    }
+    if given.threads:
+        rate = pipeline(files, given.image_size, given.threads, 3 * given.seconds)
+        found["pipeline"] = {"threads": given.threads, "pairs_per_s": round(rate, 1)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Pre-training steps side by side: plain against fused, precisions, recomputation, unrolling.
+
+All variants run in turn in one process, round after round, so that their ratio is of the same
+minutes. Each is compiled ahead; XLA's memory figure is printed beside our estimate, and the
+operations that the step needs beside the time. Needs jax, flax and optax alone.
+
+Variants are `plain` (one pass after another, `benchmarks.plain`) or `fused` (what training runs),
+then changes of the model's configuration.
+
+Examples:
+    python -m benchmarks.train_step --preset=small --batch=8 --variants plain fused
+    python -m benchmarks.train_step --batch=256 --variants fused fused,dtype=bfloat16
+    python -m benchmarks.train_step --variants fused,unroll=1 fused,unroll=12
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from albef_jax.models.pixels import normalize
+from albef_jax.models.sizes import PRESETS, ModelConfig, preset
+from albef_jax.objectives import masking
+from albef_jax.objectives.matching import Negatives
+from albef_jax.objectives.pretraining import Inputs, Keys, Recipe
+from albef_jax.telemetry import flops
+from albef_jax.train import memory
+from albef_jax.train.mesh import batch_sharding, make_mesh, state_shardings
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.queue import enqueue
+from albef_jax.train.state import TrainState, init_state
+from albef_jax.train.step import Batch, StepConfig, streams, train_step
+from albef_jax.train.teacher import update_teacher
+from benchmarks.plain import plain_loss
+
+
+def plain_step(config: StepConfig, state: TrainState, batch: Batch):
+    """A whole step around the plain objective; negatives are drawn evenly, which costs the same."""
+    keys = streams(state.key, state.step)
+    recipe, size = config.recipe, len(batch["text_ids"])
+    draws = masking.draw(
+        keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
+    )
+    masked = masking.mask_text(batch["text_ids"], draws, recipe.special)
+    inputs = Inputs(normalize(batch["image"]), batch["text_ids"], batch["text_mask"], masked)
+    others = jax.random.randint(keys["negatives"], (2, 1, size), 0, size)
+    negatives = Negatives(others[0], others[1], jnp.ones((1, size), bool))
+    teacher = update_teacher(state.teacher, state.params, config.momentum)
+    assert state.queue is not None
+    queue = Keys(state.queue.image, state.queue.text)
+    dropout = (keys["student_dropout"], keys["teacher_dropout"])
+
+    def loss(params):
+        losses, features = plain_loss(
+            config.model,
+            params,
+            teacher,
+            inputs,
+            queue,
+            negatives,
+            config.alpha(state.step),
+            dropout,
+        )
+        return losses["loss"], (losses, features)
+
+    grads, (metrics, features) = jax.grad(loss, has_aux=True)(state.params)
+    updates, opt_state = config.optimizer.update(grads, state.opt_state, state.params)
+    state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        teacher=teacher,
+        opt_state=opt_state,
+        queue=enqueue(state.queue, *features),
+    )
+    return state, metrics
+
+
+@dataclass
+class Variant:
+    """A compiled step with its state and times."""
+
+    name: str
+    compiled: Any
+    state: TrainState
+    compile_s: float
+    estimate: memory.Memory
+    seconds: list[float]
+
+    def run(self, batch: Batch) -> None:
+        """One step, timed."""
+        start = time.perf_counter()
+        self.state, metrics = self.compiled(self.state, batch)
+        jax.block_until_ready((self.state, metrics))
+        self.seconds.append(time.perf_counter() - start)
+
+
+def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfig]:
+    """A variant's step function, and its configuration.
+
+    Raises:
+        SystemExit: the variant is neither plain nor fused, or changes what the model has not.
+    """
+    kind, *changes = name.split(",")
+    if kind not in ("plain", "fused"):
+        raise SystemExit(f"--variants {name}: starts with neither plain nor fused")
+    model = preset(given.preset, image_size=given.image_size)
+    for change in changes:
+        knob, _, value = change.partition("=")
+        if not hasattr(model, knob):
+            raise SystemExit(f"--variants {name}: the model has no {knob}")
+        model = replace(model, **{knob: type(getattr(model, knob))(value)})
+    rate = 1e-4
+    config = StepConfig(
+        model=model,
+        recipe=Recipe(contrast_group=min(given.group, given.batch)),
+        optimizer=adamw(lambda step: jnp.float32(rate), 0.02),
+        learning_rate=lambda step: jnp.float32(rate),
+        alpha=lambda step: jnp.float32(0.4),
+        microbatches=given.microbatches if kind == "fused" else 1,
+    )
+    return (train_step if kind == "fused" else plain_step), config
+
+
+def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
+    """Compile a variant and make its state."""
+    step, config = configure(name, given)
+    mesh = make_mesh(1)
+    start = partial(init_state, config.model, config.optimizer, given.queue)
+    abstract = jax.eval_shape(start, jax.random.key(0))
+    shardings = state_shardings(mesh, abstract)
+    state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
+    config = replace(config, shards=mesh.size)
+    jitted = jax.jit(partial(step, config), donate_argnums=0, out_shardings=(shardings, None))
+    began = time.perf_counter()
+    compiled = jitted.lower(state, batch).compile()
+    return Variant(
+        name,
+        compiled,
+        state,
+        time.perf_counter() - began,
+        memory.of_pretraining(config, mesh, abstract, given.batch, given.length),
+        [],
+    )
+
+
+def random_batch(model: ModelConfig, given: argparse.Namespace) -> Batch:
+    """Noise for pictures, random words for captions, on the devices."""
+    rng = np.random.default_rng(0)
+    side = model.image_size
+    batch = {
+        "image": rng.integers(0, 256, (given.batch, side, side, 3), np.uint8),
+        "text_ids": rng.integers(104, model.vocab_size, (given.batch, given.length), np.int32),
+        "text_mask": np.ones((given.batch, given.length), np.int32),
+    }
+    return jax.device_put(batch, batch_sharding(make_mesh(1)))
+
+
+def figures(variant: Variant, given: argparse.Namespace) -> dict[str, Any]:
+    """What was measured of a variant."""
+    _, config = configure(variant.name, given)
+    group, seconds = config.recipe.contrast_group, statistics.median(variant.seconds)
+    slots = masking.capacity(group * given.length, config.recipe.mlm_probability) / group
+    needed = flops.Pretraining(config.model, given.length, group, given.queue, slots)
+    operations = needed.fused() * given.batch
+    peak = flops.peak(jax.devices()[0])
+    xla = variant.compiled.memory_analysis()
+    return {
+        "step_s": round(seconds, 4),
+        "pairs_per_s": round(given.batch / seconds, 2),
+        "compile_s": round(variant.compile_s, 1),
+        "tflops_needed_per_s": round(operations / seconds / 1e12, 3),
+        "mfu": None if peak is None else round(operations / seconds / peak / jax.device_count(), 4),
+        "memory_gib": round((xla.temp_size_in_bytes + xla.argument_size_in_bytes) / 2**30, 3),
+        "memory_estimate_gib": round(variant.estimate.total / 2**30, 3),
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="base", choices=sorted(PRESETS))
+    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64, help="pairs, over all devices")
+    parser.add_argument("--group", type=int, default=64, help="contrast group; plain has one")
+    parser.add_argument("--microbatches", type=int, default=1, help="of fused variants")
+    parser.add_argument("--length", type=int, default=25, help="tokens of a caption")
+    parser.add_argument("--queue", type=int, default=65_536)
+    parser.add_argument("--rounds", type=int, default=5, help="timed steps of each variant")
+    parser.add_argument("--variants", nargs="+", default=["plain", "fused"])
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Compile all, run them in turn, and print one JSON line."""
+    given = arguments()
+    batch = random_batch(preset(given.preset, image_size=given.image_size), given)
+    variants = [prepare(name, given, batch) for name in given.variants]
+    for _ in range(given.rounds + 1):
+        for variant in variants:
+            variant.run(batch)
+    for variant in variants:
+        del variant.seconds[0]  # the first step also loads the program
+    measured = {variant.name: figures(variant, given) for variant in variants}
+    first = measured[given.variants[0]]["step_s"]
+    line = {
+        "benchmark": "train_step",
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "jax": jax.__version__,
+        **{name: value for name, value in vars(given).items() if name != "variants"},
+        "variants": measured,
+        "speedup_over_first": {
+            name: round(first / one["step_s"], 3) for name, one in measured.items()
+        },
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
