@@ -192,6 +192,8 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
         if length < 2:
             yield f"{name}={length}: must be at least 2, [CLS] and one token"
     yield from _layers(config)
+    if config.task == "grounding" and config.data.scenes.objects == 1:
+        yield "data.scenes.objects=1: a phrase tells an object from others; use at least 2"
 
 
 def _parts(config: ConfigDict) -> Iterator[str]:

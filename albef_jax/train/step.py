@@ -221,7 +221,7 @@ def train_step(config: StepConfig, state: TrainState, batch: Batch) -> tuple[Tra
     return state, metrics
 
 
-def compile_step(config: StepConfig, mesh: Mesh, abstract_state: TrainState) -> Step:
+def compile_step(config: StepConfig, mesh: Mesh, abstract_state: TrainState) -> jax.stages.Wrapped:
     """`train_step` jitted for `mesh`, donating the state."""
     shardings = state_shardings(mesh, abstract_state)
     rows = batch_sharding(mesh)

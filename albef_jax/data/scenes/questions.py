@@ -22,6 +22,7 @@ from albef_jax.data.scenes.words import NUMBER, RELATION, usual, with_article
 MOST_OBJECTS = 6
 ANSWERS = (*COLOURS, *SHAPES, *SIZES, *NUMBER[: MOST_OBJECTS + 1], "yes", "no")
 
+_TRIES = 50  # scenes that a kind is given: some ask for more objects than a small world has
 _WITHOUT_SHAPE = ("thing", "object")  # 'what shape is the red shape' would sound odd
 _COUNTED = (("shape",), ("colour",), ("texture",), ("colour", "shape"))
 _SOUGHT = (("shape",), ("colour",), ("texture", "shape"), ("colour", "shape"), ("colour", "shape"))
@@ -74,10 +75,11 @@ def ask(scenes: Iterator[Scene], rng: np.random.Generator, *, train: bool) -> As
         rng: where the choices come from.
         train: whether `HELD_OUT` combinations must not be shown.
     """
-    kind = pick(rng, tuple(KINDS))
     while True:
-        if found := KINDS[kind](next(scenes), rng, train):
-            return Asked(*found, kind)
+        kind = pick(rng, tuple(KINDS))
+        for _ in range(_TRIES):
+            if found := KINDS[kind](next(scenes), rng, train):
+                return Asked(*found, kind)
 
 
 def _attribute(name: str, scene: Scene, rng: np.random.Generator, train: bool) -> Found:

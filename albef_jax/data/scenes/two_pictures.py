@@ -16,6 +16,7 @@ from albef_jax.data.scenes.phrases import in_words
 from albef_jax.data.scenes.words import NUMBER, with_article
 
 _MOST = 3  # such objects in one scene
+_TRIES = 50  # scenes that a form is given: some ask for more objects than a small world has
 _DESCRIBED = (("shape",), ("colour",), ("texture", "shape"), ("colour", "shape"))
 
 
@@ -126,23 +127,32 @@ def tell(scenes: Iterator[Scene], rng: np.random.Generator, *, train: bool) -> C
         rng: where the choices come from.
         train: whether `HELD_OUT` combinations must not be shown.
     """
-    name = pick(rng, FORMS)
-    form = _FORMS[name]
     while True:
-        left, right = next(scenes), next(scenes)
-        # Of the two scenes either may be the one that has such an object from the start.
-        what = describe(pick(rng, (*left.objects, *right.objects)), *pick(rng, _DESCRIBED))
-        number = pick(rng, form.numbers)
-        counts = {truth: _counts(form, number, left, right, truth) for truth in (True, False)}
-        if not (counts[True] and counts[False]):
-            continue
-        label = rng.random() < 0.5
-        many_left, many_right = pick(rng, counts[label])
-        shown_left = with_counts(left, [(what, many_left)], rng, train=train)
-        shown_right = with_counts(right, [(what, many_right)], rng, train=train)
-        if shown_left is not None and shown_right is not None:
-            text = _in_words(form, what, number, rng)
-            return Compared(shown_left, shown_right, text, label, name)
+        name = pick(rng, FORMS)
+        for _ in range(_TRIES):
+            if compared := _tell(name, scenes, rng, train):
+                return compared
+
+
+def _tell(
+    name: str, scenes: Iterator[Scene], rng: np.random.Generator, train: bool
+) -> Compared | None:
+    """A statement of that form, if the next two scenes lend themselves to it."""
+    form = _FORMS[name]
+    left, right = next(scenes), next(scenes)
+    # Of the two scenes either may be the one that has such an object from the start.
+    what = describe(pick(rng, (*left.objects, *right.objects)), *pick(rng, _DESCRIBED))
+    number = pick(rng, form.numbers)
+    counts = {truth: _counts(form, number, left, right, truth) for truth in (True, False)}
+    if not (counts[True] and counts[False]):
+        return None
+    label = rng.random() < 0.5
+    many_left, many_right = pick(rng, counts[label])
+    shown_left = with_counts(left, [(what, many_left)], rng, train=train)
+    shown_right = with_counts(right, [(what, many_right)], rng, train=train)
+    if shown_left is None or shown_right is None:
+        return None
+    return Compared(shown_left, shown_right, _in_words(form, what, number, rng), label, name)
 
 
 def _counts(

@@ -120,3 +120,13 @@ def test_an_expression_shows_its_scene_and_the_box_of_its_object():
     np.testing.assert_array_equal(record.image, render(told.scene, 48))
     x0, y0, x1, y1 = told.scene.objects[told.index].box
     assert record.box == pytest.approx((48 * x0, 48 * y0, 48 * (x1 - x0), 48 * (y1 - y0)))
+
+
+@pytest.mark.parametrize("source", [ScenesQuestions, ScenesSentences, ScenesTwoPictures])
+@pytest.mark.parametrize("objects", [1, 2])
+def test_worlds_of_few_objects_are_served(source, objects):
+    """Kinds that ask for more objects than there are give way to others."""
+    told = [source("train", 200, 32, 0, most_objects=objects).told(index) for index in range(200)]
+    shown = {len(scene.objects) for one in told for scene in scenes_of(one)}
+    assert shown == set(range(1, objects + 1))
+    assert len({one.text for one in told}) > 50
