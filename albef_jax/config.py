@@ -42,7 +42,10 @@ def default(task: str = "pretrain") -> ConfigDict:
             # Devices are a [data, fsdp] mesh; fsdp cuts parameters, teacher and optimizer.
             "mesh": {"fsdp": 1},
             "checkpoint": {"every_steps": 1000, "keep": 2},
-            "log": {"every_steps": 50},
+            "log": {
+                "every_steps": 50,
+                "writers": "",  # besides metrics.jsonl: tensorboard, wandb; comma-separated
+            },
             "guards": {
                 "max_skipped": 10,  # steps in a row that are not finite, before the run stops
                 "stall_seconds": 600,  # without progress until the run says what it waits for

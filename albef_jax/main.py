@@ -1,9 +1,12 @@
 """The command line: flags to a checked configuration to a run.
 
-Example:
+Examples:
     python -m albef_jax.main --config configs/pretrain.py --workdir runs/demo
+    python -m albef_jax.main --config configs/pretrain.py:4m --config.data.root=DIR --print_config
+    python -m albef_jax.main --config configs/pretrain.py --workdir runs/traced --profile=20:5
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from albef_jax.config import ConfigError
+from albef_jax.telemetry.span import Span
 from albef_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -23,6 +27,12 @@ _EVAL_ONLY = flags.DEFINE_bool(
 _REPLAY = flags.DEFINE_string(
     "replay", None, "Run the step kept in this bundle again, and say where it is not finite."
 )
+_PRINT_CONFIG = flags.DEFINE_bool(
+    "print_config", False, "Print the whole checked configuration as JSON, and do nothing else."
+)
+_PROFILE = flags.DEFINE_string(
+    "profile", None, "STEP:N traces N training steps from STEP on into WORKDIR/profile."
+)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -32,6 +42,10 @@ def _parse(arguments: list[str]) -> list[str]:
         if _CONFIG.value is None:
             raise ConfigError("--config is missing; try --config configs/pretrain.py")
         validate(_CONFIG.value, _EVAL_ONLY.value)
+        if _PROFILE.value is not None:
+            Span.parse(_PROFILE.value)
+            if _EVAL_ONLY.value or _REPLAY.value:
+                raise ConfigError("--profile traces training: leave out --eval_only and --replay")
         return rest
     except flags.Error as error:
         return _fail(error)
@@ -51,6 +65,9 @@ def main(arguments: list[str]) -> None:
     """Run, and turn the errors that a user can mend into one line."""
     if len(arguments) > 1:
         _fail(ConfigError(f"unexpected arguments: {' '.join(arguments[1:])}"))
+    if _PRINT_CONFIG.value:
+        print(json.dumps(json.loads(_CONFIG.value.to_json()), indent=2))  # as in config.json
+        return
     # Takes seconds: mistakes come first.
     from albef_jax.run import Interrupted, RunError, replay_step, run
 
@@ -61,7 +78,8 @@ def main(arguments: list[str]) -> None:
     try:
         if _REPLAY.value:
             sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
-        report = run(config, workdir, command, eval_only=_EVAL_ONLY.value)
+        span = Span.parse(_PROFILE.value) if _PROFILE.value else None
+        report = run(config, workdir, command, eval_only=_EVAL_ONLY.value, profile=span)
     except RunError as error:
         _fail(error)
     except Interrupted as stopped:

@@ -28,6 +28,7 @@ from albef_jax.tasks.nlvr_pretrain import TextAssignment
 from albef_jax.tasks.pretrain import Pretraining
 from albef_jax.tasks.retrieval import Retrieval
 from albef_jax.tasks.vqa import Vqa
+from albef_jax.telemetry.span import Span
 from albef_jax.train import replay
 from albef_jax.train.guards import Guards, NotFinite
 from albef_jax.train.interrupt import Interrupted as Interrupted
@@ -50,12 +51,20 @@ class RunError(Exception):
     """A run that cannot start or go on, with a message for the user."""
 
 
-def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> Path:
+def run(
+    config: ConfigDict,
+    workdir: Path,
+    command: str,
+    *,
+    eval_only: bool,
+    profile: Span | None = None,
+) -> Path:
     """Train unless `eval_only`, then evaluate and write the report.
 
     Args:
         config: validated.
         command: how the run was started, for the report.
+        profile: steps to trace.
 
     Returns:
         The report's path.
@@ -70,12 +79,19 @@ def run(config: ConfigDict, workdir: Path, command: str, *, eval_only: bool) -> 
         try:
             mesh = make_mesh(config.mesh.fsdp)
             with locked(workdir, jax.process_index() == 0):
-                return _run(config, workdir, command, mesh, eval_only)
+                return _run(config, workdir, command, mesh, eval_only, profile)
         except ConfigError as error:
             raise RunError(error) from error
 
 
-def _run(config: ConfigDict, workdir: Path, command: str, mesh: Mesh, eval_only: bool) -> Path:
+def _run(
+    config: ConfigDict,
+    workdir: Path,
+    command: str,
+    mesh: Mesh,
+    eval_only: bool,
+    profile: Span | None,
+) -> Path:
     try:
         task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
@@ -88,7 +104,7 @@ def _run(config: ConfigDict, workdir: Path, command: str, mesh: Mesh, eval_only:
                 f"--eval_only: no checkpoint under {workdir}; train first, or set init.checkpoint"
             )
         try:
-            state = _state(task, workdir, mesh, checkpoints, eval_only)
+            state = _state(task, workdir, mesh, checkpoints, eval_only, profile)
         except (TooManyBadSamples, CheckpointError, SaveError) as error:
             raise RunError(error) from error
         except NotFinite as error:
@@ -174,7 +190,12 @@ def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None
 
 
 def _state(
-    task: Task, workdir: Path, mesh: Mesh, checkpoints: Checkpoints, eval_only: bool
+    task: Task,
+    workdir: Path,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    eval_only: bool,
+    profile: Span | None,
 ) -> TrainState:
     if eval_only:
         return restore_or_init(task, mesh, checkpoints, move_aside=False)[0]
@@ -187,6 +208,8 @@ def _state(
         log_every=config.log.every_steps,
         save_every=config.checkpoint.every_steps,
         guards=Guards(**config.guards),
+        writers=config.log.writers,
+        profile=profile,
     )
 
 

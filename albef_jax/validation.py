@@ -13,6 +13,7 @@ from albef_jax.config import TASKS, ConfigError, annotation_files, image_root
 from albef_jax.data import pair_files
 from albef_jax.data.patterns import is_remote, nearest_file, not_here
 from albef_jax.data.text import vocab_path
+from albef_jax.telemetry import writers
 
 REMAT = ("none", "dots", "full")
 CHOICES = {
@@ -156,6 +157,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
     scale = tuple(value_of(config, "data.crop_scale") or (1, 1))
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the picture, 0 < low <= high <= 1"
+    yield from writers.problems(config.log.writers)
 
 
 def _multiple(config: ConfigDict, whole: str, part: str) -> Iterator[str]:

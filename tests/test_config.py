@@ -1,6 +1,7 @@
 """Every recipe loads; mistakes give one clear line each before anything is built."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +150,30 @@ def test_command_line_mistakes_are_one_line(arguments, message):
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert lines
+
+
+def test_print_config_prints_the_checked_configuration_and_nothing_else(tmp_path):
+    result = command_line(
+        "--config=configs/pretrain.py",
+        "--config.seed=7",
+        "--print_config",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert result.returncode == 0, result.stderr
+    wanted = get_config("demo")
+    wanted.seed = 7
+    assert json.loads(result.stdout) == json.loads(wanted.to_json())
+    assert list(json.loads(result.stdout)) == list(json.loads(default().to_json()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_has_an_example():
+    result = command_line("--help")
+    assert "python -m albef_jax.main --config configs/pretrain.py --workdir" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--profile=5",), ("--profile=5:2", "--eval_only")])
+def test_a_wrong_profile_is_refused_before_the_run(arguments):
+    result = command_line("--config=configs/pretrain.py", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --profile")

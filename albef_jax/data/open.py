@@ -36,8 +36,8 @@ def open_train_pairs(config: ConfigDict) -> PairSource:
     """The training pairs."""
     parts = pair_files.mixture(config)
     if not parts:
-        return _open_pairs(config, pair_files.train_files(config))
-    sources = {part.name: _open_pairs(config, part) for part in parts}
+        return open_pairs(config, pair_files.train_files(config))
+    sources = {part.name: open_pairs(config, part) for part in parts}
     weights = [part.weight for part in parts if part.weight is not None]
     mixed = MixedPairs(sources, weights or None)
     mixed.order(config.train.batch_size, config.seed)  # its errors come now
@@ -60,10 +60,10 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
             captions_per_image=1,
         )
         return source, f"{size} unseen scenes, one full caption each"
-    return _open_pairs(config, part), "held-out items of data.eval_files"
+    return open_pairs(config, part), "held-out items of data.eval_files"
 
 
-def _open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
+def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
     """The pairs of one kind; libraries that only one kind needs are imported with it."""
     root = config.data.root
     if part.source == "scenes":

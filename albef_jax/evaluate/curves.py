@@ -40,6 +40,7 @@ class Panel:
         scale: the metric's unit in the panel's: 100 turns a share into percent.
         log: a logarithmic axis; values of 0 and less are then left out.
         zero: the axis starts at 0.
+        note: what a reader has to know besides.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Panel:
     scale: float = 1.0
     log: bool = False
     zero: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Chart:
     y_ticks: list[Tick]
     width: int = WIDTH
     height: int = HEIGHT
+    note: str = ""
 
 
 def draw(panels: Sequence[Panel], lines: Lines) -> list[Chart]:
@@ -110,6 +113,7 @@ def _chart(panel: Panel, lines: Lines) -> Chart | None:
         [_drawn(curve.name, found, x_axis, y_axis) for curve, found in series.items()],
         [Tick(_x(x_axis, tick), label(tick)) for tick in x_axis.ticks],
         [Tick(_y(y_axis, tick), label(tick)) for tick in y_axis.ticks],
+        note=panel.note,
     )
 
 

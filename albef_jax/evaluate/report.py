@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from albef_jax.evaluate.bounds import BOUNDS, with_bounds
 from albef_jax.evaluate.curves import Lines, draw
 from albef_jax.evaluate.embed import data_uri, mark
 from albef_jax.evaluate.overlays import boxes_over, heat_over
@@ -45,14 +46,15 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
         FileNotFoundError: `workdir` has no `config.json`.
     """
     lines = read_lines(workdir / "metrics.jsonl")
+    config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
     text = (
         environment()
         .get_template(template)
         .render(
             results=results,
             command=command,
-            config=json.loads((workdir / "config.json").read_text(encoding="utf-8")),
-            charts=draw(PANELS, lines),
+            config=config,
+            charts=draw((*PANELS, *BOUNDS), with_bounds(lines, config)),
             counts=counts(lines),
             software=software(),
             **context,

@@ -94,10 +94,12 @@ def itm_loss(
     valid: Bool[Array, " B"],
 ) -> Matching:
     """Mean cross-entropy over the positives and both kinds of valid negatives."""
-    logits = jnp.concatenate([positive, negative_image, negative_text])
-    labels = jnp.repeat(jnp.array([1, 0, 0]), len(positive))
-    weights = jnp.concatenate([jnp.ones_like(valid), valid, valid]).astype(jnp.float32)
-    losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
-    correct = (jnp.argmax(logits, axis=1) == labels) * weights
+    # Side by side, not one after the other: rows stay on their devices.
+    logits = jnp.stack([positive, negative_image, negative_text], axis=1)
+    labels = jnp.array([1, 0, 0])
+    weights = jnp.stack([jnp.ones_like(valid), valid, valid], axis=1).astype(jnp.float32)
+    likelihoods = jax.nn.log_softmax(logits)
+    losses = -jnp.stack([likelihoods[:, 0, 1], likelihoods[:, 1, 0], likelihoods[:, 2, 0]], axis=1)
+    correct = (jnp.argmax(logits, axis=-1) == labels) * weights
     total = jnp.sum(weights)
     return Matching(jnp.sum(losses * weights) / total, jnp.sum(correct) / total)

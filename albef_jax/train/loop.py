@@ -16,7 +16,9 @@ from tqdm import tqdm
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.telemetry.data_wait import DataWait
 from albef_jax.telemetry.flops import peak
-from albef_jax.telemetry.writers import MetricsFile, human_line
+from albef_jax.telemetry.profile import Profile
+from albef_jax.telemetry.span import Span
+from albef_jax.telemetry.writers import Writers, human_line, open_writers
 from albef_jax.train import replay
 from albef_jax.train.guards import SKIPPED, Guards, NotFinite, SkipCounter
 from albef_jax.train.interrupt import Interrupted, StopRequests
@@ -138,13 +140,18 @@ def train(
     log_every: int,
     save_every: int,
     guards: Guards = DEFAULT_GUARDS,
+    writers: str = "",
+    profile: Span | None = None,
 ) -> TrainState:
     """Run the task to its last step, from wherever the workdir stands.
 
     Args:
         log_every, save_every: in steps.
+        writers: where metrics go besides their file, comma-separated.
+        profile: steps to trace.
 
     Raises:
+        ConfigError: steps to trace that this run does not do.
         Interrupted: Ctrl-C or SIGTERM, after saving; the same command continues.
         NotFinite: too many skipped steps in a row; the last is kept in a bundle, see `replay`.
         SaveError: a checkpoint could not be written.
@@ -154,18 +161,18 @@ def train(
     if start >= task.total_steps:
         print(f"training is complete at step {start}", flush=True)
         return state
+    trace = Profile(profile, workdir, start, task.total_steps)
     step = task.step(mesh, abstract)
-    metrics_file = MetricsFile(workdir / "metrics.jsonl")
-    if jax.process_index() == 0:
-        metrics_file.truncate_after(start)
     if memory := task.memory(mesh, abstract):
         print(f"memory: {memory}", flush=True)
-    log = Log(task, metrics_file, start, log_every, guards.max_skipped, mesh)
+    out = open_writers(writers if jax.process_index() == 0 else None, workdir, start)
+    log = Log(task, out, start, log_every, guards.max_skipped, mesh)
     batches = task.batches(start)
     stalls = workdir / f"stalls-{jax.process_index()}.txt"
     watchdog = Watchdog(stalls, guards.stall_seconds, guards.stall_exit)
-    with watchdog, StopRequests() as stop, closing(log), closing(batches):
+    with watchdog, StopRequests() as stop, closing(log), closing(batches), closing(trace):
         for number in range(start + 1, task.total_steps + 1):
+            trace.begin(number)
             watchdog.waiting_for(f"the data of step {number}")
             waiting = time.perf_counter()
             batch = next(batches)
@@ -173,6 +180,7 @@ def train(
             log.window.waited += time.perf_counter() - waiting
             watchdog.waiting_for(f"the devices, step {number}", compiling=number == start + 1)
             state, metrics = step(state, arrays)
+            trace.end(number, metrics)
             try:
                 log.add(number, metrics)
             except NotFinite as stopped:
@@ -196,14 +204,14 @@ class Log:
     """Fetches metrics one step late, so that reading them never holds up the device."""
 
     def __init__(
-        self, task: Trainable, file: MetricsFile, start: int, every: int, skips: int, mesh: Mesh
+        self, task: Trainable, writers: Writers, start: int, every: int, skips: int, mesh: Mesh
     ):
         self.window = Window()
         self._skips = SkipCounter(skips)
         self._data_wait = DataWait(task.threads)
         rate, needed = peak(mesh.devices.flat[0]), task.step_flops
         self._step_at_peak = needed / (rate * mesh.size) if rate and needed else None
-        self._task, self._file, self._every = task, file, every
+        self._task, self._writers, self._every = task, writers, every
         self._pending: tuple[int, Metrics] | None = None
         self._bar = tqdm(
             total=task.total_steps,
@@ -225,8 +233,11 @@ class Log:
 
     def close(self) -> None:
         """Write what is still pending."""
-        self._flush()
-        self._bar.close()
+        try:
+            self._flush()
+        finally:
+            self._bar.close()
+            self._writers.close()
 
     def _flush(self) -> None:
         if self._pending is None:
@@ -246,7 +257,7 @@ class Log:
         self.window = Window()
         if jax.process_index() > 0:
             return
-        self._file.write(line)
+        self._writers.write(line)
         left = (self._task.total_steps - number) * self._task.batch_size
         text = human_line(line, self._task.total_steps, left / line["pairs_per_s"])
         if line.get(SKIPPED):

@@ -1,9 +1,12 @@
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from albef_jax.telemetry.writers import MetricsFile, human_line, read_lines
+from albef_jax.telemetry import writers
+from albef_jax.telemetry.writers import MetricsFile, human_line, open_writers, read_lines
 
 
 @pytest.fixture
@@ -58,3 +61,97 @@ def test_human_line(eta, clock):
     line = human_line(metrics, 400, eta)
     assert line.startswith("step 20/400  loss 7.250 (itc 4.000 mlm 2.600 itm 0.650)")
     assert line.endswith(f"81 pairs/s  wait 1 %  ETA {clock}")
+
+
+class Sent:
+    """Stands in for the package wandb: keeps what a run is given."""
+
+    def __init__(self):
+        self.opened, self.lines, self.finished = [], [], 0
+
+    def init(self, **options):
+        self.opened.append(options)
+        return self
+
+    def log(self, metrics, step):
+        self.lines.append((step, metrics))
+
+    def finish(self):
+        self.finished += 1
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    fake = Sent()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def write_run(workdir, knob, start, steps):
+    out = open_writers(knob, workdir, start)
+    for step in steps:
+        out.write({"step": step, "loss": 1.0 + step})
+    out.close()
+
+
+def test_a_run_at_wandb_is_continued_and_no_step_is_sent_twice(tmp_path, wandb):
+    (tmp_path / "config.json").write_text('{"seed": 3}')
+    write_run(tmp_path, "wandb", 0, (5, 10, 15))
+    write_run(tmp_path, "wandb", 10, (15, 20))
+    assert [step for step, _ in wandb.lines] == [5, 10, 15, 20]
+    assert wandb.lines[-1] == (20, {"loss": 21.0})
+    first, second = wandb.opened
+    assert first["id"] == second["id"] and second["resume"] == "allow"
+    assert first["config"] == {"seed": 3} and first["name"] == tmp_path.name
+    assert wandb.finished == 2
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [5, 10, 15, 20]
+
+
+def test_wandb_that_comes_later_gets_every_step(tmp_path, wandb):
+    write_run(tmp_path, "", 0, (5, 10, 15))
+    write_run(tmp_path, "wandb", 10, (15,))
+    assert [step for step, _ in wandb.lines] == [15]
+
+
+def test_tensorboard_hides_what_is_written_anew(tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, directory, purge_step):
+            written.append((directory, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def flush(self):
+            pass
+
+        close = flush
+
+    fake = SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "tensorboardX", fake)
+    write_run(tmp_path, " tensorboard,", 0, (5,))
+    write_run(tmp_path, "tensorboard", 5, (10,))
+    directory = str(tmp_path / "tensorboard")
+    assert written == [(directory, None), ("loss", 6.0, 5), (directory, 6), ("loss", 11.0, 10)]
+
+
+def test_the_real_tensorboard_writes_event_files(tmp_path):
+    pytest.importorskip("tensorboardX")
+    write_run(tmp_path, "tensorboard", 0, (5,))
+    write_run(tmp_path, "tensorboard", 5, (10,))
+    files = list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert any(b"loss" in file.read_bytes() for file in files)
+
+
+def test_other_processes_write_nothing(tmp_path):
+    write_run(tmp_path, None, 0, (5,))
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_and_missing_writers_are_named(monkeypatch):
+    monkeypatch.setattr(writers, "find_spec", lambda name: None)
+    (unknown, missing) = writers.problems("tensorbord, wandb")
+    assert "tensorbord is unknown; choose among tensorboard, wandb" in unknown
+    assert "pip install 'albef-jax[wandb]'" in missing
+    assert not list(writers.problems(""))

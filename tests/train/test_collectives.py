@@ -78,8 +78,10 @@ def test_with_data_parallelism_gradients_are_summed_and_features_gathered(progra
     if fsdp == 1:
         assert sent.keys() == {"all-reduce", "all-gather"}
         assert sent["all-gather"] == features
-        # Besides gradients: losses, accuracies and counts.
-        assert gradients <= sent["all-reduce"] <= gradients + 2000
+        # Besides gradients: losses, accuracies and counts; and the word embedding's gradient comes
+        # from lookups and from the vocabulary head, which the CPU compiler sums one by one.
+        word = size(state.params["text_encoder"]["embeddings"]["word"])
+        assert gradients <= sent["all-reduce"] <= gradients + word + 1000
     else:
         # Parameters and teacher are gathered for use: once, or again for the backward pass.
         assert sent["all-gather"] <= features + 3 * gradients

@@ -1,0 +1,141 @@
+"""Builds an index of pictures or captions with a checkpoint, and searches it.
+
+The nearest are found by ITC, exactly, and put in order by ITM. The same `build` goes on after an
+interruption, and brings an index up to date. It needs the extra 'search'.
+
+Examples:
+    python -m tools.search build indexes/photos --model=runs/demo --images=photos
+    python -m tools.search build indexes/captions --model=runs/demo --captions=captions.txt
+    python -m tools.search indexes/photos "a red ball left of a cube" --k=12 --sheet=sheet.jpg
+    python -m tools.search query indexes/captions photo.jpg
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+_COMMANDS = ("build", "query")
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m tools.search",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = made.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="build an index, go on with one, or update it")
+    build.add_argument("index", type=Path, help="folder of the index")
+    build.add_argument("--model", type=Path, required=True, help="whatever albef_jax.load takes")
+    what = "a folder, or an annotation file (JSON) whose items have 'image'"
+    build.add_argument("--images", type=Path, help=what)
+    what = "a text file, a caption a line; a JSON list; or an annotation file with 'caption'"
+    build.add_argument("--captions", type=Path, help=what)
+    what = "where paths in annotations start from; by default their folder"
+    build.add_argument("--image_root", type=Path, help=what)
+    query = commands.add_parser("query", help="search; the word may be left out")
+    query.add_argument("index", type=Path, help="folder of the index")
+    query.add_argument("query", help="a text, or the path of a picture to search captions")
+    query.add_argument("--model", type=Path, help="by default where it was when building")
+    query.add_argument("--k", type=int, default=12, help="how many; 12 by default")
+    query.add_argument("--no_rerank", action="store_true", help="by ITC alone, which is faster")
+    query.add_argument("--sheet", type=Path, help="picture to draw of what was found")
+    query.add_argument("--json", action="store_true", help="print JSON, for programs")
+    for command in (build, query):
+        command.add_argument("--vocab", help="name or path, where the model's own is not known")
+    return made
+
+
+def _build(given: argparse.Namespace) -> None:
+    from albef_jax.serve.api import load
+    from albef_jax.serve.index import build_index
+    from albef_jax.serve.index_items import items_of
+
+    items = items_of(given.images, given.captions, given.image_root)
+    if items.note:
+        print(items.note, file=sys.stderr)
+    model = load(given.model, vocab=given.vocab)
+    built = build_index(
+        model, items, given.index, model_path=given.model, vocab=given.vocab, bar=True
+    )
+    count = built.manifest["count"]
+    what = "pictures" if items.kind == "image" else "captions"
+    print(f"{given.index}: {count} {what}, {built.computed} of them encoded now")
+    if built.bad:
+        print(
+            f"{len(built.bad)} cannot be used and are left out; all are listed in "
+            f"{given.index / 'bad_samples.jsonl'}"
+        )
+
+
+def _query(given: argparse.Namespace) -> None:
+    from albef_jax.serve.index import open_index
+
+    if given.sheet:
+        _check_sheet(given.sheet)
+    index = open_index(given.index, given.model, vocab=given.vocab)
+    hits = index.search(given.query, given.k, rerank=not given.no_rerank)
+    if given.json:
+        print(json.dumps([asdict(hit) for hit in hits], indent=2, default=str))
+    else:
+        if given.k > len(index):
+            print(f"the index holds {len(index)}: these are all", file=sys.stderr)
+        print("\n".join([" #    ITM    ITC  name", *map(_row, range(1, len(hits) + 1), hits)]))
+    if given.sheet:
+        _draw(given, index, hits)
+
+
+def _check_sheet(path: Path) -> None:
+    """Before a search that takes long."""
+    from PIL import Image
+
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"--sheet={path}: name a picture, as sheet.jpg")
+    if not path.parent.is_dir():
+        raise ValueError(f"--sheet={path}: no such directory: {path.parent}")
+
+
+def _row(number: int, hit) -> str:
+    itm = "     -" if hit.itm is None else f"{hit.itm:6.3f}"
+    return f"{number:2d} {itm} {hit.itc:6.3f}  {hit.name}"
+
+
+def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
+    from albef_jax.serve.contact_sheet import caption_sheet, picture_sheet
+    from albef_jax.serve.inputs import read_picture
+
+    if index.kind == "image":
+        sheet = picture_sheet(given.query, hits)
+    else:
+        sheet = caption_sheet(read_picture(given.query), hits)
+    sheet.save(given.sheet)
+    print(f"drawn: {given.sheet}", file=sys.stderr)
+
+
+def main() -> int:
+    """Build or search; mistakes are a line each, and exit code 2."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
+        arguments.insert(0, "query")
+    given = _parser().parse_args(arguments)
+    from albef_jax.checkpoints.torch_file import CheckpointError
+    from albef_jax.data.records import BadSample
+    from albef_jax.serve.outcomes import CannotServe
+
+    try:
+        _build(given) if given.command == "build" else _query(given)
+    except (BadSample, CannotServe, CheckpointError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
