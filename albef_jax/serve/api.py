@@ -6,7 +6,7 @@ T text tokens, D widths, H and W a picture's height and width.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,10 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
     """
     found = read_checkpoint(Path(path))
     known = found.config or {}
-    config = ModelConfig(**with_heads(sizes_of(found.params)) | known.get("model", {}))
+    # Settings that later versions have dropped say how layers are run, not what they compute.
+    names = {field.name for field in fields(ModelConfig)}
+    kept = {name: value for name, value in known.get("model", {}).items() if name in names}
+    config = ModelConfig(**with_heads(sizes_of(found.params)) | kept)
     data = known.get("data", {})
     if vocab is None:
         vocab = data.get("vocab", "bert-base-uncased")

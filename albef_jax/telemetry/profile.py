@@ -23,7 +23,7 @@ class Profile:
     def __init__(self, span: Span | None, workdir: Path, start: int, total: int):
         if span and not start < span.first <= span.last <= total:
             raise ConfigError(
-                f"--profile={span.first}:{span.count}: steps {span.first} to {span.last} are not "
+                f"--profile={span.first}:{span.steps}: steps {span.first} to {span.last} are not "
                 f"all ahead; this run does steps {start + 1} to {total}"
             )
         self._span = span if jax.process_index() == 0 else None

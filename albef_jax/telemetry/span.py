@@ -10,11 +10,11 @@ class Span(NamedTuple):
 
     Attributes:
         first: the first step to trace.
-        count: how many.
+        steps: how many.
     """
 
     first: int
-    count: int
+    steps: int
 
     @classmethod
     def parse(cls, text: str) -> "Span":
@@ -31,4 +31,4 @@ class Span(NamedTuple):
     @property
     def last(self) -> int:
         """The last step to trace."""
-        return self.first + self.count - 1
+        return self.first + self.steps - 1

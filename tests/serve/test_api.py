@@ -1,6 +1,7 @@
 import doctest
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -190,3 +191,13 @@ def test_loading_a_published_checkpoint(pictures, tmp_path):
 def test_a_vocabulary_of_another_model_is_refused():
     with pytest.raises(ValueError, match=r"200 words .* of 30522; name its own by vocab="):
         albef_jax.load(GOLDEN / "retrieval.pth")
+
+
+def test_settings_of_earlier_versions_are_passed_over(model, monkeypatch):
+    """As `model.remat`, which became three."""
+    settings = {"model": {**SIZES, "remat": False, "dropout": 0.3}, "data": {"vocab": "scenes"}}
+    found = SimpleNamespace(
+        task="retrieval", params=model.params, config=settings, origin=Path("run")
+    )
+    monkeypatch.setattr(api, "read_checkpoint", lambda path: found)
+    assert api.load("run").config == ModelConfig(**SIZES, dropout=0.3)

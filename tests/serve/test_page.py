@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import os
 import shutil
 import socket
@@ -37,6 +39,15 @@ def files(tmp_path_factory):
         Image.fromarray(picture).save(folder / f"{number}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xffno picture")
     return folder
+
+
+@pytest.fixture
+def closed_loop():
+    """Closes the event loop that gradio sets and leaves, which would be told of at the end."""
+    yield
+    asyncio.get_event_loop_policy().get_event_loop().close()
+    asyncio.set_event_loop(None)
+    gc.collect()
 
 
 def test_matching_gives_rows_best_first(model, files):
@@ -126,7 +137,7 @@ def test_a_port_that_is_taken():
 
 
 @pytest.mark.filterwarnings("ignore")  # of libraries that only the page needs
-def test_the_application_keeps_to_itself(model):
+def test_the_application_keeps_to_itself(model, closed_loop):
     pytest.importorskip("gradio")
     from starlette.testclient import TestClient
 
@@ -144,7 +155,7 @@ def test_the_application_keeps_to_itself(model):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_in_a_browser(model, files):
+def test_in_a_browser(model, files, closed_loop):
     """Types, uploads, clicks and reads, in a real browser."""
     pytest.importorskip("gradio")
     browsers = pytest.importorskip("playwright.sync_api")
