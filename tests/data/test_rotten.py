@@ -253,6 +253,7 @@ def tiny_config(files):
     return config
 
 
+@pytest.mark.slow
 def test_a_run_over_rotten_data_finishes_and_names_every_one(tmp_path, monkeypatch):
     files, reasons = rotten_files(tmp_path, "webdataset")
     one = make_mesh(devices=jax.devices()[:1])  # compiles faster than eight

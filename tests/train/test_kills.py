@@ -6,6 +6,7 @@ import pytest
 from kill_runs import Child, assert_same, kill_runs, outcome
 
 
+@pytest.mark.slow
 def test_two_kills(tmp_path):
     kills = kill_runs(2, seed=4, directory=tmp_path)
     assert sum(kills.values()) == 2

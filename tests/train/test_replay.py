@@ -160,6 +160,7 @@ def test_equal_means_every_bit_and_no_number_equals_itself():
     ]
 
 
+@pytest.mark.slow
 def test_by_command_line(stopped, tmp_path):
     """Exit code 2 for no bundle; the codes 0 and 1 are those of `replay_step`."""
     file = tmp_path / "recipe.py"
