@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def files(tmp_path_factory):
 def closed_loop():
     """Closes the event loop that gradio sets and leaves, which would be told of at the end."""
     yield
-    asyncio.get_event_loop_policy().get_event_loop().close()
+    with suppress(RuntimeError):  # none was left
+        asyncio.get_event_loop_policy().get_event_loop().close()
     asyncio.set_event_loop(None)
     gc.collect()
 

@@ -278,10 +278,13 @@ def test_a_full_disk_leaves_finished_shards_and_the_same_command_goes_on(
         pack(source, plan(), out, 1, bar=False)
     assert "pairs-00001-of-00003.array_record: cannot be written" in str(error.value)
     assert "Finished shards are kept" in str(error.value)
-    assert [path.name for path in out.glob("pairs*")] == ["pairs-00000-of-00003.array_record"]
+    # The shard after it may have been started, and then is finished.
+    written = {path.name for path in out.glob("pairs*")}
+    last = "pairs-00002-of-00003.array_record"
+    assert written - {last} == {"pairs-00000-of-00003.array_record"}
     counted = Counted(source)
     assert pack(counted, plan(), out, 1, bar=False)["records"] == 8
-    assert counted.seen == [4, 5, 6, 7, 8, 9]
+    assert counted.seen == ([4, 5, 6, 7] if last in written else [4, 5, 6, 7, 8, 9])
 
 
 def test_a_limit_of_the_system_on_file_size_is_such_an_error(source, tmp_path):
