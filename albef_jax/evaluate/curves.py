@@ -61,9 +61,14 @@ class Tick:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A curve ready to draw, with its first and last value for the legend."""
+    """A curve ready to draw, with its first and last value for the legend.
+
+    Attributes:
+        colour: number of its colour, from 1.
+    """
 
     name: str
+    colour: int
     path: str
     first: str
     last: str
@@ -90,27 +95,54 @@ def draw(panels: Sequence[Panel], lines: Lines) -> list[Chart]:
         lines: metrics lines, each with `step`; a value may be missing, null or NaN, which leaves
             a gap in its curve.
     """
-    charts = (_chart(panel, lines) for panel in panels)
+    last = max((line["step"] for line in lines), default=0)
+    charts = []
+    for panel in panels:
+        found = {curve.name: points(lines, curve.metric, panel) for curve in panel.curves}
+        charts.append(_chart(panel.title, panel, [*filter(_any, found.items())], last))
     return [chart for chart in charts if chart]
 
 
-def _chart(panel: Panel, lines: Lines) -> Chart | None:
-    series = {curve: points(lines, curve.metric, panel) for curve in panel.curves}
-    series = {
-        curve: found for curve, found in series.items() if any(y is not None for _, y in found)
-    }
-    if not series:
+def draw_runs(panels: Sequence[Panel], runs: Mapping[str, Lines]) -> list[Chart]:
+    """A chart for each metric that a run has, with a curve for each run, in the run's colour.
+
+    Args:
+        runs: metrics lines by name, as for `draw`.
+    """
+    last = max((line["step"] for lines in runs.values() for line in lines), default=0)
+    charts = []
+    for panel in panels:
+        for curve in panel.curves:
+            title = panel.title if len(panel.curves) == 1 else f"{panel.title}: {curve.name}"
+            found = [(name, points(lines, curve.metric, panel)) for name, lines in runs.items()]
+            charts.append(_chart(title, panel, found, last))
+    return [chart for chart in charts if chart]
+
+
+def _any(series: tuple[str, Points]) -> bool:
+    return any(y is not None for _, y in series[1])
+
+
+def _chart(
+    title: str, panel: Panel, series: Sequence[tuple[str, Points]], last: float
+) -> Chart | None:
+    """None without any number; a series without one keeps its colour for itself."""
+    values = [y for _, found in series for _, y in found if y is not None]
+    if not values:
         return None
-    values = [y for found in series.values() for _, y in found if y is not None]
     low, high = min(values), max(values)
     if panel.log:
         y_axis = logarithmic(low, high)
     else:
         y_axis = linear(min(low, 0.0) if panel.zero else low, high)
-    x_axis = linear(0, max(line["step"] for line in lines))
+    x_axis = linear(0, last)
     return Chart(
-        panel.title,
-        [_drawn(curve.name, found, x_axis, y_axis) for curve, found in series.items()],
+        title,
+        [
+            _drawn(name, colour, found, x_axis, y_axis)
+            for colour, (name, found) in enumerate(series, start=1)
+            if _any((name, found))
+        ],
         [Tick(_x(x_axis, tick), label(tick)) for tick in x_axis.ticks],
         [Tick(_y(y_axis, tick), label(tick)) for tick in y_axis.ticks],
         note=panel.note,
@@ -145,12 +177,12 @@ def _y(axis: Axis, value: float) -> float:
     return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * axis.share(value), 1)
 
 
-def _drawn(name: str, found: Points, x_axis: Axis, y_axis: Axis) -> Drawn:
+def _drawn(name: str, colour: int, found: Points, x_axis: Axis, y_axis: Axis) -> Drawn:
     known = [(x, y) for x, y in found if y is not None]
     places = [(_x(x_axis, x), None if y is None else _y(y_axis, y)) for x, y in found]
     (_, first), (step, last) = known[0], known[-1]
     end = (_x(x_axis, step), _y(y_axis, last))
-    return Drawn(name, svg_path(places), label(first, 3), label(last, 3), end)
+    return Drawn(name, colour, svg_path(places), label(first, 3), label(last, 3), end)
 
 
 def svg_path(places: Points) -> str:

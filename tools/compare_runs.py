@@ -1,0 +1,44 @@
+"""Puts runs side by side: a table here, and a page with their curves over each other.
+
+Figures are those of `results.json`, settings those that differ in `config.json`, curves those of
+`metrics.jsonl`. The page is one file that needs nothing else.
+
+Examples:
+    python -m tools.compare_runs runs/a runs/b
+    python -m tools.compare_runs slow=runs/a/pretrain fast=runs/b/pretrain --out=rates.html
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from albef_jax import atomic
+
+
+def main() -> int:
+    """Compare; mistakes are a line each, and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.compare_runs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]DIR", help="workdirs of one task")
+    what = "the page to write; comparison.html by default"
+    parser.add_argument("--out", type=Path, default=Path("comparison.html"), help=what)
+    given = parser.parse_args()
+    from albef_jax.evaluate.comparison import compare, lines, page
+    from albef_jax.evaluate.runs import read_runs
+
+    try:
+        found = compare(read_runs(given.runs))
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(given.out, page(found))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(*lines(found), "", given.out.resolve().as_uri(), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
