@@ -125,6 +125,7 @@ def _pretrain(config: ConfigDict) -> None:
     _pairs(config)
     config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
     config.train.microbatches = 1  # parts of a batch, one after the other, to save memory
+    config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
     config.data.scenes.update({"noise": 0.0, "captions": 5})
     config.evaluation.pairs = 1000  # held-out pictures to retrieve among
     config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query

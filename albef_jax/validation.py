@@ -11,11 +11,12 @@ from albef_jax import knobs
 from albef_jax.checkpoints.hub import is_hub_name
 from albef_jax.config import TASKS, ConfigError, annotation_files, image_root
 from albef_jax.data import pair_files
-from albef_jax.data.patterns import is_remote, nearest_file, not_here
+from albef_jax.data.patterns import is_remote, nearest_file, not_here, split_list
 from albef_jax.data.text import vocab_path
 from albef_jax.telemetry import writers
 
 REMAT = ("none", "dots", "full")
+LOSSES = ("itc", "mlm", "itm")
 CHOICES = {
     "task": TASKS,
     "init.teacher": ("published", "student"),
@@ -157,7 +158,21 @@ def _values(config: ConfigDict) -> Iterator[str]:
     scale = tuple(value_of(config, "data.crop_scale") or (1, 1))
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the picture, 0 < low <= high <= 1"
+    yield from _losses(config)
     yield from writers.problems(config.log.writers)
+
+
+def _losses(config: ConfigDict) -> Iterator[str]:
+    """The losses of pre-training are known ones, and at least one."""
+    knob = value_of(config, "train.losses")
+    if knob is None:
+        return
+    named = split_list(knob)
+    if not named:
+        yield f"train.losses={knob!r}: name at least one of {', '.join(LOSSES)}"
+    for name in named:
+        if name not in LOSSES:
+            yield f"train.losses={knob!r}: {name} is unknown; choose among {', '.join(LOSSES)}"
 
 
 def _multiple(config: ConfigDict, whole: str, part: str) -> Iterator[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from albef_jax.config import ConfigError, default, model_config, use_preset
+from albef_jax.data.patterns import split_list
 from albef_jax.models.sizes import PRESETS
-from albef_jax.validation import validate, value_of
+from albef_jax.objectives import pretraining
+from albef_jax.validation import LOSSES, validate, value_of
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ("demo", "demo_long", "4m", "14m", "local", "laptop")
@@ -72,6 +74,8 @@ def test_published_recipe_has_the_published_values():
         ("model.text_heads", 3, "is not a multiple of model.text_heads=3"),
         ("optimizer.weight_decay", -1.0, "must not be negative"),
         ("train.steps", 0, "train.steps=0: must be at least 1"),
+        ("train.losses", "itc,mln", "mln is unknown; choose among itc, mlm, itm"),
+        ("train.losses", " , ", "name at least one of itc, mlm, itm"),
     ],
 )
 def test_problems_are_named(config, knob, value, message):
@@ -79,6 +83,10 @@ def test_problems_are_named(config, knob, value, message):
     value_of(config, section)[name] = value
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         validate(config)
+
+
+def test_the_losses_by_default_are_all_that_there_are():
+    assert split_list(default().train.losses) == LOSSES == pretraining.LOSSES
 
 
 def test_nearest_multiple_is_one(config):

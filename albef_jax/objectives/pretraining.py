@@ -10,6 +10,8 @@ D text width, N image tokens, Q queue length, V vocabulary.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import jax
@@ -34,6 +36,9 @@ from albef_jax.objectives.matching import (
 from albef_jax.objectives.soft_targets import mixed_cross_entropy
 
 
+LOSSES = ("itc", "mlm", "itm")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The objective's hyper-parameters.
@@ -42,11 +47,13 @@ class Recipe:
         contrast_group: pairs that are each other's in-batch keys and negatives (published: 64).
         mlm_probability: share of tokens to predict.
         special: ids that masking must know.
+        losses: those of `LOSSES` that are trained; the others are only measured.
     """
 
     contrast_group: int = 64
     mlm_probability: float = 0.15
     special: SpecialTokens = BERT_TOKENS
+    losses: tuple[str, ...] = LOSSES
 
 
 class Inputs(NamedTuple):
@@ -263,8 +270,10 @@ def losses(
     positions: Positions,
     alpha: Float[Array, ""] | float,
     mlm_weight: Float[Array, ""] | float = 1.0,
+    trained: tuple[str, ...] = LOSSES,
 ) -> dict[str, Float[Array, ""]]:
-    """The three losses, their sum `loss`, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`.
+    """The three losses, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`; `loss` is the sum of
+    those that are trained (paper equation 5).
 
     Args:
         mlm_weight: makes the mean over equal parts of a batch that of the batch, where parts have
@@ -277,8 +286,9 @@ def losses(
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
     itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
     nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1)
+    terms = {"itc": itc, "mlm": mlm, "itm": itm.loss}
     return {
-        "loss": itc + mlm + itm.loss,
+        "loss": reduce(add, [terms[name] for name in LOSSES if name in trained]),
         "loss_itc": itc,
         "loss_mlm": mlm,
         "loss_itm": itm.loss,

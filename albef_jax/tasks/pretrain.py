@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.data.examples import pair_example
 from albef_jax.data.open import open_eval_pairs, open_train_pairs
+from albef_jax.data.patterns import split_list
 from albef_jax.data.records import PairSource
 from albef_jax.evaluate.examples import collect
 from albef_jax.evaluate.gallery import read_gallery
@@ -35,6 +36,7 @@ class Pretraining(Task):
                 train.contrast_group,
                 train.mlm_probability,
                 SpecialTokens(tokens.pad_id, tokens.cls_id, tokens.mask_id),
+                split_list(train.losses),
             ),
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,

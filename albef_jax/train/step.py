@@ -175,7 +175,8 @@ def student_loss(
         negatives,
         dropout_key,
     )
-    metrics = pretraining.losses(student, teacher, inputs, positions, alpha, mlm_weight)
+    trained = config.recipe.losses
+    metrics = pretraining.losses(student, teacher, inputs, positions, alpha, mlm_weight, trained)
     return metrics["loss"], Outcome(metrics, student, teacher)
 
 

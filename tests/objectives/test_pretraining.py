@@ -13,7 +13,7 @@ from albef_jax.models.pixels import normalize
 from albef_jax.objectives import masking, pretraining
 from albef_jax.objectives.masking import MaskedText, Positions
 from albef_jax.objectives.matching import Negatives, draw_negatives, draw_noise, exclude_self
-from albef_jax.objectives.pretraining import Inputs, Keys, Recipe, mlm_loss
+from albef_jax.objectives.pretraining import LOSSES, Inputs, Keys, Recipe, mlm_loss
 
 GROUP, B, ALPHA = 4, 8, 0.4
 RECIPE = Recipe(contrast_group=GROUP, mlm_probability=0.3)
@@ -218,6 +218,19 @@ def test_every_parameter_is_trained(full):
     ]
     assert still
     assert all("['key']['bias']" in name for name in still), still
+
+
+@pytest.mark.parametrize("trained", [("itc",), ("mlm", "itm"), ("itm", "itc", "mlm")])
+def test_the_loss_is_the_sum_of_those_that_are_trained(full, trained):
+    arrays = (full.student, full.teacher, full.inputs, full.positions)
+    found = pretraining.losses(*jax.tree.map(jnp.asarray, arrays), ALPHA, trained=trained)
+    assert float(found["loss"]) == pytest.approx(
+        sum(float(full.losses[f"loss_{name}"]) for name in trained), rel=1e-6
+    )
+    for name in LOSSES:  # measured all the same
+        assert float(found[f"loss_{name}"]) == pytest.approx(
+            float(full.losses[f"loss_{name}"]), rel=1e-5
+        )
 
 
 def test_no_masked_token_at_all(run, inputs):

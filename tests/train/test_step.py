@@ -28,19 +28,23 @@ def state(tiny):
     return state.replace(teacher=teacher, step=jnp.int32(3))
 
 
-@pytest.fixture(scope="module")
-def step(tiny, batch):
+def compiled(tiny, batch, **recipe):
     """The update of eight pairs in two groups, as a jitted function of the state."""
     config = StepConfig(
         model=replace(tiny.config, dropout=0.1, attention_dropout=0.1),
-        recipe=Recipe(contrast_group=4, mlm_probability=0.3),
+        recipe=Recipe(contrast_group=4, mlm_probability=0.3, **recipe),
         optimizer=adamw(lambda step: jnp.float32(RATE), 0.02),
         learning_rate=lambda step: RATE * jnp.float32(step),
         alpha=lambda step: jnp.minimum(step / 10, 0.4),
         momentum=MOMENTUM,
     )
-    compiled = jax.jit(partial(train_step, config))
-    return lambda state: compiled(state, batch._asdict())
+    update = jax.jit(partial(train_step, config))
+    return lambda state: update(state, batch._asdict())
+
+
+@pytest.fixture(scope="module")
+def step(tiny, batch):
+    return compiled(tiny, batch)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +149,18 @@ def test_all_parameters_move(state, after):
         if np.array_equal(new, old)
     ]
     assert not still
+
+
+def test_a_loss_that_is_left_out_trains_nothing(tiny, batch, state, after):
+    """The match head, whose only loss it is, feels weight decay alone; the others go on."""
+    alone, metrics = compiled(tiny, batch, losses=("itc", "mlm"))(state)
+    before, head = state.params["itm_head"], alone.params["itm_head"]
+    np.testing.assert_array_equal(head["bias"], before["bias"])
+    np.testing.assert_allclose(head["kernel"], before["kernel"] * (1 - 0.02 * RATE), rtol=1e-6)
+    assert np.any(after[0].params["itm_head"]["bias"] != before["bias"])
+    assert np.any(alone.params["mlm_head"]["bias"] != state.params["mlm_head"]["bias"])
+    for name in ("loss_itc", "loss_mlm", "loss_itm"):
+        assert float(metrics[name]) == pytest.approx(float(after[1][name]), rel=1e-5)
 
 
 def test_a_batch_learned_by_heart(step, state):
