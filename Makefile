@@ -1,11 +1,12 @@
 # Everything runs in .venv, made on first use.
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 WORKDIR ?= runs/demo
 SOURCES := albef_jax benchmarks configs tools tests
 
-.PHONY: help demo demo-long test test-slow parity lint format clean
+.PHONY: help demo demo-long test test-slow test-extras parity lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,8 +16,8 @@ $(BIN)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python %d.%d is too old: albef_jax needs 3.11 or newer; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
-	if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; fi
+	if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'; fi
 	touch $@
 
 demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (10 minutes)
@@ -30,6 +31,12 @@ test: $(BIN)/installed  ## the test suite
 
 test-slow: $(BIN)/installed  ## the tests that take long
 	$(BIN)/python -m pytest -q -m slow
+
+# Gradio and Beam want older packages than the rest is tested with.
+test-extras:  ## the page in a real Chromium, Beam and TensorBoard, in .venv-extras
+	$(MAKE) VENV=.venv-extras EXTRAS=dev,demo,beam,tensorboard,browser .venv-extras/bin/installed
+	.venv-extras/bin/python -m pytest -q -m 'slow or not slow' tests/serve/test_page.py \
+		tests/tools/test_pack_dataset_beam.py tests/telemetry/test_writers.py
 
 parity: $(BIN)/installed  ## replay the published system; ALBEF_GOLDEN_DIRS names further golden sets
 	$(BIN)/python -m pytest -q tests/parity
@@ -45,4 +52,4 @@ format: $(BIN)/installed  ## format the code
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-extras .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
