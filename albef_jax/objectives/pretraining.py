@@ -35,7 +35,6 @@ from albef_jax.objectives.matching import (
 )
 from albef_jax.objectives.soft_targets import mixed_cross_entropy
 
-
 LOSSES = ("itc", "mlm", "itm")
 
 
