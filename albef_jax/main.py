@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from albef_jax.config import ConfigError
+from albef_jax.recipe_files import resolved
 from albef_jax.telemetry.span import Span
 from albef_jax.validation import validate
 
@@ -38,7 +39,7 @@ _PROFILE = flags.DEFINE_string(
 def _parse(arguments: list[str]) -> list[str]:
     """Parse flags; a wrong one is one clear line, not a traceback."""
     try:
-        rest = flags.FLAGS(arguments)
+        rest = flags.FLAGS(resolved(arguments))
         if _CONFIG.value is None:
             raise ConfigError("--config is missing; try --config configs/pretrain.py")
         validate(_CONFIG.value, _EVAL_ONLY.value)

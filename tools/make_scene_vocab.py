@@ -2,16 +2,31 @@
 
 New words come last: no id changes, so what was trained before stays valid, as long as the model's
 `vocab_size` leaves room.
+
+Example:
+    python -m tools.make_scene_vocab
 """
 
+import argparse
 from pathlib import Path
 
 from albef_jax.data.scenes.vocab import extended
 
 PATH = Path(__file__).parents[1] / "albef_jax/data/vocab/scenes.txt"
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Write the vocabulary anew."""
+    argparse.ArgumentParser(
+        prog="python -m tools.make_scene_vocab",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     before = PATH.read_text(encoding="ascii").splitlines()
     tokens = extended(before)
     PATH.write_text("\n".join(tokens) + "\n", encoding="ascii")
     print(f"{PATH.name}: {len(tokens)} tokens, {len(tokens) - len(before)} of them new")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,17 +1,26 @@
 """Records small random BERT, ViT and DeiT models of `transformers`, and what they compute.
 
 Writes `tests/golden/unimodal`, which `tests/checkpoints/test_unimodal.py` reads. It needs torch and
-transformers, in an environment of its own:
-
-    python tools/record_unimodal.py
+transformers, in an environment of its own.
 
 Weights are rounded to float16 and saved as such, to keep the files small; the models then run in
 float32. LayerNorm's epsilon is 1e-6 in ViT and DeiT, as in our image encoder.
+
+Example:
+    python -m tools.record_unimodal
 """
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m tools.record_unimodal",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
 
 import numpy as np
 import torch

@@ -1,9 +1,10 @@
 """A page in the browser of this machine to try a checkpoint: match, search, answer, ground.
 
-    python -m albef_jax.serve.page runs/demo --port=7860
-
 It listens on this machine alone, sends nothing anywhere, and forgets what was uploaded when it
 ends. The browser is forbidden to fetch anything from elsewhere. It needs the extra 'demo'.
+
+Example:
+    python -m albef_jax.serve.page runs/demo --port=7860
 """
 
 import argparse

@@ -19,7 +19,7 @@ def contents(out):
 
 @pytest.fixture
 def pack_with_beam():
-    from tools.pack_dataset_beam import HERE, pack_with_beam
+    from albef_jax.data.packing.with_beam import HERE, pack_with_beam
 
     return partial(pack_with_beam, arguments=list(HERE))
 
