@@ -51,6 +51,11 @@ def default(task: str = "pretrain") -> ConfigDict:
                 "stall_seconds": 600,  # without progress until the run says what it waits for
                 "stall_exit": False,  # then end it, so that a scheduler starts it again
             },
+            # Several processes; alone, nothing of it counts.
+            "hosts": {
+                "join_seconds": 300,  # to wait for the others at the start
+                "peer_seconds": 60,  # without a sign of life from one, until all end
+            },
             "evaluation": {
                 "batch_size": 64,
                 "examples": 8,  # shown in the report

@@ -4,9 +4,12 @@ Examples:
     python -m albef_jax.main --config configs/pretrain.py --workdir runs/demo
     python -m albef_jax.main --config configs/pretrain.py:4m --config.data.root=DIR --print_config
     python -m albef_jax.main --config configs/pretrain.py --workdir runs/traced --profile=20:5
+    python -m albef_jax.main --config configs/pretrain.py --workdir runs/demo \\
+        --coordinator=first:4321 --processes=2 --process=0
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from albef_jax.config import ConfigError
+from albef_jax.data.patterns import is_remote
+from albef_jax.hosts import group
 from albef_jax.recipe_files import resolved
 from albef_jax.telemetry.span import Span
 from albef_jax.validation import validate
@@ -34,6 +39,11 @@ _PRINT_CONFIG = flags.DEFINE_bool(
 _PROFILE = flags.DEFINE_string(
     "profile", None, "STEP:N traces N training steps from STEP on into WORKDIR/profile."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Of several processes: HOST:PORT of the first, or auto (TPU pods, MPI)."
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes work together.")
+_PROCESS = flags.DEFINE_integer("process", None, "The number of this one, from 0.")
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -47,11 +57,18 @@ def _parse(arguments: list[str]) -> list[str]:
             Span.parse(_PROFILE.value)
             if _EVAL_ONLY.value or _REPLAY.value:
                 raise ConfigError("--profile traces training: leave out --eval_only and --replay")
+        if is_remote(_WORKDIR.value or ""):
+            raise ConfigError(not_here("--workdir", _WORKDIR.value))
+        _group()
         return rest
     except flags.Error as error:
         return _fail(error)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         return _fail(error)
+
+
+def _group() -> group.Group | None:
+    return group.find(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, os.environ)
 
 
 def _fail(error: Exception):
@@ -70,6 +87,18 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(json.loads(_CONFIG.value.to_json()), indent=2))  # as in config.json
         return
     # Takes seconds: mistakes come first.
+    from albef_jax.hosts.join import joined
+
+    hosts = _CONFIG.value.hosts
+    try:
+        with joined(_group(), hosts.join_seconds, hosts.peer_seconds):
+            _run()
+    except ConfigError as error:
+        _fail(error)
+
+
+def _run() -> None:
+    from albef_jax.hosts.agree import say
     from albef_jax.run import Interrupted, RunError, replay_step, run
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
@@ -85,7 +114,7 @@ def main(arguments: list[str]) -> None:
         _fail(error)
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)
-    print(report.resolve().as_uri())
+    say(report.resolve().as_uri())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import errno
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -14,11 +15,12 @@ from albef_jax import atomic
 from albef_jax.checkpoints.lock import locked
 from albef_jax.checkpoints.manager import Checkpoints, SaveError
 from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.checkpoints.workdir import compare, open_workdir
+from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
 from albef_jax.config import ConfigError
 from albef_jax.data.bad_samples import TooManyBadSamples
 from albef_jax.evaluate.gallery import NothingToEvaluate
-from albef_jax.evaluate.report import render
+from albef_jax.evaluate.report import REPORT, render
+from albef_jax.hosts.agree import check_same, check_shared, is_first, say, together
 from albef_jax.models.albef import count_parameters
 from albef_jax.tasks.base import Evaluation, Task
 from albef_jax.tasks.entailment import Entailment
@@ -35,6 +37,7 @@ from albef_jax.train.interrupt import Interrupted as Interrupted
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.mesh import make_mesh, to_devices
 from albef_jax.train.state import TrainState
+from albef_jax.version import __version__
 
 TASK: dict[str, type[Task]] = {
     "pretrain": Pretraining,
@@ -78,9 +81,14 @@ def run(
     with _full_disk_told(workdir):
         try:
             mesh = make_mesh(config.mesh.fsdp)
-            with locked(workdir, jax.process_index() == 0):
+            with ExitStack() as held:
+                with together(ConfigError):
+                    _check_group()
+                    held.enter_context(locked(workdir, is_first()))
+                check_shared(workdir)
+                check_same(_what_to_do(config, eval_only))
                 return _run(config, workdir, command, mesh, eval_only, profile)
-        except ConfigError as error:
+        except ValueError as error:
             raise RunError(error) from error
 
 
@@ -92,11 +100,11 @@ def _run(
     eval_only: bool,
     profile: Span | None,
 ) -> Path:
-    try:
+    with together(ValueError):
         task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
-    except ValueError as error:
-        raise RunError(error) from error
+    records = {"training": len(task.source), "evaluation": len(task.held_out)}
+    check_same({f"number of {name} records": size for name, size in records.items()})
     _announce(config, task, mesh, workdir)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
         if eval_only and checkpoints.latest() is None and not config.init.checkpoint:
@@ -117,7 +125,23 @@ def _run(
         evaluation = _evaluate(task, state, mesh, workdir)
     except (NothingToEvaluate, TooManyBadSamples) as error:
         raise RunError(error) from error
+    if not is_first():
+        return workdir / REPORT
     return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
+
+
+def _check_group() -> None:
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise ConfigError(
+            f"these are {jax.process_count()} processes that were not told so; add "
+            "--coordinator=auto (docs/launching.md)"
+        )
+
+
+def _what_to_do(config: ConfigDict, eval_only: bool) -> dict[str, Any]:
+    """What all processes of a job must agree in."""
+    knobs = {f"value of {name}": value for name, value in flatten(config.to_dict()).items()}
+    return {"version": __version__, "jax": jax.__version__, "--eval_only": eval_only, **knobs}
 
 
 @contextmanager
@@ -158,10 +182,12 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     _, metrics = task.step(mesh, abstract)(state, arrays)
     found = {name: float(value) for name, value in jax.device_get(metrics).items()}
     different = replay.compare(recorded.metrics, found)
-    print(*replay.table(recorded, found), sep="\n")
-    print(f"first not finite: {replay.first_not_finite(found, unsound)}")
     verdict = f"NOT reproduced: different are {', '.join(different)}" if different else "reproduced"
-    print(verdict, flush=True)
+    say(
+        *replay.table(recorded, found),
+        f"first not finite: {replay.first_not_finite(found, unsound)}",
+        verdict,
+    )
     return not different
 
 
@@ -180,12 +206,11 @@ def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
 def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None:
     parameters = count_parameters(jax.eval_shape(task.init_state).params)
     device = mesh.devices.flat[0].device_kind
-    print(
+    say(
         f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
         f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
-        f"steps: {task.total_steps} of {task.batch_size} {task.items}; all is kept in {workdir}",
-        flush=True,
+        f"steps: {task.total_steps} of {task.batch_size} {task.items}; all is kept in {workdir}"
     )
 
 
@@ -200,7 +225,7 @@ def _state(
     if eval_only:
         return restore_or_init(task, mesh, checkpoints, move_aside=False)[0]
     config = task.config
-    return train(
+    state = train(
         task,
         workdir,
         mesh,
@@ -211,12 +236,15 @@ def _state(
         writers=config.log.writers,
         profile=profile,
     )
+    task.bad_samples.merge(last=True)
+    return state
 
 
 def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
-    print("evaluating ...", flush=True)
+    say("evaluating ...")
     evaluation = task.evaluate(state, mesh)
-    text = json.dumps(evaluation.results, indent=2) + "\n"
-    atomic.write_text(workdir / "results.json", text)
-    print(*evaluation.lines, f"on {evaluation.results['evaluated_on']}", sep="\n", flush=True)
+    if is_first():
+        text = json.dumps(evaluation.results, indent=2) + "\n"
+        atomic.write_text(workdir / "results.json", text)
+    say(*evaluation.lines, f"on {evaluation.results['evaluated_on']}")
     return evaluation

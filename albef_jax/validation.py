@@ -58,6 +58,8 @@ POSITIVE = (
     "checkpoint.keep",
     "log.every_steps",
     "guards.max_skipped",
+    "hosts.join_seconds",
+    "hosts.peer_seconds",
     "evaluation.pairs",
     "evaluation.batch_size",
     "evaluation.rerank",

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from albef_jax.checkpoints.seal import damage, seal
 from albef_jax.checkpoints.torch_file import CheckpointError
+from albef_jax.hosts.agree import from_first, gather, is_first
 
 Items = dict[str, Any]
 
@@ -97,6 +97,8 @@ class Checkpoints:
     def restore_newest(self, abstract: Items, *, move_aside: bool) -> tuple[int, Items]:
         """The newest step that can be read, and its number; says which ones cannot, and why.
 
+        What one process cannot read, all pass over.
+
         Args:
             abstract: as for `restore`.
             move_aside: rename unusable steps to `broken-STEP`, so that they can be saved again.
@@ -106,16 +108,18 @@ class Checkpoints:
             CheckpointError: there is no step, or none that can be read and fits `abstract`.
         """
         unusable: dict[int, str] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            reason = damage(self._directory / str(step))
+        for step in from_first(sorted(self._manager.all_steps(), reverse=True)):
+            share = (jax.process_index(), jax.process_count())
+            reason = _of_any(damage(self._directory / str(step), share=share))
             if reason is None:
                 try:
                     found = self.restore(step, abstract)
                 except Exception as error:  # Orbax promises no kinds of errors
                     reason = _reason(error)
-                else:
-                    self._tell(unusable, step, move_aside)
-                    return step, found
+                reason = _of_any(reason)
+            if reason is None:
+                self._tell(unusable, step, move_aside)
+                return step, found
             unusable[step] = reason
         raise CheckpointError(
             "\n".join(
@@ -129,6 +133,8 @@ class Checkpoints:
 
     def _tell(self, unusable: dict[int, str], used: int, move_aside: bool) -> None:
         for step, reason in unusable.items():
+            if not is_first():
+                continue
             kept = self._move_aside(step) if move_aside else None
             print(
                 f"WARNING: the checkpoint of step {step} in {self._directory} cannot be used: "
@@ -138,7 +144,7 @@ class Checkpoints:
                 flush=True,
             )
         if unusable and move_aside:
-            multihost_utils.sync_global_devices("damaged checkpoints moved aside")
+            gather(None)  # all are moved
             self._manager.reload()
 
     def _move_aside(self, step: int) -> str:
@@ -146,13 +152,12 @@ class Checkpoints:
         while (self._directory / name).exists():
             number += 1
             name = f"broken-{step}.{number}"
-        if jax.process_index() == 0:
-            (self._directory / str(step)).rename(self._directory / name)
+        (self._directory / str(step)).rename(self._directory / name)
         return name
 
     def _seal(self) -> None:
         """Runs in the thread of a save, when all is written but still under another name."""
-        if jax.process_index() == 0:
+        if is_first():
             for written in self._directory.glob("*.orbax-checkpoint-tmp"):
                 seal(written)
 
@@ -164,6 +169,15 @@ class Checkpoints:
             f"{self._directory}: a checkpoint could not be written: {_reason(error)}. Of those "
             f"before it, {intact}. Make room or mend the disk; the same command continues."
         )
+
+
+def _of_any(reason: str | None) -> str | None:
+    """A reason that any process has, and which one; all must call it."""
+    found = {number: text for number, text in enumerate(gather(reason)) if text is not None}
+    if not found:
+        return None
+    number, text = next(iter(found.items()))
+    return text if jax.process_count() == 1 else f"{text} (process {number})"
 
 
 def _reason(error: Exception) -> str:

@@ -4,14 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from albef_jax import atomic
 from albef_jax.config import TASKS, ConfigError, default
+from albef_jax.hosts.agree import is_first
 
 # Knobs that do not change what is learnt, and so may differ when a run goes on.
-FREE = ("log.", "checkpoint.", "guards.", "evaluation.", "mesh.", "data.threads", "data.prefetch")
+FREE = (
+    "log.",
+    "checkpoint.",
+    "guards.",
+    "hosts.",
+    "evaluation.",
+    "mesh.",
+    "data.threads",
+    "data.prefetch",
+)
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
@@ -32,12 +41,13 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
         ConfigError: the directory belongs to a run with another configuration; the message names
             the keys that differ.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    if is_first():  # the others see it in a moment, if the directory is shared
+        path.mkdir(parents=True, exist_ok=True)
     file = path / "config.json"
     wanted = json.loads(config.to_json())
     if file.exists():
         compare(file, _read(file), wanted)
-    if jax.process_index() == 0:
+    if is_first():
         atomic.write_text(file, json.dumps(wanted, indent=2) + "\n")
     return path
 

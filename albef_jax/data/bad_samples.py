@@ -24,17 +24,27 @@ class BadSamples:
 
     Args:
         path: a JSON-lines file, one `{"name", "reason"}` for each distinct name; what an earlier
-            run left in it counts. One file a process. None keeps no file.
+            run left in it counts. None keeps no file.
         max_share: the share of the data set that may be bad. One bad sample is always allowed,
             unless this is 0.
         dataset_size: the number of samples in the data set.
+        process: of those that share `path`. Others than process 0 write beside it, to `NAME-I`,
+            from where `merge` fetches what they found.
     """
 
-    def __init__(self, path: str | Path | None, max_share: float, dataset_size: int):
+    def __init__(
+        self, path: str | Path | None, max_share: float, dataset_size: int, process: int = 0
+    ):
         self._path = None if path is None else Path(path)
+        self._first = process == 0
+        self._own = self._path
+        if self._path and not self._first:
+            self._own = self._path.with_name(f"{self._path.stem}-{process}{self._path.suffix}")
         self._max_share = max_share
         self._size = dataset_size
         self._reasons = {} if self._path is None else _read(self._path)
+        if self._own and not self._first:
+            self._reasons |= _read(self._own)
         self._requests = 0
         self._early_failures = 0
         self._lock = threading.Lock()
@@ -63,12 +73,35 @@ class BadSamples:
             self._early_failures += self._requests <= _FIRST_REQUESTS
             self._check()
 
+    def merge(self, *, last: bool = False) -> None:
+        """On process 0, take over what the others have found; on them, nothing.
+
+        Args:
+            last: nothing more will come: remove their files.
+
+        Raises:
+            TooManyBadSamples: all together exceed the share.
+        """
+        if self._path is None or not self._first:
+            return
+        with self._lock:
+            before = self.count
+            for beside in sorted(self._path.parent.glob(f"{self._path.stem}-*{self._path.suffix}")):
+                for name, reason in _parse(beside.read_text("utf-8"), beside).items():
+                    if name not in self._reasons:
+                        self._reasons[name] = reason
+                        self._write(BadSample(name, reason))
+                if last:
+                    beside.unlink()
+            if self.count > before:
+                self._check()
+
     def _write(self, bad: BadSample) -> None:
         if self.count <= _LOGGED_SINGLY or self.count % 100 == 0:
             _log.warning("bad sample %d: %s", self.count, bad)
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
+        if self._own is not None:
+            self._own.parent.mkdir(parents=True, exist_ok=True)
+            with self._own.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"name": bad.name, "reason": bad.reason}) + "\n")
 
     def _check(self) -> None:
@@ -104,8 +137,13 @@ def _read(path: Path) -> dict[str, str]:
     if text and not text.endswith("\n"):  # the last run died while it wrote this line
         text = text[: text.rfind("\n") + 1]
         atomic.write_text(path, text)
+    return _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> dict[str, str]:
+    """The entries of all whole lines."""
     try:
-        entries = [json.loads(line) for line in text.splitlines()]
+        entries = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         return {entry["name"]: entry["reason"] for entry in entries}
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: not a list of bad samples; move or delete the file") from None

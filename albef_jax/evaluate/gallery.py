@@ -20,7 +20,7 @@ from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
-from albef_jax.train.mesh import to_devices
+from albef_jax.train.mesh import fetch, spread
 
 
 class NothingToEvaluate(Exception):
@@ -102,8 +102,8 @@ def run_in_chunks(
     size = len(next(iter(arrays.values())))
     outputs = []
     for chunk in padded_chunks(size, rows):
-        batch = to_devices(mesh, {name: array[chunk] for name, array in arrays.items()})
-        outputs.append([np.asarray(out) for out in function(batch)])
+        batch = spread(mesh, {name: array[chunk] for name, array in arrays.items()})
+        outputs.append(fetch(function(batch)))
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 
 

@@ -15,6 +15,7 @@ from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
+from albef_jax.train.mesh import fetch
 
 TOP = 5
 
@@ -64,7 +65,7 @@ def guess(
     masked[np.arange(words), rows] = tokenizer.mask_id
     mask = (masked != tokenizer.pad_id).astype(np.int32)
     top = _most_probable(config, teacher, image, masked, mask, rows)
-    values, ids = (np.asarray(array) for array in top)
+    values, ids = fetch(top)
     return [
         MaskedWord(
             place,

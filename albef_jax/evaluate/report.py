@@ -20,6 +20,7 @@ from albef_jax.evaluate.panels import PANELS
 from albef_jax.telemetry.writers import read_lines
 from albef_jax.version import __version__
 
+REPORT = "report/index.html"  # in the workdir
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
 # What a log line counts besides its averages, in a reader's words.
@@ -60,7 +61,7 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
             **context,
         )
     )
-    path = workdir / "report" / "index.html"
+    path = workdir / REPORT
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path

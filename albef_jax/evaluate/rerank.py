@@ -19,7 +19,7 @@ from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
-from albef_jax.train.mesh import to_devices
+from albef_jax.train.mesh import fetch, spread
 
 TEXTS = 8  # texts of a picture scored in one call
 
@@ -124,12 +124,12 @@ def itm_scores(
     texts = min(texts, int(chosen.sum(axis=1).max(initial=1)))
     read, score = (partial(function, params) for function in compile_scoring(config))
     for block in blocks(chosen, pictures):
-        keys_values = read(to_devices(mesh, {"image": gallery.images[block]}))
+        keys_values = read(spread(mesh, {"image": gallery.images[block]}))
         for wanted in calls(chosen, block, texts):
             batch = {
                 "text_embeds": encoded.text_embeds[wanted],
                 "text_mask": gallery.text_mask[wanted],
             }
-            logits = np.asarray(score(keys_values, to_devices(mesh, batch)))
+            logits = fetch(score(keys_values, spread(mesh, batch)))
             scores[block[:, None], wanted] = logits
     return scores

@@ -21,10 +21,12 @@ from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.open import train_transform
 from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
 from albef_jax.data.text import Tokenizer
+from albef_jax.hosts.agree import is_first, say, together
 from albef_jax.models import albef, task_models
 from albef_jax.train import schedules
 from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
 from albef_jax.train.memory import Memory
+from albef_jax.train.mesh import fetch
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.queue import Queue, init_queue
 from albef_jax.train.state import TrainState
@@ -83,7 +85,10 @@ class Task(ABC):
             self._check_schedule()
         self.workdir = workdir
         self.bad_samples = BadSamples(
-            workdir / "bad_samples.jsonl", config.data.max_bad_share, len(self.source)
+            workdir / "bad_samples.jsonl",
+            config.data.max_bad_share,
+            len(self.source),
+            process=jax.process_index(),
         )
         self.learning_rate = self._learning_rate()
         self.optimizer = adamw(self.learning_rate, config.optimizer.weight_decay, self.frozen)
@@ -167,9 +172,11 @@ class Task(ABC):
         if not (init.checkpoint or init.text or init.vision):
             return state
         begin = start_from if init.checkpoint else start_from_encoders
-        state, rows = begin(self.config, jax.device_get(state))
+        fresh = fetch(state)
+        with together(ValueError):
+            state, rows = begin(self.config, fresh)
         names = filter(None, (init.checkpoint, init.text, init.vision))
-        print(f"starting from {' and '.join(names)}:", format_table(rows), sep="\n")
+        say(f"starting from {' and '.join(names)}:", format_table(rows))
         return jax.device_put(state, shardings)
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
@@ -203,7 +210,8 @@ class Task(ABC):
         return "; ".join([line, *getattr(self.source, "notes", ())])
 
     def counters(self) -> dict[str, float]:
-        """Bad samples so far."""
+        """Bad samples so far, of all processes."""
+        self.bad_samples.merge()
         return {"bad_samples": self.bad_samples.count}
 
     def eval_size(self) -> int:
@@ -212,7 +220,8 @@ class Task(ABC):
 
     def eval_register(self) -> BadSamples:
         """Where unusable held-out records are written down."""
-        path = self.workdir / "bad_eval_samples.jsonl"
+        # All processes read all of them.
+        path = self.workdir / "bad_eval_samples.jsonl" if is_first() else None
         return BadSamples(path, self.config.data.max_bad_share, len(self.held_out))
 
     def results(self, state: TrainState, **figures: Any) -> dict[str, Any]:

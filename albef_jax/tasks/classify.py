@@ -20,7 +20,7 @@ from albef_jax.models.pixels import normalize
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import Logits, classification_loss
-from albef_jax.train.mesh import to_devices
+from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 
@@ -129,7 +129,7 @@ class Classification(FinetuneTask):
         ):
             valid = batch["valid"]
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            logits = np.asarray(run(params, to_devices(mesh, arrays)))
+            logits = fetch(run(params, spread(mesh, arrays)))
             parts["logits"].append(logits[valid])
             parts["label"].append(batch["label"][valid])
             parts["index"].append(batch["sample_index"][valid])

@@ -28,7 +28,7 @@ from albef_jax.objectives import retrieval
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import retrieval_loss
-from albef_jax.train.mesh import to_devices
+from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 BRANCHES = ("itm", "itc")
@@ -146,7 +146,7 @@ class Grounding(FinetuneTask):
             threads=self.config.data.threads,
         ):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            maps = jax.device_get(run(params, to_devices(mesh, arrays)))
+            maps = fetch(run(params, spread(mesh, arrays)))
             for row in np.flatnonzero(batch["valid"]):
                 pieces = self._pieces(batch["text_ids"][row], batch["text_mask"][row])
                 one = {name: array[row] for name, array in maps.items()}

@@ -21,7 +21,7 @@ from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.tasks.classify import read_verdicts
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import assignment_loss
-from albef_jax.train.mesh import to_devices
+from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 CLASSES = ("first", "second", "neither")
@@ -84,9 +84,7 @@ class TextAssignment(FinetuneTask):
         logits, labels, context = [], [], {}
         for number, batch in enumerate(batches):
             arrays = {name: batch[name] for name in self.inputs}
-            out, shown = jax.device_get(
-                run(state.params, to_devices(mesh, arrays), jax.random.key(number))
-            )
+            out, shown = fetch(run(state.params, spread(mesh, arrays), jax.random.key(number)))
             logits.append(out)
             labels.append(shown.label.reshape(-1))
             if number == 0:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -18,11 +17,12 @@ from albef_jax.data.text import Tokenizer, clean_question
 from albef_jax.evaluate.answer_score import majority, score, soft_accuracy
 from albef_jax.evaluate.answering import Answerer, Generated, Ranked
 from albef_jax.evaluate.task_examples import AnsweredQuestion, right_and_wrong
+from albef_jax.hosts.agree import is_first
 from albef_jax.models.albef import Params
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import vqa_loss
-from albef_jax.train.mesh import to_devices
+from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 END = "[SEP]"
@@ -152,7 +152,7 @@ class Vqa(FinetuneTask):
             threads=self.config.data.threads,
         ):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            best = jax.device_get(run(params, to_devices(mesh, arrays)))
+            best = fetch(run(params, spread(mesh, arrays)))
             for row in map(int, np.flatnonzero(batch["valid"])):
                 told = self._in_words(best, row, self.answers)
                 place, readable = int(batch["sample_index"][row]), bool(batch["readable"][row])
@@ -190,8 +190,9 @@ class Vqa(FinetuneTask):
         lines = [
             {"question_id": one.question.question_id, "answer": one.answers[0][0]} for one in found
         ]
-        path = self.workdir / SUBMISSION
-        path.write_text(json.dumps(lines, ensure_ascii=False), encoding="utf-8")
+        if is_first():
+            path = self.workdir / SUBMISSION
+            path.write_text(json.dumps(lines, ensure_ascii=False), encoding="utf-8")
 
     def _examples(self, found: list[Answered]) -> dict[str, Any]:
         """Right and wrong ones; records are read again for their pictures."""

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.hosts.agree import is_first, say
 from albef_jax.telemetry.data_wait import DataWait
 from albef_jax.telemetry.flops import peak
 from albef_jax.telemetry.profile import Profile
@@ -21,7 +22,7 @@ from albef_jax.telemetry.span import Span
 from albef_jax.telemetry.writers import Writers, human_line, open_writers
 from albef_jax.train import replay
 from albef_jax.train.guards import SKIPPED, Guards, NotFinite, SkipCounter
-from albef_jax.train.interrupt import Interrupted, StopRequests
+from albef_jax.train.interrupt import Interrupted, StopRequests, Vote
 from albef_jax.train.memory import Memory
 from albef_jax.train.mesh import state_shardings, to_devices
 from albef_jax.train.state import TrainState
@@ -127,7 +128,7 @@ def restore_or_init(
         shardings,
     )
     step, items = checkpoints.restore_newest(target.items(), move_aside=move_aside)
-    print(f"continuing from the checkpoint of step {step}", flush=True)
+    say(f"continuing from the checkpoint of step {step}")
     return TrainState.from_items(items), abstract
 
 
@@ -159,15 +160,16 @@ def train(
     state, abstract = restore_or_init(task, mesh, checkpoints)
     start = int(state.step)
     if start >= task.total_steps:
-        print(f"training is complete at step {start}", flush=True)
+        say(f"training is complete at step {start}")
         return state
     trace = Profile(profile, workdir, start, task.total_steps)
     step = task.step(mesh, abstract)
     if memory := task.memory(mesh, abstract):
-        print(f"memory: {memory}", flush=True)
-    out = open_writers(writers if jax.process_index() == 0 else None, workdir, start)
+        say(f"memory: {memory}")
+    out = open_writers(writers if is_first() else None, workdir, start)
     log = Log(task, out, start, log_every, guards.max_skipped, mesh)
     batches = task.batches(start)
+    vote = Vote(mesh)
     stalls = workdir / f"stalls-{jax.process_index()}.txt"
     watchdog = Watchdog(stalls, guards.stall_seconds, guards.stall_exit)
     with watchdog, StopRequests() as stop, closing(log), closing(batches), closing(trace):
@@ -187,15 +189,17 @@ def train(
                 watchdog.waiting_for(f"the bundle of step {number}")
                 stopped.bundle = replay.write(workdir, state, batch, mesh, number, stopped.metrics)
                 raise
-            asked = stop.signum  # read once: a signal may come while the state is saved
-            last = number == task.total_steps or asked
+            last = number == task.total_steps
+            # Read once: a signal may come while the state is saved.
+            asked = vote(stop.signum or 0, last=last)
+            last = last or asked > 0
             if last or number % save_every == 0:
                 watchdog.waiting_for(f"the checkpoint of step {number}")
                 checkpoints.save(number, state.items())
             if last:
                 checkpoints.wait()
             if asked:
-                print(f"saved step {number}; the same command continues", flush=True)
+                say(f"saved step {number}; the same command continues")
                 raise Interrupted(asked)
     return state
 
@@ -217,7 +221,7 @@ class Log:
             total=task.total_steps,
             initial=start,
             unit="step",
-            disable=not sys.stderr.isatty() or jax.process_index() > 0,
+            disable=not sys.stderr.isatty() or not is_first(),
         )
 
     def add(self, number: int, metrics: Metrics) -> None:
@@ -253,10 +257,10 @@ class Log:
 
     def _write(self, number: int) -> None:
         line = self.window.summary(number, self._task.batch_size, self._step_at_peak)
-        line |= self._task.counters()
         self.window = Window()
-        if jax.process_index() > 0:
+        if not is_first():
             return
+        line |= self._task.counters()
         self._writers.write(line)
         left = (self._task.total_steps - number) * self._task.batch_size
         text = human_line(line, self._task.total_steps, left / line["pairs_per_s"])

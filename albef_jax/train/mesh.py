@@ -1,9 +1,13 @@
 """Where arrays live: a (data, fsdp) mesh, batches over both axes, large parameters over fsdp."""
 
 import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
@@ -17,18 +21,27 @@ MIN_SHARDED_SIZE = 2**12
 
 
 def make_mesh(fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
-    """All devices as `[devices / fsdp, fsdp]`.
+    """All devices as `[devices / fsdp, fsdp]`, those of a process side by side.
 
     Raises:
-        ValueError: the number of devices is not a multiple of `fsdp`.
+        ValueError: the number of devices is not a multiple of `fsdp`, or processes have unequal
+            numbers of them.
     """
     devices = jax.devices() if devices is None else devices
+    counts = Counter(device.process_index for device in devices)
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"process {number} has {n}" for number, n in sorted(counts.items()))
+        raise ValueError(f"all processes need the same number of devices, but {listed}")
     if len(devices) % fsdp:
         raise ValueError(
             f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices; choose a divisor"
         )
     shape = (len(devices) // fsdp, fsdp)
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+    mesh = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+    # On TPUs neighbours in the mesh may belong to different hosts. Rows of a batch are read in the
+    # order of processes (`data.pipeline`), so devices must lie in that order, too.
+    ordered = sorted(mesh.devices.flat, key=lambda device: device.process_index)
+    return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -67,3 +80,22 @@ def to_devices(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }
+
+
+def spread(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Rows that all processes have, as global arrays: each gives its devices their part."""
+    count, number = jax.process_count(), jax.process_index()
+    share = {name: np.split(rows, count)[number] for name, rows in batch.items()}
+    return to_devices(mesh, share)
+
+
+def fetch(tree: Any) -> Any:
+    """Arrays as numpy arrays, whole on all processes; all must call it."""
+
+    def whole(leaf: Any) -> np.ndarray:
+        spread_out = isinstance(leaf, jax.Array) and not (
+            leaf.is_fully_addressable or leaf.is_fully_replicated
+        )
+        return multihost_utils.process_allgather(leaf, tiled=True) if spread_out else leaf
+
+    return jax.device_get(jax.tree.map(whole, tree))

@@ -19,7 +19,9 @@ from jax.sharding import Mesh
 from albef_jax import atomic
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.torch_file import CheckpointError
+from albef_jax.hosts.agree import from_first, is_first
 from albef_jax.train.guards import MODULE_NORM
+from albef_jax.train.mesh import fetch
 from albef_jax.train.state import TrainState
 
 RECORD = "replay.json"
@@ -62,14 +64,16 @@ def write(
     """
     bundle = workdir / f"replay-{step}"
     there = sorted(workdir.glob(f"replay-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
-    if (bundle / RECORD).exists() or len(there) >= MOST:
+    known = (bundle / RECORD).exists() or len(there) >= MOST
+    if from_first(known):
         return bundle if (bundle / RECORD).exists() else there[-1].parent
     bundle.mkdir(exist_ok=True)
     arrays: dict[str, Any] = batch  # the stubs of savez take names for its own arguments
     np.savez(bundle / f"batch-{jax.process_index()}.npz", **arrays)
     with Checkpoints(bundle / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(step - 1, state.replace(step=state.step - 1).items())
-    if jax.process_index() == 0:
+    key = np.asarray(jax.random.key_data(state.key)).tolist()
+    if is_first():
         if (workdir / "config.json").exists():
             shutil.copyfile(workdir / "config.json", bundle / "config.json")
         record = {
@@ -78,7 +82,7 @@ def write(
             "mesh": dict(mesh.shape),
             "device": mesh.devices.flat[0].device_kind,
             "jax": jax.__version__,
-            "key": np.asarray(jax.random.key_data(state.key)).tolist(),
+            "key": key,
             "sample_index": np.asarray(batch["sample_index"]).tolist(),
             "metrics": {name: _json(value) for name, value in metrics.items()},
         }
@@ -127,7 +131,7 @@ def compare(recorded: dict[str, float], replayed: dict[str, float]) -> list[str]
 def unsound(params: dict[str, Any]) -> dict[str, int]:
     """Modules with parameters that are not finite, and how many."""
     counts = {
-        name: sum(int((~np.isfinite(leaf)).sum()) for leaf in jax.tree.leaves(jax.device_get(tree)))
+        name: sum(int((~np.isfinite(leaf)).sum()) for leaf in jax.tree.leaves(fetch(tree)))
         for name, tree in params.items()
     }
     return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,1 @@
+"""Several processes as one job: who they are, how they meet, agree and part."""
