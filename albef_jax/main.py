@@ -89,6 +89,7 @@ def main(arguments: list[str]) -> None:
     # Takes seconds: mistakes come first.
     from albef_jax.hosts.join import joined
 
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     hosts = _CONFIG.value.hosts
     try:
         with joined(_group(), hosts.join_seconds, hosts.peer_seconds):
@@ -101,7 +102,6 @@ def _run() -> None:
     from albef_jax.hosts.agree import say
     from albef_jax.run import Interrupted, RunError, replay_step, run
 
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value
     workdir = Path(_WORKDIR.value or f"runs/{config.task}")

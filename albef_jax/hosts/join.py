@@ -66,8 +66,12 @@ def joined(group: Group | None, join_seconds: float, peer_seconds: float) -> Ite
         return
     _meet(group, join_seconds, peer_seconds)
     try:
+        _check_size(group)
         yield
         code = 0
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except jax.errors.JaxRuntimeError:  # in a message to a lost process, or in all processes
@@ -112,15 +116,19 @@ def _meet(group: Group, join_seconds: float, peer_seconds: float) -> None:
         raise ConfigError(f"--coordinator={AUTO} finds no group here: {error}") from error
     # jax took SIGTERM for a service that is not used.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if group.processes and jax.process_count() != group.processes:
-        raise ConfigError(
-            f"{who} met a group of {jax.process_count()}: give all the same --processes"
-        )
     _End.text = (
         f"\nerror: another process of this job was lost, or has left with an error; its own log "
         f"tells more. This one ends with code {LOST}: start all again, the same command continues "
         "from the newest checkpoint\n"
     )
+
+
+def _check_size(group: Group) -> None:
+    if group.processes and jax.process_count() != group.processes:
+        raise ConfigError(
+            f"process {group.process} of {group.processes} met a group of {jax.process_count()}: "
+            "give all the same --processes"
+        )
 
 
 def _reach(coordinator: str, seconds: float, who: str) -> None:

@@ -77,8 +77,20 @@ def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
     return config
 
 
-def get_config() -> ConfigDict:
-    """For runs by command line: many checkpoints, and a log line each step."""
+def two_processes() -> ConfigDict:
+    """A batch for four devices, few steps, all of them saved or logged."""
+    config = scenes_config(steps=6)
+    config.checkpoint.update({"every_steps": 2, "keep": 5})
+    config.log.every_steps = 1
+    return config
+
+
+def get_config(preset: str = "") -> ConfigDict:
+    """For runs by command line: many checkpoints, and a log line each step; or a task's name."""
+    if preset == "two":
+        return two_processes()
+    if preset:
+        return task_config(preset)
     config = scenes_config(steps=30)
     config.checkpoint.every_steps = 2
     config.log.every_steps = 1
