@@ -123,3 +123,26 @@ def test_threads_may_share_it(tmp_path):
         thread.join()
     assert bad_samples.count == 50
     assert sorted(line["name"] for line in lines(path)) == sorted(f"{n}.jpg" for n in range(50))
+
+
+def test_other_processes_write_beside_it_until_the_first_takes_over(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    first, second = BadSamples(path, 0.03, 100), BadSamples(path, 0.03, 100, process=1)
+    report(first, "a.jpg")
+    for name in ("a.jpg", "b.jpg"):
+        report(second, name)
+    assert [line["name"] for line in lines(path)] == ["a.jpg"]
+    assert [line["name"] for line in lines(tmp_path / "bad-1.jsonl")] == ["a.jpg", "b.jpg"]
+    second.merge()
+    assert (first.count, second.count) == (1, 2)
+    for _ in range(2):
+        first.merge()
+        assert [line["name"] for line in lines(path)] == ["a.jpg", "b.jpg"] and first.count == 2
+    report(second, "c.jpg")
+    first.merge(last=True)
+    assert first.count == 3 and not (tmp_path / "bad-1.jsonl").exists()
+    third = BadSamples(path, 0.5, 100, process=2)  # knows of three, and finds the fourth
+    assert third.count == 3
+    report(third, "d.jpg")
+    with pytest.raises(TooManyBadSamples, match="4 of 100"):
+        first.merge()
