@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from albef_jax.config import ConfigError
-from albef_jax.data.patterns import is_remote
+from albef_jax.data.patterns import is_remote, not_here
 from albef_jax.hosts import group
 from albef_jax.recipe_files import resolved
 from albef_jax.telemetry.span import Span
@@ -57,8 +57,9 @@ def _parse(arguments: list[str]) -> list[str]:
             Span.parse(_PROFILE.value)
             if _EVAL_ONLY.value or _REPLAY.value:
                 raise ConfigError("--profile traces training: leave out --eval_only and --replay")
-        if is_remote(_WORKDIR.value or ""):
-            raise ConfigError(not_here("--workdir", _WORKDIR.value))
+        workdir = _WORKDIR.value or ""
+        if is_remote(workdir):
+            raise ConfigError(not_here("--workdir", workdir))
         _group()
         return rest
     except flags.Error as error:

@@ -78,33 +78,29 @@ def run(
             much of the data is bad, training diverges, the disk is full, or there is nothing to
             evaluate.
     """
-    with _full_disk_told(workdir):
+    with _full_disk_told(workdir), ExitStack() as held:
         try:
+            _check_group()
             mesh = make_mesh(config.mesh.fsdp)
-            with ExitStack() as held:
-                with together(ConfigError):
-                    _check_group()
-                    held.enter_context(locked(workdir, is_first()))
-                check_shared(workdir)
-                check_same(_what_to_do(config, eval_only))
-                return _run(config, workdir, command, mesh, eval_only, profile)
+            with together(ConfigError):
+                held.enter_context(locked(workdir, is_first()))
+            check_shared(workdir)
+            check_same(_what_to_do(config, eval_only))
+            task = _task(config, workdir, mesh, eval_only)
         except ValueError as error:
             raise RunError(error) from error
+        return _run(task, workdir, command, mesh, eval_only, profile)
 
 
 def _run(
-    config: ConfigDict,
+    task: Task,
     workdir: Path,
     command: str,
     mesh: Mesh,
     eval_only: bool,
     profile: Span | None,
 ) -> Path:
-    with together(ValueError):
-        task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
-        _check_devices(config, mesh)
-    records = {"training": len(task.source), "evaluation": len(task.held_out)}
-    check_same({f"number of {name} records": size for name, size in records.items()})
+    config = task.config
     _announce(config, task, mesh, workdir)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
         if eval_only and checkpoints.latest() is None and not config.init.checkpoint:
@@ -113,7 +109,7 @@ def _run(
             )
         try:
             state = _state(task, workdir, mesh, checkpoints, eval_only, profile)
-        except (TooManyBadSamples, CheckpointError, SaveError) as error:
+        except (ConfigError, TooManyBadSamples, CheckpointError, SaveError) as error:
             raise RunError(error) from error
         except NotFinite as error:
             raise RunError(
@@ -123,11 +119,21 @@ def _run(
             ) from error
     try:
         evaluation = _evaluate(task, state, mesh, workdir)
-    except (NothingToEvaluate, TooManyBadSamples) as error:
+    except (ConfigError, NothingToEvaluate, TooManyBadSamples) as error:
         raise RunError(error) from error
     if not is_first():
         return workdir / REPORT
     return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
+
+
+def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Task:
+    """The task with its data, which all processes must have alike."""
+    with together(ValueError):
+        task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
+        _check_devices(config, mesh)
+    records = {"training": len(task.source), "evaluation": len(task.held_out)}
+    check_same({f"number of {name} records": size for name, size in records.items()})
+    return task
 
 
 def _check_group() -> None:

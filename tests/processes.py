@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 300  # seconds
+PATIENCE = 1200  # seconds: a busy machine starts slowly
 
 
 def free_port() -> int:

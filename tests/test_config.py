@@ -185,3 +185,9 @@ def test_a_wrong_profile_is_refused_before_the_run(arguments):
     result = command_line("--config=configs/pretrain.py", *arguments)
     assert result.returncode == 2
     assert result.stderr.startswith("error: --profile")
+
+
+def test_a_workdir_in_a_bucket_is_refused():
+    result = command_line("--config=configs/pretrain.py", "--workdir=gs://bucket/run")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --workdir: gs://bucket/run is an address")

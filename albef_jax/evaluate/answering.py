@@ -62,7 +62,7 @@ class Generated(NamedTuple):
     """The best answer of each question and its log-likelihood."""
 
     answer_ids: Int[Array, "B T"]
-    score: Float[Array, "B"]
+    score: Float[Array, " B"]
 
 
 def generate(

@@ -92,6 +92,7 @@ def _slurm(environment: Mapping[str, str]) -> dict[str, str]:
     }
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1")
     several = "," in environment.get("CUDA_VISIBLE_DEVICES", "")
+    several = several and not environment.get("JAX_LOCAL_DEVICE_IDS")
     if several and not re.match(r"1\b", tasks):
         found["device"] = environment["SLURM_LOCALID"]  # each task sees all, and takes its own
     return found

@@ -1,6 +1,7 @@
 """Meeting the other processes, leaving together, and what happens when one of them is lost."""
 
 import ctypes
+import math
 import os
 import signal
 import socket
@@ -104,8 +105,8 @@ def _meet(group: Group, join_seconds: float, peer_seconds: float) -> None:
     try:
         jax.distributed.initialize(
             **known,
-            initialization_timeout=int(join_seconds),
-            heartbeat_timeout_seconds=int(peer_seconds),
+            initialization_timeout=math.ceil(join_seconds),
+            heartbeat_timeout_seconds=math.ceil(peer_seconds),
             shutdown_timeout_seconds=_TOGETHER,
         )
     except jax.errors.JaxRuntimeError as error:

@@ -50,7 +50,7 @@ def nlvr_logits(
 
 def distilled_loss(
     logits: Float[Array, "B C"],
-    labels: Int[Array, "B"],
+    labels: Int[Array, " B"],
     teacher_logits: Float[Array, "B C"] | None,
     alpha: Float[Array, ""] | float,
 ) -> dict[str, Float[Array, ""]]:

@@ -49,7 +49,7 @@ class Positives(NamedTuple):
     queue: Bool[Array, "G g Q"]
 
 
-def same_picture(image_id: Int[Array, "B"], queue_id: Int[Array, "Q"], groups: int) -> Positives:
+def same_picture(image_id: Int[Array, " B"], queue_id: Int[Array, " Q"], groups: int) -> Positives:
     """Keys whose picture is the query's; the ids of empty queue entries must match none."""
     own = image_id.reshape(groups, -1)
     return Positives(own[:, :, None] == own[:, None], own[:, :, None] == queue_id)

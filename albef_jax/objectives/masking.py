@@ -75,7 +75,7 @@ class Positions(NamedTuple):
 
     token: Int[Array, "G C"]
     used: Bool[Array, "G C"]
-    overflow: Int[Array, "G"]
+    overflow: Int[Array, " G"]
     slot: Int[Array, "G S"]
 
 

@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
     image: Float[Array, "B H W 3"]
     text_ids: Int[Array, "B T"]
     text_mask: Int[Array, "B T"]
-    image_id: Int[Array, "B"]
+    image_id: Int[Array, " B"]
 
 
 class Keys(NamedTuple):
@@ -39,7 +39,7 @@ class Keys(NamedTuple):
 
     image: Float[Array, "Q E"]
     text: Float[Array, "Q E"]
-    image_id: Int[Array, "Q"]
+    image_id: Int[Array, " Q"]
 
 
 class Teacher(NamedTuple):

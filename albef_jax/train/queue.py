@@ -25,7 +25,7 @@ class Queue(NamedTuple):
     image: Float[Array, "Q E"]
     text: Float[Array, "Q E"]
     pointer: Int[Array, ""]
-    image_id: Int[Array, "Q"] | None = None
+    image_id: Int[Array, " Q"] | None = None
 
 
 def init_queue(key: Array, length: int, embed_dim: int, with_ids: bool = False) -> Queue:
@@ -44,7 +44,7 @@ def enqueue(
     queue: Queue,
     image_feat: Float[Array, "B E"],
     text_feat: Float[Array, "B E"],
-    image_id: Int[Array, "B"] | None = None,
+    image_id: Int[Array, " B"] | None = None,
 ) -> Queue:
     """Overwrite the oldest B entries; Q must be a multiple of B."""
     length, batch = len(queue.image), len(image_feat)
