@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from albef_jax.config import ConfigError
+from albef_jax.recipe_files import resolved
 from albef_jax.validation import validate
 
 
@@ -57,7 +58,7 @@ def _configuration(arguments: list[str]) -> ConfigDict:
     config = config_flags.DEFINE_config_file(
         "config", None, "Recipe and preset.", lock_config=True, flag_values=values
     )
-    rest = values([sys.argv[0], *arguments])
+    rest = values([sys.argv[0], *resolved(arguments)])
     if config.value is None:
         raise ConfigError("--config is missing; try --config configs/pretrain.py:local")
     if len(rest) > 1:

@@ -1,5 +1,6 @@
 """Held-out examples for people to look at: what was retrieved, and what the teacher guesses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,12 @@ from albef_jax.data.text import Tokenizer
 from albef_jax.evaluate.gallery import Gallery
 from albef_jax.evaluate.masked_words import MaskedWord, guess
 from albef_jax.evaluate.retrieval import Retrieval
+from albef_jax.evaluate.word_heat import HeatedCaption, heated
 from albef_jax.models.albef import Params
 from albef_jax.models.sizes import ModelConfig
 
 SHOWN = 4
+HEATED = 4
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Examples:
     images_of_texts: list[ImagesOfText]
     masked_captions: list[MaskedCaption]
     ranked_by: str = "ITM"
+    heated: Sequence[HeatedCaption] = ()
 
 
 def spread(size: int, count: int) -> np.ndarray:
@@ -75,6 +79,7 @@ def spread(size: int, count: int) -> np.ndarray:
 
 def collect(
     config: ModelConfig,
+    params: Params,
     teacher: Params | None,
     tokenizer: Tokenizer,
     gallery: Gallery,
@@ -83,7 +88,7 @@ def collect(
 ) -> Examples:
     """`count` examples of each kind, ranked by ITM or ITC, whichever retrieves better here.
 
-    Masked words only with a `teacher` to guess them.
+    Masked words only with a `teacher` to guess them; heat maps of at most `HEATED` captions.
     """
     ranked_by, scores = retrieval.better()
     owner = gallery.image_of_text
@@ -108,6 +113,17 @@ def collect(
             if teacher is not None
         ],
         ranked_by,
+        [
+            heated(
+                config,
+                params,
+                tokenizer,
+                gallery.images[owner[text]],
+                gallery.captions[text],
+                gallery.text_ids[text],
+            )
+            for text in spread(len(gallery.captions), min(count, HEATED))
+        ],
     )
 
 

@@ -23,6 +23,7 @@ from albef_jax.data.text import Tokenizer, clean_caption, clean_question
 from albef_jax.evaluate import gradcam
 from albef_jax.evaluate.answering import Answerer, Generated
 from albef_jax.evaluate.boxes import enlarge
+from albef_jax.evaluate.word_heat import joined_words, published_layer
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
@@ -240,7 +241,7 @@ class Model:
         (picture,) = as_pictures(image)
         height, width = picture.shape[:2]
         batch = {"image": as_square([picture], self.config.image_size), **self._text([text])}
-        chosen = self.config.text_depth + self.config.fusion_depth // 3 if layer is None else layer
+        chosen = published_layer(self.config) if layer is None else layer
         maps, logits = jax.device_get(self._heat(chosen)(self.params, batch))
         length = int(batch["text_mask"].sum())
         pieces = self.tokenizer.pieces(batch["text_ids"][0, 1:length])
@@ -351,15 +352,3 @@ def _batches(size: int, largest: int) -> Iterator[tuple[int, int]]:
     for start in range(0, size, largest):
         left = min(largest, size - start)
         yield start, min(largest, 1 << (left - 1).bit_length())
-
-
-def joined_words(pieces: list[str]) -> list[tuple[str, list[int]]]:
-    """WordPieces as words, each with the places of its pieces in the text, `[CLS]` at 0."""
-    words: list[tuple[str, list[int]]] = []
-    for place, piece in enumerate(pieces, 1):
-        if piece.startswith("##") and words:
-            word, places = words[-1]
-            words[-1] = (word + piece.removeprefix("##"), [*places, place])
-        else:
-            words.append((piece, [place]))
-    return words

@@ -114,6 +114,8 @@ class Pretraining(Task):
             k=config.evaluation.rerank,
         )
         count = config.evaluation.examples
-        examples = collect(self.model, state.teacher, self.tokenizer, gallery, found, count)
+        examples = collect(
+            self.model, state.params, state.teacher, self.tokenizer, gallery, found, count
+        )
         results = self.results(state, retrieval=found.figures)
         return Evaluation(results, describe(found.figures), "pretrain.html", {"examples": examples})

@@ -64,7 +64,9 @@ class Retrieval(FinetuneTask):
             f"pairs are scored by ITC; ITM re-ranks the {found.figures['rerank']} best of each "
             "query. Others count as not found; ties count as wrong."
         )
-        examples = collect(self.model, None, self.tokenizer, gallery, found, knobs.examples)
+        examples = collect(
+            self.model, state.params, None, self.tokenizer, gallery, found, knobs.examples
+        )
         results = self.results(state, protocol=protocol, retrieval=found.figures)
         lines = [protocol, *describe(found.figures)]
         return Evaluation(results, lines, "retrieval.html", {"examples": examples})

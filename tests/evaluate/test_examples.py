@@ -34,7 +34,8 @@ def scores():
 
 @pytest.fixture(scope="module")
 def examples(tiny, tokenizer, gallery, scores):
-    return collect(*tiny, tokenizer, gallery, Retrieval(np.zeros((3, 6)), scores, both_equal(0)), 3)
+    found = Retrieval(np.zeros((3, 6)), scores, both_equal(0))
+    return collect(*tiny, tiny.params, tokenizer, gallery, found, 3)
 
 
 def test_captions_of_pictures(examples, gallery, scores):

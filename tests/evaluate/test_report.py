@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import jax
@@ -16,6 +17,7 @@ from albef_jax.evaluate.examples import (
 )
 from albef_jax.evaluate.masked_words import MaskedWord
 from albef_jax.evaluate.report import counts, render
+from albef_jax.evaluate.word_heat import HeatedCaption
 
 IMAGE = np.full((8, 8, 3), 200, np.uint8)
 COMMAND = "python -m albef_jax.main --config configs/pretrain.py:demo --workdir runs/demo"
@@ -163,6 +165,17 @@ def test_teacher_guesses_have_bars(page):
     widths = [attributes["style"] for attributes in found.all("span") if "style" in attributes]
     assert widths == ["width: 62.5%", "width: 25.0%"]
     assert len(found.all("mark")) == 3  # the explanation, the caption, the heading
+
+
+def test_heat_maps_appear_for_the_caption_and_each_word(page):
+    cold, hot = np.zeros((2, 2)), np.eye(2)
+    shown = replace(
+        examples(), heated=[HeatedCaption(IMAGE, "a red ball", hot, [("red", hot), ("ball", cold)])]
+    )
+    found = page(shown=shown)
+    assert len(found.all("a", href="#heat")) == len(found.all("section", id="heat")) == 1
+    for alt in ("heat map of: a red ball", "heat map of the word: ball"):
+        assert len(found.all("img", alt=alt)) == 1
 
 
 def test_a_caption_with_no_word_to_mask_is_left_out(page):

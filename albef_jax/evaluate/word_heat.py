@@ -1,0 +1,83 @@
+"""Where a caption and its words are seen in a picture, for examples: Grad-CAM of the match head.
+
+Shape letters: T text tokens, h patches a side.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+
+from albef_jax.data.text import Tokenizer
+from albef_jax.evaluate import gradcam
+from albef_jax.models.albef import Params
+from albef_jax.models.pixels import normalize
+from albef_jax.models.sizes import ModelConfig
+
+# As many words as a card has room for.
+WORDS = 8
+
+
+@dataclass(frozen=True)
+class HeatedCaption:
+    """A pair with the heat `[h, h]` of its whole caption, and that of some of its words."""
+
+    image: np.ndarray  # uint8 [S, S, 3]
+    caption: str
+    heatmap: np.ndarray
+    words: list[tuple[str, np.ndarray]]
+
+
+def published_layer(config: ModelConfig) -> int:
+    """The BERT layer that heat maps are read from, a third into fusion: 8 of 12."""
+    return config.text_depth + config.fusion_depth // 3
+
+
+def heated(
+    config: ModelConfig,
+    params: Params,
+    tokenizer: Tokenizer,
+    image: np.ndarray,
+    caption: str,
+    text_ids: np.ndarray,
+) -> HeatedCaption:
+    """Heat of a caption and of its longest words, in reading order.
+
+    Args:
+        image: uint8 `[S, S, 3]`.
+        text_ids: `[T]`, padded.
+    """
+    mask = (text_ids != tokenizer.pad_id).astype(np.int32)
+    length = int(mask.sum())
+    maps = np.asarray(_maps(config, params, image[None], text_ids[None], mask[None]))[0]
+    words = joined_words(tokenizer.pieces(text_ids[1:length]))
+    longest = sorted(range(len(words)), key=lambda number: -len(words[number][0]))[:WORDS]
+    shown = [words[number] for number in sorted(longest)]
+    return HeatedCaption(
+        image,
+        caption,
+        maps[:length].mean(axis=0),
+        [(word, maps[places].mean(axis=0)) for word, places in shown],
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _maps(config, params, image, text_ids, text_mask):
+    """`[1, T, h, h]`."""
+    attention, gradient, _ = gradcam.fusion_attention(
+        config, params, normalize(image), text_ids, text_mask, layer=published_layer(config)
+    )
+    return gradcam.word_maps(attention, gradient, text_mask)
+
+
+def joined_words(pieces: list[str]) -> list[tuple[str, list[int]]]:
+    """WordPieces as words, each with the places of its pieces in the text, `[CLS]` at 0."""
+    words: list[tuple[str, list[int]]] = []
+    for place, piece in enumerate(pieces, 1):
+        if piece.startswith("##") and words:
+            word, places = words[-1]
+            words[-1] = (word + piece.removeprefix("##"), [*places, place])
+        else:
+            words.append((piece, [place]))
+    return words
