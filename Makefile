@@ -4,9 +4,9 @@ VENV ?= .venv
 EXTRAS ?= dev
 BIN := $(VENV)/bin
 WORKDIR ?= runs/demo
-SOURCES := albef_jax benchmarks configs docs/hooks tools tests
+SOURCES := albef_jax benchmarks configs docs/hooks notebooks tools tests
 
-.PHONY: help demo demo-long test test-slow test-extras parity lint format docs clean
+.PHONY: help demo demo-long test test-slow test-extras parity lint format docs notebooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ format: $(BIN)/installed  ## format the code
 docs: $(BIN)/installed  ## build the site into build/site; a dead link or a page without a place fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open build/site/index.html, or: $(BIN)/python -m http.server --bind 127.0.0.1 -d build/site"
+
+notebooks: $(BIN)/installed  ## execute the notebooks in place, training included (half an hour on 2 idle cores)
+	$(BIN)/python -m tools.run_notebooks
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .venv-extras .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from albef_jax.data.text import Tokenizer
 from albef_jax.evaluate.masked_words import TOP, guess, longest_words
 from albef_jax.models import albef
 from albef_jax.models.pixels import normalize
@@ -24,6 +25,12 @@ def test_parts_of_words_are_not_words():
 
 def test_the_first_of_equally_long_words():
     assert longest_words(["[CLS]", "red", "one", "two"], 2) == [1, 2]
+
+
+def test_only_words_of_a_kind():
+    pieces = ["[CLS]", "a", "red", "circle", "of", "blue", "triangle"]
+    assert longest_words(pieces, 4, only={"red", "blue"}) == [2, 5]
+    assert longest_words(pieces, 1, only={"red", "blue"}) == [5]
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +85,14 @@ def test_padding_and_fewer_words_than_asked_for(tiny, tokenizer, guessed):
 
 def test_nothing_to_mask(tiny, tokenizer):
     assert guess(*tiny, tokenizer, IMAGE, tokenizer.encode(["?"])[0][0]) == []
+
+
+def test_a_model_with_room_for_more_words_than_there_are(tiny, tokenizer, tmp_path):
+    pieces = tokenizer.pieces(range(110))
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
+    fewer = Tokenizer(tmp_path / "vocab.txt", 8)
+    config, params = tiny
+    head = {**params["mlm_head"], "bias": jnp.where(jnp.arange(120) < 110, 0.0, 9.0)}
+    ids = fewer.encode(["red circle"])[0][0]
+    found = guess(config, {**params, "mlm_head": head}, fewer, IMAGE, ids)
+    assert all(piece in pieces for word in found for piece, _ in word.candidates)
