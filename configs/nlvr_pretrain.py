@@ -17,8 +17,8 @@ def get_config(preset: str = "demo") -> ConfigDict:
 def demo(config: ConfigDict) -> None:
     """A tiny model on the built-in world."""
     use_small_world(config)
-    config.data.scenes.update({"captions": 2})
-    config.train.update({"steps": 300})
+    config.data.scenes.update({"captions": 2, "objects": 3})
+    config.train.update({"steps": 400})
     config.optimizer.lr = 5e-4
     config.checkpoint.every_steps = 100
     config.evaluation.limit = 512

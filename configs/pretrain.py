@@ -2,6 +2,7 @@
 
 demo       the built-in world and a tiny model, minutes on a laptop (the bare file gives this)
 demo_long  the same for about an hour
+demo_tasks the same until matching is learnt, in small scenes: the start of the downstream demos
 4m, 14m    the published recipes; annotation files and pictures under `data.root`
 local      your own JSON pairs, the small model, on one GPU
 laptop     your own JSON pairs, the tiny model, on a CPU
@@ -20,6 +21,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         {
             "demo": demo,
             "demo_long": demo_long,
+            "demo_tasks": demo_tasks,
             "4m": published_4m,
             "14m": published_14m,
             "local": local,
@@ -50,6 +52,13 @@ def demo_long(config: ConfigDict) -> None:
     demo(config)
     config.train.update({"steps": 4000, "queue_size": 256, "momentum": 0.99})
     config.log.every_steps = 50
+
+
+def demo_tasks(config: ConfigDict) -> None:
+    """Until matching is learnt, in scenes of few objects: what the downstream demos start from."""
+    demo_long(config)
+    config.train.steps = 1600
+    config.data.scenes.objects = 3
 
 
 def published_4m(config: ConfigDict) -> None:

@@ -15,7 +15,7 @@ from albef_jax.objectives import pretraining
 from albef_jax.validation import LOSSES, validate, value_of
 
 ROOT = Path(__file__).parent.parent
-RECIPES = ("demo", "demo_long", "4m", "14m", "local", "laptop")
+RECIPES = ("demo", "demo_long", "demo_tasks", "4m", "14m", "local", "laptop")
 
 
 def get_config(preset: str):

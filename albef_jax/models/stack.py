@@ -6,6 +6,7 @@ recomputation of the configuration apply here, and nowhere else.
 
 import jax
 from flax import linen as nn
+from jax.sharding import PartitionSpec
 
 from albef_jax.models.sizes import ModelConfig, Remat
 
@@ -16,6 +17,14 @@ def recomputed(layer: type[nn.Module], remat: Remat) -> type[nn.Module]:
         return layer
     policies = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "full": None}
     return nn.remat(layer, prevent_cse=False, policy=policies[remat])
+
+
+def _rows_stay(x: jax.Array) -> jax.Array:
+    """Under a mesh, keep rows of the batch cut over all devices: activations are not to move."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or x.shape[0] % mesh.size:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(mesh.axis_names))
 
 
 def stack(
@@ -42,7 +51,7 @@ def stack(
 
     class Layer(layer):  # type: ignore[valid-type]
         def __call__(self, x, *args):
-            x = super().__call__(x, *args)
+            x = _rows_stay(super().__call__(_rows_stay(x), *args))
             return x, (x if collect else None)
 
     return nn.scan(

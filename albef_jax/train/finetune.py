@@ -6,6 +6,7 @@ step's update; loss; update the student.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.train.guards import skip_unless_finite
-from albef_jax.train.mesh import batch_sharding, state_shardings
+from albef_jax.train.mesh import batch_sharding, on_mesh, state_shardings
 from albef_jax.train.queue import Queue
 from albef_jax.train.schedules import Schedule
 from albef_jax.train.state import TrainState
@@ -135,7 +136,7 @@ def compile_finetune_step(config: FinetuneConfig, mesh: Mesh, abstract_state: Tr
     """`finetune_step` jitted for `mesh`, donating the state."""
     shardings = state_shardings(mesh, abstract_state)
     return jax.jit(
-        lambda state, batch: finetune_step(config, state, batch),
+        lambda state, batch: on_mesh(mesh, partial(finetune_step, config), state, batch),
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=(shardings, None),
         donate_argnums=0,

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -72,6 +72,17 @@ def state_shardings(mesh: Mesh, abstract_state):
         return NamedSharding(mesh, shape)
 
     return jax.tree.map_with_path(spec, abstract_state)
+
+
+def on_mesh(mesh: Mesh, function: Callable, *args: Any) -> Any:
+    """Trace `function(*args)` so that layers keep rows of the batch where they are.
+
+    Needed only where parameters are cut: they would draw the activations after them.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return function(*args)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        return function(*args)
 
 
 def to_devices(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:

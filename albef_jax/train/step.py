@@ -24,7 +24,7 @@ from albef_jax.objectives.masking import Positions
 from albef_jax.objectives.matching import Negatives, Noise, draw_noise
 from albef_jax.objectives.pretraining import Inputs, Recipe, Student, Teacher
 from albef_jax.train.guards import skip_unless_finite
-from albef_jax.train.mesh import batch_sharding, state_shardings
+from albef_jax.train.mesh import batch_sharding, on_mesh, state_shardings
 from albef_jax.train.microbatches import accumulate, merge, split
 from albef_jax.train.queue import Queue, enqueue
 from albef_jax.train.schedules import Schedule
@@ -228,7 +228,7 @@ def compile_step(config: StepConfig, mesh: Mesh, abstract_state: TrainState) -> 
     rows = batch_sharding(mesh)
     config = replace(config, shards=mesh.size)
     return jax.jit(
-        lambda state, batch: train_step(config, state, batch),
+        lambda state, batch: on_mesh(mesh, partial(train_step, config), state, batch),
         in_shardings=(shardings, rows),
         out_shardings=(shardings, None),
         donate_argnums=0,

@@ -88,6 +88,13 @@ def test_with_data_parallelism_gradients_are_summed_and_features_gathered(progra
         assert sent["all-reduce"] <= 2 * gradients + 2000
 
 
+def test_no_activations_are_moved(program):
+    """Parameters come to the rows of the batch, not the rows to the parameters."""
+    _, text, _ = program
+    shapes = {shape for found in collectives(text) for shape in found.shapes}
+    assert not {shape for shape in shapes if len(shape) > 2 and BATCH in shape}
+
+
 def test_nothing_goes_to_the_host(program):
     _, text, _ = program
     assert host_transfers(text) == []
