@@ -101,7 +101,8 @@ def desk(tmp_path_factory) -> Path:
     workdir = train(
         README, "albef_jax.main --config configs/pretrain.py --workdir", PRETRAINING, folder
     )
-    shutil.copytree(workdir, folder / "runs" / "demo_long")  # for what compares the two
+    for other in ("demo_long", "start"):  # for what compares runs, and what starts from one
+        shutil.copytree(workdir, folder / "runs" / other)
     return folder
 
 
