@@ -66,7 +66,8 @@ class Child:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
+        with self.process.stdout:
+            self.lines.extend(iter(self.process.stdout.readline, ""))
 
     def said(self, start: str) -> bool:
         return any(line.startswith(start) for line in list(self.lines))
