@@ -24,6 +24,7 @@ NAMES = {
     "image_retrieval": "pictures for a caption",
     "itc": "ITC",
     "itm": "ITM",
+    "unseen": "unseen combinations",
     "r1": "R@1",
     "r5": "R@5",
     "r10": "R@10",

@@ -17,6 +17,7 @@ from albef_jax.evaluate.curves import Lines, draw
 from albef_jax.evaluate.embed import data_uri, mark
 from albef_jax.evaluate.overlays import boxes_over, heat_over
 from albef_jax.evaluate.panels import PANELS
+from albef_jax.evaluate.unseen import in_words
 from albef_jax.telemetry.writers import read_lines
 from albef_jax.version import __version__
 
@@ -83,6 +84,7 @@ def environment() -> Environment:
         "pretty_json": pretty_json,
         "heat_over": heat_over,
         "boxes_over": boxes_over,
+        "in_words": in_words,
     }
     return found
 

@@ -15,6 +15,7 @@ from albef_jax.data.text import clean_caption
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.task_examples import JudgedSentence, right_and_wrong
+from albef_jax.evaluate.unseen import lines_of, of_unseen
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.tasks.base import Evaluation, FinetuneTask
@@ -94,12 +95,20 @@ class Classification(FinetuneTask):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy with a confusion matrix."""
         found = self._judge_all(state.params, mesh)
-        figures = judge(found["logits"], found["label"], self.classes)
+        logits, labels = found["logits"], found["label"]
+        figures = judge(logits, labels, self.classes)
+
+        def of(places: list[int]) -> dict[str, float]:
+            judged = judge(logits[places], labels[places], self.classes)
+            return {name: judged[name] for name in ("accuracy", "majority", "chance")}
+
+        figures |= of_unseen(self.held_out, found["index"], of)
         figures["unreadable"] = self.eval_size() - figures["count"]
         results = self.results(state, judgement=figures)
         lines = [
             f"accuracy {figures['accuracy']:.2f} % of {figures['count']} (majority class "
             f"{figures['majority']:.2f} %, chance {figures['chance']:.2f} %)",
+            *lines_of(figures),
         ]
         return Evaluation(results, lines, "judgements.html", self._examples(found))
 

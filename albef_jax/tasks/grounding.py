@@ -1,5 +1,6 @@
 """Grounding (RefCOCO+), weakly supervised: trained as retrieval, evaluated by heat maps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from albef_jax.evaluate.boxes import (
 )
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.task_examples import GroundedPhrase, right_and_wrong
+from albef_jax.evaluate.unseen import lines_of, of_unseen
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.objectives import retrieval
@@ -51,7 +53,11 @@ class Placed:
     @property
     def right(self) -> bool:
         """Whether the ITM branch found the box."""
-        return is_found(self.chosen_box("itm"), self.box)
+        return self.found("itm")
+
+    def found(self, branch: str) -> bool:
+        """Whether a branch found the box."""
+        return is_found(self.chosen_box(branch), self.box)
 
     def chosen_box(self, branch: str) -> np.ndarray | None:
         """The candidate that a branch chose."""
@@ -92,18 +98,15 @@ class Grounding(FinetuneTask):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy of the box that the heat map chooses, for both branches."""
         found = self._place_all(state.params, mesh)
-        truths, splits = [one.box for one in found], [one.split for one in found]
-        figures: dict[str, Any] = {
-            branch: {
-                "accuracy": grounding_accuracy(
-                    [one.chosen_box(branch) for one in found], truths, splits
-                ),
-                "pointing": 100 * float(np.mean([one.pointed[branch] for one in found])),
+        figures = _figures(found)
+
+        def of(places: list[int]) -> dict[str, float]:
+            some = [found[place] for place in places]
+            return {name: _percent(one.found(name) for one in some) for name in BRANCHES} | {
+                "chance": _percent(one.expected for one in some)
             }
-            for branch in BRANCHES
-        }
-        figures["chance"] = 100 * float(np.mean([one.expected for one in found]))
-        figures["count"] = len(found)
+
+        figures |= of_unseen(self.held_out, [one.place for one in found], of)
         figures["unreadable"] = self.eval_size() - len(found)
         lines = [
             f"{branch.upper()}  "
@@ -113,6 +116,7 @@ class Grounding(FinetuneTask):
             for of in (figures[branch],)
         ]
         lines.append(f"of {len(found)} phrases; a box at random {figures['chance']:.2f} %")
+        lines += lines_of(figures)
         results = self.results(state, grounding=figures)
         return Evaluation(results, lines, "grounding.html", self._examples(found))
 
@@ -207,6 +211,25 @@ def _judge(
         maps["itm"],
         words,
     )
+
+
+def _figures(found: list[Placed]) -> dict[str, Any]:
+    """For each branch the accuracy by split and the pointing game; chance and count."""
+    truths, splits = [one.box for one in found], [one.split for one in found]
+    branches = {
+        branch: {
+            "accuracy": grounding_accuracy(
+                [one.chosen_box(branch) for one in found], truths, splits
+            ),
+            "pointing": _percent(one.pointed[branch] for one in found),
+        }
+        for branch in BRANCHES
+    }
+    return {**branches, "chance": _percent(one.expected for one in found), "count": len(found)}
+
+
+def _percent(values: Iterable[float]) -> float:
+    return 100 * float(np.mean(list(values)))
 
 
 def _card(record: Referring, one: Placed) -> GroundedPhrase:

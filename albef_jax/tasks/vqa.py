@@ -17,6 +17,7 @@ from albef_jax.data.text import Tokenizer, clean_question
 from albef_jax.evaluate.answer_score import majority, score, soft_accuracy
 from albef_jax.evaluate.answering import Answerer, Generated, Ranked
 from albef_jax.evaluate.task_examples import AnsweredQuestion, right_and_wrong
+from albef_jax.evaluate.unseen import lines_of, of_unseen
 from albef_jax.hosts.agree import is_first
 from albef_jax.models.albef import Params
 from albef_jax.tasks.base import Evaluation, FinetuneTask
@@ -103,10 +104,14 @@ class Vqa(FinetuneTask):
         answers = self.answers
         found = self._answer_all(state.params, mesh)
         self._write_submission(found)
-        truths = [one.question.answers for one in found]
-        kinds = [one.question.kind for one in found]
-        figures = score([one.answers[0][0] for one in found], truths, kinds)
-        figures |= majority(truths, kinds)
+        figures = _scored(found)
+        seen = [one for one in found if one.readable]
+
+        def of(places: list[int]) -> dict[str, float]:
+            scored = _scored([seen[place] for place in places])
+            return {"accuracy": scored["overall"], "majority": scored["majority"]}
+
+        figures |= of_unseen(self.held_out, [one.place for one in seen], of)
         figures["unreadable"] = sum(not one.readable for one in found)
         figures["method"] = (
             f"the best of {len(answers)} answers, ranked"
@@ -119,6 +124,7 @@ class Vqa(FinetuneTask):
                 f"accuracy {figures['overall']:.2f} % of {figures['count']} questions (most "
                 f"frequent answer {figures['majority']:.2f} %)"
             )
+        lines += lines_of(figures)
         lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
         results = self.results(state, answers=figures)
         return Evaluation(results, lines, "answers.html", self._examples(found))
@@ -210,6 +216,13 @@ class Vqa(FinetuneTask):
             for one in shown
         ]
         return {"examples": examples, "shares": shares}
+
+
+def _scored(found: list[Answered]) -> dict[str, Any]:
+    """Scores of the best answers, and of the most frequent ones."""
+    truths = [one.question.answers for one in found]
+    kinds = [one.question.kind for one in found]
+    return score([one.answers[0][0] for one in found], truths, kinds) | majority(truths, kinds)
 
 
 def _padded(array: np.ndarray, rows: int) -> np.ndarray:

@@ -202,6 +202,17 @@ def test_two_pictures_are_told_apart(page):
     assert alts == ["picture 1 of: a red ball", "picture 2 of: a red ball"]
 
 
+@pytest.mark.parametrize("template", ["judgements", "answers", "grounding"])
+def test_what_training_never_shows_is_told(page, template):
+    (entry,) = TASKS[template][0].keys() - {"task"}
+    figures = TASKS[template][0][entry]
+    assert "training never shows" not in page(template).text
+    unseen = {"unseen": {"accuracy": 62.04, "majority": 55.3, "count": 2}}
+    text = text_of(page(template, figures={entry: figures | unseen}))
+    assert f"Of these {figures['count']:,}, 2 show a combination" in text
+    assert "of these alone: accuracy 62.04 %, most frequent answer 55.30 %." in text
+
+
 def test_answers_are_scored_by_kind(page):
     found = page("answers")
     text = text_of(found)

@@ -101,6 +101,7 @@ def test_evaluation_from_files(folder, tmp_path, monkeypatch):
     results = json.loads((tmp_path / "run" / "results.json").read_text())["answers"]
     assert results["count"] == COUNT
     assert results["unreadable"] == 1
+    assert "unseen" not in results  # what is new to a model is not known of files
     answers = json.loads((tmp_path / "run" / "answers.json").read_text())
     assert [one["question_id"] for one in answers] == list(range(COUNT))
 

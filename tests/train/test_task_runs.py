@@ -17,6 +17,10 @@ from albef_jax.validation import validate
 
 UNIMODAL = Path(__file__).parents[1] / "golden" / "unimodal"
 DOWNSTREAM = [task for task in TASK if task != "pretrain"]
+# Where results.json has figures of combinations that training never shows.
+ENTRY = {
+    "entailment": "judgement", "vqa": "answers", "nlvr": "judgement", "grounding": "grounding"
+}  # fmt: skip
 
 
 def start(config, workdir, eval_only=False):
@@ -59,6 +63,10 @@ def test_from_start_to_report(task, tmp_path, capsys):
     assert results["task"] == task
     assert results["step"] == 4
     assert 0 <= figure_of(task, results) <= 100
+    if task in ENTRY:
+        figures = results[ENTRY[task]]
+        assert 0 < figures["unseen"]["count"] < figures["count"] == 12
+        assert " that training never shows; of these alone: " in report.read_text()
     assert report.stat().st_size > 10_000
     lines = read_lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == [2, 4]

@@ -1,6 +1,7 @@
 """The built-in world as a data source for each downstream task, random access to any size."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,27 @@ from albef_jax.data.scenes.entailment import Judged
 from albef_jax.data.scenes.questions import Asked, ask
 from albef_jax.data.scenes.referring import Referred, candidates, pixel_box, refer
 from albef_jax.data.scenes.render import render
+from albef_jax.data.scenes.sample import HELD_OUT
 from albef_jax.data.scenes.split import SceneSplit
 from albef_jax.data.scenes.two_pictures import Compared
 
 
+class _TaskSource(SceneSplit):
+    """Items with the scene or the scenes that they are about."""
+
+    def told(self, index: int) -> Any:
+        """The item without pictures."""
+        raise NotImplementedError
+
+    def unseen(self, index: int) -> bool:
+        """Whether the item shows an object of a `HELD_OUT` combination, in any of its scenes."""
+        told = self.told(index)
+        scenes = (told.left, told.right) if isinstance(told, Compared) else (told.scene,)
+        return any((one.colour, one.shape) in HELD_OUT for scene in scenes for one in scene.objects)
+
+
 @dataclass(frozen=True)
-class ScenesQuestions(SceneSplit):
+class ScenesQuestions(_TaskSource):
     """Questions with one answer of `questions.ANSWERS` each."""
 
     def told(self, index: int) -> Asked:
@@ -38,7 +54,7 @@ class ScenesQuestions(SceneSplit):
 
 
 @dataclass(frozen=True)
-class ScenesSentences(SceneSplit):
+class ScenesSentences(_TaskSource):
     """Sentences for visual entailment."""
 
     def told(self, index: int) -> Judged:
@@ -54,7 +70,7 @@ class ScenesSentences(SceneSplit):
 
 
 @dataclass(frozen=True)
-class ScenesTwoPictures(SceneSplit):
+class ScenesTwoPictures(_TaskSource):
     """Statements over two pictures."""
 
     def told(self, index: int) -> Compared:
@@ -71,7 +87,7 @@ class ScenesTwoPictures(SceneSplit):
 
 
 @dataclass(frozen=True)
-class ScenesReferring(SceneSplit):
+class ScenesReferring(_TaskSource):
     """Referring expressions; with boxes outside of 'train'."""
 
     def told(self, index: int) -> Referred:

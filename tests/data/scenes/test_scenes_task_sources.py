@@ -64,6 +64,19 @@ def test_training_never_shows_a_held_out_combination_and_half_of_the_rest_does(s
 
 
 @all_sources
+def test_items_with_a_held_out_combination_are_known(source):
+    """By name, in any object of any scene, as the descriptions of all objects tell it."""
+    held_out = {f"{colour} {shape}" for colour, shape in HELD_OUT}
+    found = source("val", 60, 32)
+    for index in range(60):
+        told = [t for scene in scenes_of(found.told(index)) for t in scene.objects]
+        assert found.unseen(index) == any(f"{t.colour} {t.shape}" in held_out for t in told)
+    unseen = [found.unseen(index) for index in range(60)]
+    assert 20 < sum(unseen) < 55
+    assert not any(source("train", 60, 32).unseen(index) for index in range(60))
+
+
+@all_sources
 @pytest.mark.parametrize("index", [-1, 3])
 def test_an_index_outside_is_refused(source, index):
     with pytest.raises(IndexError, match=f"no index {index} among 3 scenes"):
