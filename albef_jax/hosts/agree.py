@@ -102,15 +102,15 @@ def check_shared(directory: Path) -> None:
     """
     if jax.process_count() == 1:
         return
+    name = f".shared-{uuid.uuid4().hex}"
     if is_first():
         directory.mkdir(parents=True, exist_ok=True)
-    mark = directory / from_first(f".shared-{uuid.uuid4().hex}")
-    if is_first():
-        mark.touch()
-    gather(None)  # now it is there
+        (directory / name).touch()
+    mark = directory / from_first(name)  # told when it is there
     unseen = [number for number, seen in enumerate(gather(_appears(mark))) if not seen]
     if is_first():
         mark.unlink()
+    gather(None)  # nobody goes on, to list the directory or to end the job, before it is gone
     if unseen:
         raise ConfigError(
             f"{directory} is another directory for process(es) {', '.join(map(str, unseen))} than "
