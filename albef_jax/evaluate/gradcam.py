@@ -67,6 +67,21 @@ def fusion_attention(
     return probabilities, gradient, logits
 
 
+def match_maps(
+    config: ModelConfig,
+    params: Params,
+    image: Float[Array, "B H W 3"],
+    text_ids: Int[Array, "B T"],
+    text_mask: Int[Array, "B T"],
+    layer: int,
+) -> tuple[Float[Array, "B T h h"], Float[Array, "B 2"]]:
+    """The heat map of each token, and the match logits; arguments as for `fusion_attention`."""
+    attention, gradient, logits = fusion_attention(
+        config, params, image, text_ids, text_mask, layer=layer
+    )
+    return word_maps(attention, gradient, text_mask), logits
+
+
 def image_attention(
     config: ModelConfig,
     params: Params,

@@ -65,7 +65,7 @@ class GroundedPhrase:
 
     Attributes:
         heatmap: of the whole phrase, `[h, w]`.
-        words: words, or pieces of them, each with a heat map `[h, w]` of its own.
+        words: each with a heat map `[h, w]` of its own.
         boxes: candidates, `[n, 4]` as x, y, width, height in pixels of `image`; n may be 0.
         chosen: the number of the best box; None without boxes.
         truth: the true box, if it is known.

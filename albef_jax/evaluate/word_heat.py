@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from albef_jax.data.text import Tokenizer
-from albef_jax.evaluate import gradcam
+from albef_jax.evaluate.gradcam import match_maps
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
@@ -49,29 +49,34 @@ def heated(
         text_ids: `[T]`, padded.
     """
     mask = (text_ids != tokenizer.pad_id).astype(np.int32)
-    length = int(mask.sum())
     maps = np.asarray(_maps(config, params, image[None], text_ids[None], mask[None]))[0]
-    words = joined_words(tokenizer.pieces(text_ids[1:length]))
+    whole, words = by_word(tokenizer.pieces(text_ids[1 : int(mask.sum())]), maps)
     longest = sorted(range(len(words)), key=lambda number: -len(words[number][0]))[:WORDS]
-    shown = [words[number] for number in sorted(longest)]
-    return HeatedCaption(
-        image,
-        caption,
-        maps[:length].mean(axis=0),
-        [(word, maps[places].mean(axis=0)) for word, places in shown],
-    )
+    return HeatedCaption(image, caption, whole, [words[number] for number in sorted(longest)])
 
 
 @partial(jax.jit, static_argnums=0)
 def _maps(config, params, image, text_ids, text_mask):
     """`[1, T, h, h]`."""
-    attention, gradient, _ = gradcam.fusion_attention(
-        config, params, normalize(image), text_ids, text_mask, layer=published_layer(config)
-    )
-    return gradcam.word_maps(attention, gradient, text_mask)
+    layer = published_layer(config)
+    return match_maps(config, params, normalize(image), text_ids, text_mask, layer)[0]
 
 
-def joined_words(pieces: list[str]) -> list[tuple[str, list[int]]]:
+def by_word(pieces: list[str], maps: np.ndarray) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Heat of a whole text and of its words: means over their tokens, padding not counted.
+
+    Args:
+        pieces: WordPieces of the text without `[CLS]`.
+        maps: `[T, h, h]`, one a token, `[CLS]` at 0.
+
+    Returns:
+        `[h, h]` of the text, `[CLS]` counted; each word, its pieces joined, with its `[h, h]`.
+    """
+    words = [(word, maps[places].mean(axis=0)) for word, places in _joined(pieces)]
+    return maps[: 1 + len(pieces)].mean(axis=0), words
+
+
+def _joined(pieces: list[str]) -> list[tuple[str, list[int]]]:
     """WordPieces as words, each with the places of its pieces in the text, `[CLS]` at 0."""
     words: list[tuple[str, list[int]]] = []
     for place, piece in enumerate(pieces, 1):

@@ -20,10 +20,10 @@ from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.data.records import LABELS
 from albef_jax.data.scenes.questions import ANSWERS
 from albef_jax.data.text import Tokenizer, clean_caption, clean_question
-from albef_jax.evaluate import gradcam
 from albef_jax.evaluate.answering import Answerer, Generated
 from albef_jax.evaluate.boxes import enlarge
-from albef_jax.evaluate.word_heat import joined_words, published_layer
+from albef_jax.evaluate.gradcam import match_maps
+from albef_jax.evaluate.word_heat import by_word, published_layer
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
@@ -244,14 +244,13 @@ class Model:
         chosen = published_layer(self.config) if layer is None else layer
         maps, logits = jax.device_get(self._heat(chosen)(self.params, batch))
         length = int(batch["text_mask"].sum())
-        pieces = self.tokenizer.pieces(batch["text_ids"][0, 1:length])
-        words = [
-            (word, np.maximum(enlarge(np.mean(maps[0, places], axis=0), height, width), 0))
-            for word, places in joined_words(pieces)
-        ]
-        whole = np.maximum(enlarge(np.mean(maps[0, :length], axis=0), height, width), 0)
+        whole, words = by_word(self.tokenizer.pieces(batch["text_ids"][0, 1:length]), maps[0])
+
+        def large(heat: np.ndarray) -> np.ndarray:
+            return np.maximum(enlarge(heat, height, width), 0)
+
         share = float(np.asarray(jax.nn.softmax(logits[0]))[1])
-        return Grounded(whole, words, share)
+        return Grounded(large(whole), [(word, large(heat)) for word, heat in words], share)
 
     def need(self, part: str, what: str) -> None:
         """Raise `CannotServe` unless the model has a part."""
@@ -319,10 +318,7 @@ class Model:
 
         def heat(params, batch):
             inputs = normalize(batch["image"]), batch["text_ids"], batch["text_mask"]
-            attention, gradient, logits = gradcam.fusion_attention(
-                self.config, params, *inputs, layer=layer
-            )
-            return gradcam.word_maps(attention, gradient, batch["text_mask"]), logits
+            return match_maps(self.config, params, *inputs, layer)
 
         return self._kept(("heat", layer), lambda: jax.jit(heat))
 

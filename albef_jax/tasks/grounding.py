@@ -24,6 +24,7 @@ from albef_jax.evaluate.boxes import (
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.task_examples import GroundedPhrase, right_and_wrong
 from albef_jax.evaluate.unseen import lines_of, of_unseen
+from albef_jax.evaluate.word_heat import by_word
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
 from albef_jax.objectives import retrieval
@@ -124,10 +125,7 @@ class Grounding(FinetuneTask):
         """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
         knobs = self.config.evaluation
         inputs = normalize(batch["image"]), batch["text_ids"], batch["text_mask"]
-        attention, gradient, _ = gradcam.fusion_attention(
-            self.model, params, *inputs, layer=knobs.layer
-        )
-        words = gradcam.word_maps(attention, gradient, batch["text_mask"])
+        words, _ = gradcam.match_maps(self.model, params, *inputs, knobs.layer)
         contrast = gradcam.image_attention(self.model, params, *inputs, block=knobs.image_block)
         return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
 
@@ -199,7 +197,8 @@ def _judge(
         chosen[branch] = int(order[0]) if len(order) else None
         pointed[branch] = pointing_game(heat, record.box)
     hits = [is_found(box, record.box) for box in record.candidates]
-    words = list(zip(pieces, maps["words"][1 : 1 + len(pieces)], strict=True))
+    # Shown is the mean without padding; it differs from "itm" by a factor, which no map shows.
+    whole, words = by_word(pieces, maps["words"])
     return Placed(
         place,
         record.box,
@@ -208,7 +207,7 @@ def _judge(
         chosen,
         pointed,
         float(np.mean(hits)) if hits else 0.0,
-        maps["itm"],
+        whole,
         words,
     )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from albef_jax.evaluate import gradcam, word_heat
-from albef_jax.evaluate.word_heat import heated, joined_words, published_layer
+from albef_jax.evaluate.word_heat import by_word, heated, published_layer
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
 
@@ -16,13 +16,23 @@ def test_the_published_layer():
     assert published_layer(ModelConfig()) == 8
 
 
-def test_pieces_are_joined_to_words_with_their_places():
-    assert joined_words(["a", "triangle", "##s", "red"]) == [
-        ("a", [1]),
-        ("triangles", [2, 3]),
-        ("red", [4]),
-    ]
-    assert joined_words([]) == []
+def test_a_word_has_the_mean_heat_of_its_pieces():
+    """The text that of all its tokens, [CLS] included, but not of the padding behind."""
+    maps = np.array([8.0, 1, 2, 4, 6, 3, 100, 100]).reshape(8, 1, 1) * np.ones((2, 2))
+    whole, words = by_word(["a", "un", "##like", "##ly", "ball"], maps)
+    assert [word for word, _ in words] == ["a", "unlikely", "ball"]
+    assert [heat.tolist() for _, heat in words] == [[[mean] * 2] * 2 for mean in (1, 4, 3)]
+    assert whole.tolist() == [[4, 4], [4, 4]]
+
+
+def test_a_text_without_words():
+    whole, words = by_word([], np.arange(8.0).reshape(2, 2, 2))
+    assert whole.tolist() == [[0, 1], [2, 3]] and words == []
+
+
+def test_pieces_without_a_beginning_stand_alone():
+    _, words = by_word(["##s", "##t", "ball"], np.zeros((4, 1, 1)))
+    assert [word for word, _ in words] == ["##st", "ball"]
 
 
 def test_maps_are_those_of_gradcam_without_padding(tiny, tokenizer, image):

@@ -15,7 +15,7 @@ from albef_jax.models import albef, task_models
 from albef_jax.models.pixels import normalize
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.serve import api
-from albef_jax.serve.api import CannotServe, joined_words
+from albef_jax.serve.api import CannotServe
 from albef_jax.serve.inputs import as_pictures
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tiny"
@@ -136,13 +136,6 @@ def test_heat_maps_have_the_size_of_the_picture(model, pictures):
     assert [word for word, _ in found.words] == ["a", "red", "ball"]
     assert all(heat.shape == (40, 56) and heat.min() >= 0 for _, heat in found.words)
     assert found.match == pytest.approx(model.match(pictures[0], "a red ball").itm[0], rel=1e-4)
-
-
-def test_pieces_of_a_word_are_joined():
-    assert joined_words(["un", "##like", "##ly", "ball"]) == [
-        ("unlikely", [1, 2, 3]),
-        ("ball", [4]),
-    ]
 
 
 @pytest.mark.parametrize(
