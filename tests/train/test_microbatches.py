@@ -69,17 +69,11 @@ def test_a_step_in_parts(run, whole, parts, shards):
 
     # Adam divides by the gradient's size: moments, not parameters, show what was computed.
     moments, expected = (tree.opt_state[0].mu for tree in (state, whole[0]))
+    # Gradients of key biases are zero but for rounding: softmax takes no notice of them.
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-
-    def compare(path, found, expected):
-        # Where gradients are small they are differences of larger numbers, and rounded like these.
-        size = max(np.linalg.norm(expected), largest / 500)
-        where = jax.tree_util.keystr(path)
-        assert np.linalg.norm(np.subtract(found, expected)) <= TOLERANCE * size, where
-
-    jax.tree.map_with_path(compare, moments, expected)
-    compare((), state.queue.image, whole[0].queue.image)
-    compare((), state.queue.text, whole[0].queue.text)
+    compare = partial(np.testing.assert_allclose, rtol=TOLERANCE, atol=1e-12 * largest)
+    jax.tree.map(compare, moments, expected)
+    jax.tree.map(compare, state.queue, whole[0].queue)
 
 
 def test_the_parts_have_unequal_numbers_of_masked_words(whole, batch):
