@@ -23,7 +23,7 @@ QUEUE = 1600  # no other dimension is as long
 def compiled(tiny, fsdp):
     """The program of one step, and the state it is for."""
     config = StepConfig(
-        model=replace(tiny.config, dropout=0.1, attention_dropout=0.1, unroll=2),
+        model=replace(tiny.config, dropout=0.1, attention_dropout=0.1),
         recipe=Recipe(contrast_group=GROUP),
         optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
         learning_rate=lambda step: jnp.float32(1e-4),
@@ -89,10 +89,17 @@ def test_with_data_parallelism_gradients_are_summed_and_features_gathered(progra
 
 
 def test_no_activations_are_moved(program):
-    """Parameters come to the rows of the batch, not the rows to the parameters."""
-    _, text, _ = program
-    shapes = {shape for found in collectives(text) for shape in found.shapes}
-    assert not {shape for shape in shapes if len(shape) > 2 and BATCH in shape}
+    """Parameters come to the rows of the batch, not the rows to the parameters.
+
+    Left alone, XLA moves rows in stacks that are loops, and not where they are unrolled.
+    """
+    _, text, state = program
+    assert " while(" in text
+    # With more than two axes there are whole arrays, and parts of the patch embedding's kernel.
+    whole = {leaf.shape for leaf in jax.tree.leaves(state.params)}
+    patch = state.params["image_encoder"]["patch_embed"]["kernel"].shape
+    long = {shape for found in collectives(text) for shape in found.shapes if len(shape) > 2}
+    assert not {shape for shape in long - whole if shape[:3] != patch[:3]}
 
 
 def test_nothing_goes_to_the_host(program):
