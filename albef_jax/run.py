@@ -18,6 +18,7 @@ from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
 from albef_jax.config import ConfigError
 from albef_jax.data.bad_samples import TooManyBadSamples
+from albef_jax.data.workers import WorkerLost
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.report import REPORT, render
 from albef_jax.hosts.agree import check_same, check_shared, is_first, say, together
@@ -75,8 +76,8 @@ def run(
     Raises:
         Interrupted: asked to stop by a signal; the state is saved.
         RunError: configuration, workdir and data do not fit each other, the workdir is in use, too
-            much of the data is bad, training diverges, the disk is full, or there is nothing to
-            evaluate.
+            much of the data is bad, a data worker was killed, training diverges, the disk is full,
+            or there is nothing to evaluate.
     """
     with _full_disk_told(workdir), ExitStack() as held:
         try:
@@ -109,7 +110,7 @@ def _run(
             )
         try:
             state = _state(task, workdir, mesh, checkpoints, eval_only, profile)
-        except (ConfigError, TooManyBadSamples, CheckpointError, SaveError) as error:
+        except (ConfigError, TooManyBadSamples, WorkerLost, CheckpointError, SaveError) as error:
             raise RunError(error) from error
         except NotFinite as error:
             raise RunError(

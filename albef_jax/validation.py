@@ -95,7 +95,11 @@ NOT_NEGATIVE = (
     "evaluation.image_block",
 )
 # Lowest and highest value.
-RANGES = {"seed": (0, 2**32 - 1), "data.randaugment_level": (0, 10)}
+RANGES = {
+    "seed": (0, 2**32 - 1),
+    "data.randaugment_level": (0, 10),
+    "data.workers": (0, 256),
+}
 
 
 def validate(config: ConfigDict, eval_only: bool = False) -> None:

@@ -3,10 +3,10 @@
 Pictures are synthetic 640 x 480 JPEGs, or those of a directory. Times are of one thread: the time
 that it had a core for, so that other programs on the machine distort them little (a shared core
 still slows it down by its cache and its clock). With --threads the same is done by the real
-pipeline, in wall-clock time.
+pipeline, in wall-clock time; with --workers in so many processes, too.
 
 Example:
-    python -m benchmarks.input_pipeline --seconds=2 --threads=2
+    python -m benchmarks.input_pipeline --seconds=2 --threads=2 --workers=2
 """
 
 import argparse
@@ -23,7 +23,7 @@ from PIL import Image
 
 from albef_jax.data.augment import TrainTransform
 from albef_jax.data.bad_samples import BadSamples
-from albef_jax.data.examples import pair_example
+from albef_jax.data.examples import PairExamples
 from albef_jax.data.images import decode
 from albef_jax.data.pipeline import shuffled_batches
 from albef_jax.data.randaugment import RandAugment
@@ -36,6 +36,19 @@ CAPTIONS = (
     "A kitchen with a well-kept stove, a sink and many pots that hang from the ceiling",
 )
 _REPEATS = 3  # the best counts
+
+
+class Files:
+    """Files in memory as `many` pairs, over and over."""
+
+    def __init__(self, files: list[bytes], many: int = 100_000):
+        self._files, self._many = files, many
+
+    def __len__(self) -> int:
+        return self._many
+
+    def __getitem__(self, index: int) -> Pair:
+        return Pair("", decode(self._files[index % len(self._files)], ""), CAPTIONS, 0)
 
 
 def synthetic(count: int) -> list[bytes]:
@@ -100,10 +113,7 @@ def measure(files: list[bytes], size: int, seconds: float) -> dict[str, float]:
     def rng(number: int) -> np.random.Generator:
         return np.random.default_rng([0, number, 0])
 
-    def example(number: int) -> object:
-        pair = Pair("", decode(files[number % count], ""), CAPTIONS, 0)
-        return pair_example(pair, whole, tokenizer, rng(number), 30)
-
+    example = PairExamples(Files(files), whole, tokenizer, 30)
     stages: dict[str, Callable[[int], object]] = {
         "decode": lambda n: decode(files[n % count], ""),
         "decode_pillow": lambda n: pillow_decode(files[n % count]),
@@ -111,7 +121,7 @@ def measure(files: list[bytes], size: int, seconds: float) -> dict[str, float]:
         "randaugment": lambda n: randaugment(small[n % count], rng(n)),
         "tokenize": lambda n: tokenizer.encode([clean_caption(CAPTIONS[n % 3], 30)]),
         "decode_crop": lambda n: crop(decode(files[n % count], ""), rng(n)),
-        "whole": example,
+        "whole": lambda n: example(n, rng(n)),
     }
     return {name: per_second(work, seconds) for name, work in stages.items()}
 
@@ -124,33 +134,24 @@ def limit_of_a_process(seconds: float) -> float:
     """
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG")
-    transform, tokenizer = TrainTransform(8), Tokenizer("bert-base-uncased", 25)
-
-    def example(number: int) -> object:
-        pair = Pair("", decode(file.getvalue(), ""), CAPTIONS, 0)
-        return pair_example(pair, transform, tokenizer, np.random.default_rng([0, number, 0]), 30)
-
-    return per_second(example, seconds)
+    tokenizer, source = Tokenizer("bert-base-uncased", 25), Files([file.getvalue()])
+    example = PairExamples(source, TrainTransform(8), tokenizer, 30)
+    return per_second(lambda n: example(n, np.random.default_rng([0, n, 0])), seconds)
 
 
-def pipeline(files: list[bytes], size: int, threads: int, seconds: float) -> float:
+def pipeline(files: list[bytes], size: int, threads: int, workers: int, seconds: float) -> float:
     """Pairs a second of wall-clock time through the training pipeline."""
-    transform, tokenizer = TrainTransform(size), Tokenizer("bert-base-uncased", 25)
-    batch, many = 32, 100_000
-
-    def one(index: int, rng: np.random.Generator) -> dict:
-        pair = Pair("", decode(files[index % len(files)], ""), CAPTIONS, 0)
-        return pair_example(pair, transform, tokenizer, rng, 30)
-
+    tokenizer, source, batch = Tokenizer("bert-base-uncased", 25), Files(files), 32
     batches = shuffled_batches(
-        one,
-        many,
+        PairExamples(source, TrainTransform(size), tokenizer, 30),
+        len(source),
         batch_size=batch,
         seed=0,
-        bad_samples=BadSamples(None, 1.0, many),
+        bad_samples=BadSamples(None, 1.0, len(source)),
         threads=threads,
+        workers=workers,
     )
-    for _ in range(3):  # what was read ahead before the clock started
+    for _ in range(8):  # what was read ahead before the clock started
         next(batches)
     done, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < seconds:
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=256, help="that comes out, in pixels")
     parser.add_argument("--seconds", type=float, default=2.0, help="a stage")
     parser.add_argument("--threads", type=int, default=0, help="also run the pipeline on so many")
+    parser.add_argument("--workers", type=int, default=0, help="and with so many processes, too")
     parser.add_argument("--pairs_per_s", type=float, default=1000, help="how many cores feed that?")
     given = parser.parse_args()
     cv2.setNumThreads(1)  # a core is what is measured
@@ -193,8 +195,13 @@ def main() -> None:
         "load_at_the_end": round(os.getloadavg()[0], 1),
     }
     if given.threads:
-        rate = pipeline(files, given.image_size, given.threads, 3 * given.seconds)
-        found["pipeline"] = {"threads": given.threads, "pairs_per_s": round(rate, 1)}
+        found["pipeline"] = [
+            {"threads": given.threads, "workers": workers, "pairs_per_s": round(rate, 1)}
+            for workers in sorted({0, given.workers})
+            for rate in (
+                pipeline(files, given.image_size, given.threads, workers, 3 * given.seconds),
+            )
+        ]
     print(json.dumps(found))
 
 

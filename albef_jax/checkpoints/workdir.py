@@ -20,6 +20,7 @@ FREE = (
     "mesh.",
     "data.threads",
     "data.prefetch",
+    "data.workers",
 )
 
 

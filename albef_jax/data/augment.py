@@ -7,6 +7,7 @@ stay uint8; normalisation happens on the device.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from albef_jax.data.images import resize_for_eval
 from albef_jax.data.randaugment import RandAugment
 
-Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Transform = Callable[[np.ndarray, Any], np.ndarray]  # of a picture, by a generator or None
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 _LOG_RATIOS = (math.log(ASPECT_RATIOS[0]), math.log(ASPECT_RATIOS[1]))

@@ -1,31 +1,136 @@
-"""Training examples of pairs: a picture as it is augmented, and one caption as token ids."""
+"""Training examples: a record's picture as it is augmented, and its texts as token ids.
 
+What makes them holds nothing but a source, a transform and tokenizers, all of which can be pickled:
+worker processes get copies of their own (`albef_jax.data.workers`).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from albef_jax.data.augment import Transform
-from albef_jax.data.records import Pair
-from albef_jax.data.text import Tokenizer, clean_caption
+from albef_jax.data.records import Pair, Question, Referring, weighted_answers
+from albef_jax.data.text import Tokenizer, clean_caption, clean_question
+
+END = "[SEP]"  # of an answer
+Example = dict[str, Any]
 
 
-def pair_example(
-    pair: Pair,
-    transform: Transform,
-    tokenizer: Tokenizer,
-    rng: np.random.Generator,
-    max_words: int,
-) -> dict[str, Any]:
-    """A pair with one of its captions, drawn by `rng`.
+@dataclass(frozen=True)
+class Examples(ABC):
+    """`(index, rng)` to one example, a flat dict of arrays; safe to share between threads.
 
-    Returns:
-        image uint8 `[S, S, 3]`, text_ids int32 `[T]`, text_mask int32 `[T]`, image_id int32.
+    Attributes:
+        source: random access to records; raises `BadSample` for an unusable one.
+        transform: of pictures, to side S.
+        tokenizer: of texts, to length T.
+        max_words: of a text that cleaning keeps.
     """
-    caption = pair.captions[rng.integers(len(pair.captions))]
-    text_ids, text_mask = tokenizer.encode([clean_caption(caption, max_words)])
-    return {
-        "image": transform(pair.image, rng),
-        "text_ids": text_ids[0],
-        "text_mask": text_mask[0],
-        "image_id": np.int32(pair.image_id),
-    }
+
+    source: Any
+    transform: Transform
+    tokenizer: Tokenizer
+    max_words: int
+
+    def __call__(self, index: int, rng: np.random.Generator | None = None) -> Example:
+        """The example of a record; no `rng` where nothing is drawn, as in most evaluations."""
+        return self.of(self.source[index], rng)
+
+    @abstractmethod
+    def of(self, record: Any, rng: np.random.Generator | None = None) -> Example:
+        """What is made of a record."""
+
+    def text(self, text: str) -> Example:
+        """text_ids int32 `[T]` and text_mask int32 `[T]` of a cleaned text."""
+        text_ids, text_mask = self.tokenizer.encode([text])
+        return {"text_ids": text_ids[0], "text_mask": text_mask[0]}
+
+
+class PairExamples(Examples):
+    """A picture with one of its captions, drawn by `rng`."""
+
+    def of(self, record: Pair, rng: np.random.Generator | None = None) -> Example:
+        """image uint8 `[S, S, 3]`, image_id int32, and the text."""
+        assert rng is not None
+        caption = record.captions[rng.integers(len(record.captions))]
+        text = self.text(clean_caption(caption, self.max_words))
+        image = self.transform(record.image, rng)
+        return {"image": image, **text, "image_id": np.int32(record.image_id)}
+
+
+class SentenceExamples(Examples):
+    """A sentence with its picture and its label."""
+
+    def of(self, record: Any, rng: np.random.Generator | None = None) -> Example:
+        """image uint8 as `pictures` has it, label int32, and the text."""
+        text = self.text(clean_caption(record.sentence, self.max_words))
+        image = self.pictures(record, rng)
+        return {"image": image, **text, "label": np.int32(record.label)}
+
+    def pictures(self, record: Any, rng: np.random.Generator | None) -> np.ndarray:
+        """`[S, S, 3]`."""
+        return self.transform(record.image, rng)
+
+
+class TwoPictureExamples(SentenceExamples):
+    """A sentence with its two pictures and its label."""
+
+    def pictures(self, record: Any, rng: np.random.Generator | None) -> np.ndarray:
+        """`[2, S, S, 3]`, left and right."""
+        return np.stack([self.transform(side, rng) for side in (record.left, record.right)])
+
+
+class PhraseExamples(Examples):
+    """A phrase with the picture it is about."""
+
+    def of(self, record: Referring, rng: np.random.Generator | None = None) -> Example:
+        """image uint8 `[S, S, 3]`, image_id int32, and the text."""
+        text = self.text(clean_caption(record.text, self.max_words))
+        image = self.transform(record.image, rng)
+        return {"image": image, **text, "image_id": np.int32(record.image_id)}
+
+
+@dataclass(frozen=True)
+class QuestionExamples(Examples):
+    """A question with its picture and all its answers.
+
+    Attributes:
+        answer_tokenizer: of answers, to length L.
+        max_answers: A, what answers are padded to.
+    """
+
+    answer_tokenizer: Tokenizer
+    max_answers: int
+
+    def of(self, record: Question, rng: np.random.Generator | None = None) -> Example:
+        """What `asked` gives, answer_ids and answer_mask int32 `[A, L]`, answer_weight `[A]`."""
+        answers, weights = weighted_answers(record)
+        answer_ids, answer_mask = encode_answers(self.answer_tokenizer, answers)
+        weight = np.zeros(self.max_answers, np.float32)
+        weight[: len(answers)] = weights
+        return {
+            **self.asked(record, rng),
+            "answer_ids": _padded(answer_ids, self.max_answers),
+            "answer_mask": _padded(answer_mask, self.max_answers),
+            "answer_weight": weight,
+        }
+
+    def asked(self, record: Question, rng: np.random.Generator | None = None) -> Example:
+        """image uint8 `[S, S, 3]`, and the text."""
+        text = self.text(clean_question(record.question, self.max_words))
+        return {"image": self.transform(record.image, rng), **text}
+
+
+def encode_answers(tokenizer: Tokenizer, answers: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask int32 `[A, L]` of `[CLS] answer [SEP]`; too long is cut."""
+    ids, mask = tokenizer.encode([answer + END for answer in answers])
+    full = mask[:, -1] > 0
+    ids[full, -1] = tokenizer.sep_id  # an answer that was cut ends like any other
+    return ids, mask
+
+
+def _padded(array: np.ndarray, rows: int) -> np.ndarray:
+    """To `rows` rows; the added ones repeat the first, and have weight 0."""
+    return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])

@@ -3,24 +3,28 @@
 A batch follows from its step number alone. Sample `p` of the endless stream (batch `k` holds
 positions `k * batch_size` and on) depends on `(seed, p)` only: Grain's shuffle says which record it
 is, and `default_rng([seed, p, attempt])` is all the randomness it gets. So a run that starts at
-step `k` continues an earlier one bit for bit, with any number of threads and hosts, and no iterator
-state is ever saved. Hosts take consecutive blocks of rows: joined in order of `process_index`, they
-are the one-host batch, so contrast groups hold the same samples however many hosts there are.
+step `k` continues an earlier one bit for bit, with any number of threads, workers and hosts, and no
+iterator state is ever saved. Hosts take consecutive blocks of rows: joined in order of
+`process_index`, they are the one-host batch, so contrast groups hold the same samples however many
+hosts there are. Bad records travel with the row that stands in for them and are reported when it
+arrives, so there is one register, filled in one order, whoever reads.
 """
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import grain
 import numpy as np
 
+from albef_jax.data import workers as processes
 from albef_jax.data.augment import EvalTransform
-from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
 from albef_jax.data.records import BadSample, PairSource
 
 Batch = dict[str, Any]
 ReadExample = Callable[[int, np.random.Generator], Batch]
+Row = tuple[Batch | None, tuple[BadSample, ...]]  # a record, if any, and what was met on the way
 
 MAX_ATTEMPTS = 16
 
@@ -53,14 +57,15 @@ def shuffled_batches(
     process_count: int = 1,
     threads: int = 8,
     prefetch: int = 2,
+    workers: int = 0,
     order: Order | None = None,
 ) -> Generator[Batch]:
     """Batches of what `read` makes of records, in an order new in each epoch.
 
     Args:
         read: `(index, rng)` to a flat dict of arrays, equal in shape for all records; called from
-            several threads. For a record that raises `BadSample` another one, drawn at random,
-            stands in; which one follows from the seed and the position, too.
+            several threads, and pickled for workers. For a record that raises `BadSample` another
+            one, drawn at random, stands in; which one follows from the seed and the position, too.
         size: number of records.
         batch_size: B, over all hosts.
         seed: not negative.
@@ -69,8 +74,9 @@ def shuffled_batches(
         num_steps: how many batches; None for no end.
         process_index: this host's number.
         process_count: number of hosts; divides B.
-        threads: that read and transform; 0 does the work inside `next()`.
+        threads: that read and transform, in each worker; 0 does the work inside `next()`.
         prefetch: batches to have ready ahead.
+        workers: processes that read and transform; 0 does it in this one.
         order: of the records; None for epochs that are permutations of all, cut to whole batches.
 
     Yields:
@@ -79,6 +85,7 @@ def shuffled_batches(
 
     Raises:
         ValueError: fewer records than a batch, or B not divisible by the number of hosts.
+        TooManyBadSamples: from `bad_samples`, or for `MAX_ATTEMPTS` bad records in a row.
     """
     _check_sizes(size, batch_size, process_count)
     rows = batch_size // process_count
@@ -86,13 +93,17 @@ def shuffled_batches(
     if num_steps is None:
         num_steps = sys.maxsize // batch_size - start_step
 
-    def example(local: int) -> Batch:
+    def example(local: int) -> Row:
         step, row = divmod(local, rows)
         position = (start_step + step) * batch_size + process_index * rows + row
-        return _read_or_replace(read, ordered, seed, position, bad_samples)
+        return _read_or_replace(read, ordered, seed, position)
+
+    def collate(found: Sequence[Row]) -> Batch:
+        examples = list(_told(found, bad_samples))
+        return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
 
     examples = grain.MapDataset.range(num_steps * rows).map(example)
-    return _iterate(examples, rows, _stack, threads, prefetch)
+    return _iterate(examples, rows, collate, threads, prefetch, workers)
 
 
 def eval_batches(
@@ -163,18 +174,16 @@ def ordered_batches(
         `[b]` and sample_index int64 `[b]`. Padding has sample_index -1, a bad record has its own.
     """
 
-    def row(index: int) -> Batch:
-        bad_samples.requested()
+    def row(index: int) -> Row:
         try:
-            return _eval_row(read(index), True, index)
+            return _eval_row(read(index), True, index), ()
         except BadSample as bad:
-            bad_samples.report(bad)
-            return _eval_row(blank, False, index)
+            return _eval_row(blank, False, index), (bad,)
 
     padding = _eval_row(blank, False, -1)
 
-    def collate(rows: Sequence[Batch]) -> Batch:
-        rows = [*rows, *[padding] * (batch_size - len(rows))]
+    def collate(found: Sequence[Row]) -> Batch:
+        rows = [*_told(found, bad_samples), *[padding] * (batch_size - len(found))]
         columns = {key: [row[key] for row in rows] for key in padding}
         return {
             key: np.stack(column) if isinstance(padding[key], np.ndarray | np.generic) else column
@@ -217,40 +226,46 @@ class _Shuffled:
         return int(rng.integers(self._size))
 
 
-def _read_or_replace(
-    read: ReadExample,
-    order: Order,
-    seed: int,
-    position: int,
-    bad_samples: BadSamples,
-) -> Batch:
+def _read_or_replace(read: ReadExample, order: Order, seed: int, position: int) -> Row:
+    met: list[BadSample] = []
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng([seed, position, attempt])
         index = order.another(position, rng) if attempt else order[position]
-        bad_samples.requested()
         try:
-            return {**read(index, rng), "sample_index": np.int64(index)}
+            return {**read(index, rng), "sample_index": np.int64(index)}, tuple(met)
         except BadSample as bad:
+            met.append(bad)
+    return None, tuple(met)
+
+
+def _told(found: Iterable[Row], bad_samples: BadSamples) -> Generator[Batch]:
+    """The records alone, after the register was told what was met on the way to them."""
+    for record, met in found:
+        for bad in met:
+            bad_samples.requested()
             bad_samples.report(bad)
-            last = bad
-    raise RuntimeError(f"{MAX_ATTEMPTS} samples in a row cannot be used; the last: {last}")
-
-
-def _stack(examples: Sequence[Batch]) -> Batch:
-    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+        if record is None:
+            raise TooManyBadSamples(
+                f"{MAX_ATTEMPTS} samples in a row cannot be used; the last: {met[-1]}"
+            )
+        bad_samples.requested()
+        yield record
 
 
 def _iterate(
     examples: grain.MapDataset,
     batch_size: int,
-    collate: Callable[[Sequence[Batch]], Batch],
+    collate: Callable[[Sequence[Row]], Batch],
     threads: int,
     prefetch: int,
+    workers: int = 0,
 ) -> Generator[Batch]:
     ahead = max(prefetch * batch_size, threads)  # in examples; Grain wants one or more a thread
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    iterator = iter(examples.to_iter_dataset(options).batch(batch_size, batch_fn=collate))
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
+    rows = examples.to_iter_dataset(options)
+    with processes.spread(rows, workers, ahead) as spread:
+        iterator = iter(spread.batch(batch_size, batch_fn=collate))
+        try:
+            yield from iterator
+        finally:
+            iterator.close()

@@ -16,7 +16,9 @@ from albef_jax.checkpoints.read import read_checkpoint
 from albef_jax.checkpoints.start_table import Row, format_table
 from albef_jax.checkpoints.warm_start import transfer
 from albef_jax.config import ConfigError, model_config
+from albef_jax.data.augment import Transform
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.examples import Examples
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.open import train_transform
 from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
@@ -64,6 +66,7 @@ class Task(ABC):
 
     # Arrays of a batch that go to the devices.
     inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
+    example: type[Examples]  # what is made of a record
     items = "pictures"  # what an epoch is counted in
     step_flops: float | None = None
 
@@ -71,7 +74,7 @@ class Task(ABC):
         self.config = config
         self.model = model_config(config)
         self.batch_size = config.train.batch_size
-        self.threads = config.data.threads
+        self.threads = config.data.threads * max(1, config.data.workers)
         self.tokenizer = Tokenizer(config.data.vocab, config.data.text_len)
         self.transform = train_transform(config)
         self.held_out, self.evaluated_on = self.open_eval()  # now: its errors come before training
@@ -105,10 +108,6 @@ class Task(ABC):
         """The held-out records, and what they are, in words."""
 
     @abstractmethod
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One training example, a flat dict of arrays; may raise `BadSample`."""
-
-    @abstractmethod
     def init_state(self) -> TrainState:
         """A fresh state from `seed`; runs inside jit."""
 
@@ -119,6 +118,10 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Figures and examples on held-out data."""
+
+    def examples(self, source: Any, transform: Transform) -> Examples:
+        """What makes examples of a source's records."""
+        return self.example(source, transform, self.tokenizer, self.config.data.max_words)
 
     def _check_vocabulary(self) -> None:
         if self.tokenizer.vocab_size > self.model.vocab_size:
@@ -184,8 +187,8 @@ class Task(ABC):
         data, source = self.config.data, self.source
         mixed = isinstance(source, MixedPairs)
         return shuffled_batches(
-            self.example,
-            len(self.source),
+            self.examples(source, self.transform),
+            len(source),
             batch_size=self.batch_size,
             seed=self.config.seed,
             bad_samples=self.bad_samples,
@@ -195,6 +198,7 @@ class Task(ABC):
             process_count=jax.process_count(),
             threads=data.threads,
             prefetch=data.prefetch,
+            workers=data.workers,
             order=source.order(self.batch_size, self.config.seed) if mixed else None,
         )
 

@@ -1,7 +1,6 @@
 """What entailment and NLVR2 share: sentences with a label, judged by accuracy."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from jax.sharding import Mesh
 
 from albef_jax.data.augment import EvalTransform
 from albef_jax.data.pipeline import ordered_batches
-from albef_jax.data.text import clean_caption
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.task_examples import JudgedSentence, right_and_wrong
@@ -68,26 +66,6 @@ class Classification(FinetuneTask):
     logits: Logits
     classes: tuple[str, ...]
 
-    @abstractmethod
-    def pictures(self, record: Any, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """The record's picture or pictures, as the model takes them."""
-
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A sentence with its picture or pictures and its label."""
-        record = self.source[index]
-        image = self.pictures(record, lambda picture: self.transform(picture, rng))
-        return self._row(record, image)
-
-    def _row(self, record: Any, image: np.ndarray) -> dict[str, Any]:
-        text = clean_caption(record.sentence, self.config.data.max_words)
-        text_ids, text_mask = self.tokenizer.encode([text])
-        return {
-            "image": image,
-            "text_ids": text_ids[0],
-            "text_mask": text_mask[0],
-            "label": np.int32(record.label),
-        }
-
     def loss(self) -> Loss:
         """Cross-entropy with distillation."""
         return classification_loss(self.model, type(self).logits)
@@ -114,12 +92,7 @@ class Classification(FinetuneTask):
 
     def _judge_all(self, params: Params, mesh: Mesh) -> dict[str, Any]:
         """Logits, labels and places of all records that could be read."""
-        transform, rows = EvalTransform(self.model.image_size), self.config.evaluation.batch_size
-
-        def read(index: int) -> dict[str, Any]:
-            record = self.held_out[index]
-            return self._row(record, self.pictures(record, transform))
-
+        examples = self.examples(self.held_out, EvalTransform(self.model.image_size))
         logits_of = type(self).logits
 
         @jax.jit
@@ -129,10 +102,10 @@ class Classification(FinetuneTask):
 
         parts: dict[str, list] = {"logits": [], "label": [], "index": []}
         for batch in ordered_batches(
-            read,
+            examples,
             self._blank(),
             self.eval_size(),
-            rows,
+            self.config.evaluation.batch_size,
             bad_samples=self.eval_register(),
             threads=self.config.data.threads,
         ):

@@ -1,10 +1,10 @@
 """Visual entailment (SNLI-VE): does a picture contradict a sentence, entail it, or neither."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from albef_jax.data.examples import SentenceExamples
 from albef_jax.data.open import open_sentences
 from albef_jax.data.records import LABELS
 from albef_jax.objectives.classification import entailment_logits
@@ -14,6 +14,7 @@ from albef_jax.tasks.classify import Classification
 class Entailment(Classification):
     """One picture a sentence, three classes."""
 
+    example = SentenceExamples
     logits = staticmethod(entailment_logits)
     classes = LABELS
 
@@ -24,10 +25,6 @@ class Entailment(Classification):
     def open_eval(self) -> tuple[Any, str]:
         """The held-out sentences."""
         return open_sentences(self.config, "eval")
-
-    def pictures(self, record: Any, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """`[S, S, 3]`."""
-        return transform(record.image)
 
     def shown(self, record: Any) -> tuple[np.ndarray, ...]:
         """The one picture."""

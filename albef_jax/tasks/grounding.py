@@ -9,10 +9,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from albef_jax.data.augment import EvalTransform
+from albef_jax.data.examples import PhraseExamples
 from albef_jax.data.open import open_referring
 from albef_jax.data.pipeline import ordered_batches
 from albef_jax.data.records import Referring
-from albef_jax.data.text import clean_caption
 from albef_jax.evaluate import gradcam
 from albef_jax.evaluate.boxes import (
     enlarge,
@@ -69,6 +69,7 @@ class Placed:
 class Grounding(FinetuneTask):
     """Phrases with the picture they are about; boxes are for evaluation alone."""
 
+    example = PhraseExamples
     inputs = retrieval.Inputs._fields
     queued = True
     items = "phrases"
@@ -80,17 +81,6 @@ class Grounding(FinetuneTask):
     def open_eval(self) -> tuple[Any, str]:
         """The held-out phrases, with boxes."""
         return open_referring(self.config, "eval")
-
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A phrase with its picture."""
-        record = self.source[index]
-        row = self._row(record, self.transform(record.image, rng))
-        return row | {"image_id": np.int32(record.image_id)}
-
-    def _row(self, record: Referring, image: np.ndarray) -> dict[str, Any]:
-        text = clean_caption(record.text, self.config.data.max_words)
-        text_ids, text_mask = self.tokenizer.encode([text])
-        return {"image": image, "text_ids": text_ids[0], "text_mask": text_mask[0]}
 
     def loss(self) -> Loss:
         """ITC and ITM, as for retrieval."""
@@ -130,12 +120,11 @@ class Grounding(FinetuneTask):
         return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
 
     def _place_all(self, params: Params, mesh: Mesh) -> list[Placed]:
-        transform = EvalTransform(self.model.image_size)
+        examples = self.examples(self.held_out, EvalTransform(self.model.image_size))
 
         def read(index: int) -> dict[str, Any]:
             record = self.held_out[index]
-            row = self._row(record, transform(record.image))
-            return row | {"record": _without_picture(record)}
+            return examples.of(record) | {"record": _without_picture(record)}
 
         run = jax.jit(self._maps)
         found = []
@@ -166,7 +155,8 @@ class Grounding(FinetuneTask):
         side = self.model.image_size
         picture = np.zeros((side, side, 3), np.uint8)
         record = Referring("", picture, "", -1, -1, None, np.zeros((0, 4)), "")
-        return self._row(record, picture) | {"record": _without_picture(record)}
+        row = self.examples((), EvalTransform(side)).of(record)
+        return row | {"record": _without_picture(record)}
 
     def _examples(self, found: list[Placed]) -> dict[str, Any]:
         """Right and wrong ones; records are read again for their pictures."""

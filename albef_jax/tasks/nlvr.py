@@ -1,10 +1,10 @@
 """NLVR2: is a sentence true of two pictures."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from albef_jax.data.examples import TwoPictureExamples
 from albef_jax.data.open import open_two_pictures
 from albef_jax.data.records import TRUTH
 from albef_jax.objectives.classification import nlvr_logits
@@ -14,6 +14,7 @@ from albef_jax.tasks.classify import Classification
 class Nlvr(Classification):
     """Two pictures a sentence, two classes."""
 
+    example = TwoPictureExamples
     logits = staticmethod(nlvr_logits)
     classes = TRUTH
 
@@ -24,10 +25,6 @@ class Nlvr(Classification):
     def open_eval(self) -> tuple[Any, str]:
         """The held-out sentences."""
         return open_two_pictures(self.config, "eval")
-
-    def pictures(self, record: Any, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """`[2, S, S, 3]`, left and right."""
-        return np.stack([transform(record.left), transform(record.right)])
 
     def blank_pictures(self, blank: np.ndarray) -> np.ndarray:
         """Two of them."""

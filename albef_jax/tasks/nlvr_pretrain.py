@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from albef_jax.data.augment import EvalTransform
-from albef_jax.data.examples import pair_example
+from albef_jax.data.examples import PairExamples
 from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.data.pipeline import shuffled_batches
 from albef_jax.data.records import PairSource
@@ -30,6 +30,7 @@ CLASSES = ("first", "second", "neither")
 class TextAssignment(FinetuneTask):
     """Pairs; the two pictures of a text are drawn inside the step."""
 
+    example = PairExamples
     # Used for the similarities that negatives are drawn by, without a gradient (LEDGER).
     frozen = ("image_proj", "text_proj", "temperature")
 
@@ -40,12 +41,6 @@ class TextAssignment(FinetuneTask):
     def open_eval(self) -> tuple[PairSource, str]:
         """The held-out pairs."""
         return open_eval_pairs(self.config)
-
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A picture with one of its captions."""
-        return pair_example(
-            self.source[index], self.transform, self.tokenizer, rng, self.config.data.max_words
-        )
 
     def loss(self) -> Loss:
         """Cross-entropy over first, second and neither."""
@@ -58,14 +53,8 @@ class TextAssignment(FinetuneTask):
             raise NothingToEvaluate(
                 f"{self.evaluated_on}: fewer than train.batch_size={rows}; raise evaluation.limit"
             )
-        transform = EvalTransform(self.model.image_size)
-
-        def read(index: int, rng: np.random.Generator) -> dict[str, Any]:
-            words = self.config.data.max_words
-            return pair_example(source[index], transform, self.tokenizer, rng, words)
-
         batches = shuffled_batches(
-            read,
+            self.examples(source, EvalTransform(self.model.image_size)),
             len(source),
             batch_size=rows,
             seed=0,

@@ -1,14 +1,12 @@
 """Pre-training: binds data, objective and step, evaluation and report."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from albef_jax.data.examples import pair_example
+from albef_jax.data.examples import PairExamples
 from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.data.patterns import split_list
 from albef_jax.data.records import PairSource
@@ -26,6 +24,8 @@ from albef_jax.train.step import Step, StepConfig, compile_step
 
 class Pretraining(Task):
     """ITC, MLM and ITM on pairs; evaluated by retrieval."""
+
+    example = PairExamples
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         super().__init__(config, workdir, eval_only)
@@ -61,12 +61,6 @@ class Pretraining(Task):
     def open_eval(self) -> tuple[PairSource, str]:
         """The held-out pairs."""
         return open_eval_pairs(self.config)
-
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A picture with one of its captions."""
-        return pair_example(
-            self.source[index], self.transform, self.tokenizer, rng, self.config.data.max_words
-        )
 
     def init_state(self) -> TrainState:
         """A fresh state from `seed`."""

@@ -1,11 +1,8 @@
 """Retrieval: fine-tuning with ITC and ITM; evaluation by ITC, re-ranked by ITM."""
 
-from typing import Any
-
-import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.data.examples import pair_example
+from albef_jax.data.examples import PairExamples
 from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.data.records import PairSource
 from albef_jax.data.text import Tokenizer
@@ -22,6 +19,7 @@ from albef_jax.train.state import TrainState
 class Retrieval(FinetuneTask):
     """Pairs with picture ids; captions of one picture are right answers to each other."""
 
+    example = PairExamples
     inputs = retrieval.Inputs._fields
     queued = True
 
@@ -32,12 +30,6 @@ class Retrieval(FinetuneTask):
     def open_eval(self) -> tuple[PairSource, str]:
         """The held-out pairs."""
         return open_eval_pairs(self.config)
-
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A picture with one of its captions."""
-        return pair_example(
-            self.source[index], self.transform, self.tokenizer, rng, self.config.data.max_words
-        )
 
     def loss(self) -> Loss:
         """ITC and ITM."""

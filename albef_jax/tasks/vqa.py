@@ -9,11 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from albef_jax.data.augment import EvalTransform
+from albef_jax.data.augment import EvalTransform, Transform
+from albef_jax.data.examples import QuestionExamples, encode_answers
 from albef_jax.data.open import open_answer_list, open_questions
 from albef_jax.data.pipeline import ordered_batches
-from albef_jax.data.records import BadSample, Question, weighted_answers
-from albef_jax.data.text import Tokenizer, clean_question
+from albef_jax.data.records import BadSample, Question
+from albef_jax.data.text import Tokenizer
 from albef_jax.evaluate.answer_score import majority, score, soft_accuracy
 from albef_jax.evaluate.answering import Answerer, Generated, Ranked
 from albef_jax.evaluate.task_examples import AnsweredQuestion, right_and_wrong
@@ -26,7 +27,6 @@ from albef_jax.train.losses import vqa_loss
 from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
-END = "[SEP]"
 SHOWN = 5  # best answers kept of a question
 SUBMISSION = "answers.json"
 NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
@@ -67,33 +67,17 @@ class Vqa(FinetuneTask):
         """The held-out questions."""
         return open_questions(self.config, "eval")
 
-    def example(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A question with its picture and all its answers, padded to `data.max_answers`."""
-        question = self.source[index]
-        answers, weights = weighted_answers(question)
-        rows = self.config.data.max_answers
-        answer_ids, answer_mask = self.encode_answers(answers)
-        weight = np.zeros(rows, np.float32)
-        weight[: len(answers)] = weights
-        return {
-            **self._question(question, self.transform(question.image, rng)),
-            "answer_ids": _padded(answer_ids, rows),
-            "answer_mask": _padded(answer_mask, rows),
-            "answer_weight": weight,
-        }
-
-    def encode_answers(self, answers: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask `[A, data.answer_len]` of `[CLS] answer [SEP]`; too long is cut."""
-        tokenizer = self.answer_tokenizer
-        ids, mask = tokenizer.encode([answer + END for answer in answers])
-        full = mask[:, -1] > 0
-        ids[full, -1] = tokenizer.sep_id  # an answer that was cut ends like any other
-        return ids, mask
-
-    def _question(self, question: Question, image: np.ndarray) -> dict[str, Any]:
-        text = clean_question(question.question, self.config.data.max_words)
-        text_ids, text_mask = self.tokenizer.encode([text])
-        return {"image": image, "text_ids": text_ids[0], "text_mask": text_mask[0]}
+    def examples(self, source: Any, transform: Transform) -> QuestionExamples:
+        """What makes examples of questions."""
+        data = self.config.data
+        return QuestionExamples(
+            source,
+            transform,
+            self.tokenizer,
+            data.max_words,
+            self.answer_tokenizer,
+            data.max_answers,
+        )
 
     def loss(self) -> Loss:
         """The weighted likelihood of the answers."""
@@ -135,8 +119,8 @@ class Vqa(FinetuneTask):
         A question whose picture cannot be read is answered from a black one, and counted: a
         submission must hold every question.
         """
-        transform = EvalTransform(self.model.image_size)
         source, bad = self.held_out, self.eval_register()
+        examples = self.examples(source, EvalTransform(self.model.image_size))
 
         def read(index: int) -> dict[str, Any]:
             try:
@@ -144,7 +128,7 @@ class Vqa(FinetuneTask):
             except BadSample as reason:
                 bad.report(reason)
                 question, readable = source.without_picture(index), False
-            row = self._question(question, transform(question.image))
+            row = examples.asked(question)
             return row | {"question": replace(question, image=NO_PICTURE), "readable": readable}
 
         run = self._answerer(self.answers).compile()
@@ -169,7 +153,7 @@ class Vqa(FinetuneTask):
         knobs, tokenizer = self.config.evaluation, self.answer_tokenizer
         return Answerer(
             self.model,
-            self.encode_answers(answers) if answers else None,
+            encode_answers(tokenizer, answers) if answers else None,
             knobs.rank,
             knobs.beams,
             self.config.data.answer_len,
@@ -177,9 +161,8 @@ class Vqa(FinetuneTask):
         )
 
     def _blank(self) -> dict[str, Any]:
-        side = self.model.image_size
         question = Question("", NO_PICTURE, "", (), "vqa", -1)
-        row = self._question(question, np.zeros((side, side, 3), np.uint8))
+        row = self.examples((), EvalTransform(self.model.image_size)).asked(question)
         return row | {"question": question, "readable": False}
 
     def _in_words(
@@ -223,8 +206,3 @@ def _scored(found: list[Answered]) -> dict[str, Any]:
     truths = [one.question.answers for one in found]
     kinds = [one.question.kind for one in found]
     return score([one.answers[0][0] for one in found], truths, kinds) | majority(truths, kinds)
-
-
-def _padded(array: np.ndarray, rows: int) -> np.ndarray:
-    """To `rows` rows; the added ones repeat the first, and have weight 0."""
-    return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])

@@ -31,7 +31,7 @@ class DataWait:
     """Looks at the `data_wait` of each log line.
 
     Args:
-        threads: that read and transform (`data.threads`).
+        threads: that read and transform, in all workers together.
         cores: of this host.
     """
 
@@ -51,9 +51,12 @@ class DataWait:
         needed = cores_to_keep_up(mean, min(self._threads, self._cores))
         has = f"about {needed} cores would feed it; this host has {self._cores}"
         if self._threads < min(needed, self._cores):
-            remedy = f"raise data.threads from {self._threads} to {min(needed, self._cores)}"
+            remedy = f"raise data.threads: let {min(needed, self._cores)} read, not {self._threads}"
         else:
-            remedy = "pack the pictures at a smaller size (python -m tools.pack_dataset --resize)"
+            remedy = (
+                "pack the pictures at a smaller size (python -m tools.pack_dataset --resize); if "
+                "cores are idle, set data.workers"
+            )
         return (
             f"WARNING: the device waits for data {mean:.0%} of the time; {has}: {remedy}, or see "
             "what a core does (python -m benchmarks.input_pipeline)"

@@ -7,6 +7,8 @@ import time
 import traceback
 from pathlib import Path
 
+from albef_jax.data import workers
+
 EXIT_CODE = 75  # "temporary failure, try again" of sysexits.h
 # The first step is compiled, which may take many times longer than a step.
 COMPILING = 6
@@ -64,7 +66,7 @@ class Watchdog:
         what, since, _ = now
         text = (
             f"WARNING: no progress for {time.monotonic() - since:.0f} s; waiting for {what}. "
-            f"The stacks of all threads, also in {self._file}:\n{stacks()}"
+            f"The stacks of all threads, also in {self._file}:\n{stacks()}\n{workers.stacks()}"
         )
         with self._file.open("a", encoding="utf-8") as file:
             file.write(text)

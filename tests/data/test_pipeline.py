@@ -5,7 +5,7 @@ import pytest
 
 from albef_jax.data.augment import EvalTransform, TrainTransform
 from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
-from albef_jax.data.examples import pair_example
+from albef_jax.data.examples import PairExamples
 from albef_jax.data.pipeline import (
     MAX_ATTEMPTS,
     eval_batches,
@@ -37,9 +37,7 @@ class Noise:
 
 
 def train_batches(source, max_words=30, **batching):
-    def read(index, rng):
-        return pair_example(source[index], TrainTransform(16), TOKENIZER, rng, max_words)
-
+    read = PairExamples(source, TrainTransform(16), TOKENIZER, max_words)
     return shuffled_batches(read, len(source), **batching)
 
 
@@ -179,7 +177,9 @@ def test_too_many_bad_samples_stop_the_run_with_their_message():
 
 
 def test_a_source_without_a_good_sample_is_given_up():
-    with pytest.raises(RuntimeError, match=rf"{MAX_ATTEMPTS} samples in a row.*noise/0: is bad"):
+    with pytest.raises(
+        TooManyBadSamples, match=rf"{MAX_ATTEMPTS} samples in a row.*noise/0: is bad"
+    ):
         batches(1, Noise({0}, size=1), batch_size=1)
 
 

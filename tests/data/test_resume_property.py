@@ -1,6 +1,6 @@
 """Wherever a run stops, and whoever goes on, the same samples come in the same order.
 
-Random stop points, thread counts and numbers of hosts, which may change at each start.
+Random stop points, and numbers of threads, workers and hosts, which may change at each start.
 """
 
 import json
@@ -53,7 +53,7 @@ def source(request, tmp_path_factory):
     return Rotten()
 
 
-def read_part(source, start, stop, hosts, threads):
+def read_part(source, start, stop, hosts, threads, workers=0):
     """Steps `start` to `stop`, joined over hosts: sample numbers and random draws."""
 
     def read(index, rng):
@@ -74,6 +74,7 @@ def read_part(source, start, stop, hosts, threads):
             process_index=host,
             process_count=hosts,
             threads=threads,
+            workers=workers,
             order=source.order(BATCH, 3) if isinstance(source, MixedPairs) else None,
         )
         of_hosts.append(list(batches))
@@ -88,18 +89,28 @@ def unbroken(source):
     return read_part(source, 0, STEPS, hosts=1, threads=0)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_samples_are_those_of_the_unbroken_run(source, unbroken, seed):
-    rng = np.random.default_rng(seed)
+def stop_and_go_on(source, unbroken, rng, most_workers):
     stops = np.unique(rng.integers(1, STEPS, size=rng.integers(1, 5)))
     found = []
     for start, stop in zip([0, *stops], [*stops, STEPS], strict=True):
         hosts, threads = int(rng.choice([1, 2])), int(rng.choice([0, 1, 3, 8]))
-        found += read_part(source, int(start), int(stop), hosts, threads)
+        workers = int(rng.integers(most_workers + 1))
+        found += read_part(source, int(start), int(stop), hosts, threads, workers)
     assert len(found) == STEPS
     for ours, theirs in zip(found, unbroken, strict=True):
         for key in theirs:
             np.testing.assert_array_equal(ours[key], theirs[key])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_samples_are_those_of_the_unbroken_run(source, unbroken, seed):
+    stop_and_go_on(source, unbroken, np.random.default_rng(seed), most_workers=0)
+
+
+@pytest.mark.slow  # each worker takes seconds to start
+@pytest.mark.parametrize("seed", range(2))
+def test_with_workers_too(source, unbroken, seed):
+    stop_and_go_on(source, unbroken, np.random.default_rng(seed), most_workers=3)
 
 
 def test_each_sample_once_an_epoch(source, unbroken, request):

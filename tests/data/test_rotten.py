@@ -13,7 +13,7 @@ from PIL import Image
 from albef_jax.config import default, use_preset
 from albef_jax.data.augment import TrainTransform
 from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
-from albef_jax.data.examples import pair_example
+from albef_jax.data.examples import PairExamples
 from albef_jax.data.json_source import JsonPairs
 from albef_jax.data.pipeline import shuffled_batches
 from albef_jax.data.records import BadSample
@@ -176,11 +176,7 @@ def test_each_rotten_sample_has_its_reason(rotten):
 
 
 def batches(source, **options):
-    tokenizer, transform = Tokenizer("scenes", 8), TrainTransform(16)
-
-    def read(index, rng):
-        return pair_example(source[index], transform, tokenizer, rng, 30)
-
+    read = PairExamples(source, TrainTransform(16), Tokenizer("scenes", 8), 30)
     bad = options.pop("bad", None) or BadSamples(None, 0.1, len(source))
     settings = {"batch_size": BATCH, "seed": 1, "threads": 2, "bad_samples": bad, **options}
     return list(shuffled_batches(read, len(source), num_steps=SIZE // BATCH, **settings))

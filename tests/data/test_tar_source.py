@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -138,6 +139,12 @@ def test_without_any_place_to_write_it_works_all_the_same(shards, tmp_path, monk
     for path in shards:
         path.with_name(f".{path.name}.index.npz").mkdir()
     assert len(TarPairs(shards)) == 7
+
+
+def test_it_can_be_sent_to_another_process(shards):
+    source = TarPairs(shards)
+    sent = pickle.loads(pickle.dumps(source))
+    assert [pair.name for pair in sent] == [pair.name for pair in source]
 
 
 def test_threads_read_the_same(shards):

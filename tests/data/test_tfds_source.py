@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,14 @@ def test_threads_read_the_same(root):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda index: source[index].captions[0], [*range(7)] * 20))
     assert found == [pair.captions[0] for pair in pairs_of(source)] * 20
+
+
+def test_it_can_be_sent_to_another_process(root):
+    source = TfdsPairs(["nested_coco:train", "nested_coco:val"], root)
+    sent = pickle.loads(pickle.dumps(source))
+    assert [pair.captions for pair in pairs_of(sent)] == [
+        pair.captions for pair in pairs_of(source)
+    ]
 
 
 def test_features_may_be_chosen(root):

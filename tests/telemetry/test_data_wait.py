@@ -29,9 +29,10 @@ def test_short_waits_and_interrupted_ones_are_not_told():
 
 
 def test_the_remedy_fits_the_host():
-    assert "raise data.threads from 2 to 4" in said([0.5] * 3, 2, 4)[2]
-    assert "raise data.threads from 2 to 3" in said([0.5] * 3, 2, 3)[2]
+    assert "raise data.threads: let 4 read, not 2" in said([0.5] * 3, 2, 4)[2]
+    assert "raise data.threads: let 3 read, not 2" in said([0.5] * 3, 2, 3)[2]
     assert "--resize" in said([0.5] * 3, 8, 4)[2]
+    assert "data.workers" in said([0.5] * 3, 8, 4)[2]
 
 
 def test_this_host_has_a_core():

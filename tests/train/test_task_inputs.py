@@ -1,6 +1,7 @@
 """Annotation files of each task, as published, from the configuration to a batch; and bad ones."""
 
 import json
+import pickle
 
 import cv2
 import numpy as np
@@ -79,6 +80,10 @@ def test_a_batch_from_files(task, folder, tmp_path):
     program = TASK[task](config_of(task, folder), tmp_path)
     assert len(program.source) == len(program.held_out) == COUNT
     batch = next(program.batches(0))
+    examples = program.examples(program.source, program.transform)
+    sent = pickle.loads(pickle.dumps(examples))  # as to a worker
+    for name, array in examples(3, np.random.default_rng(0)).items():
+        np.testing.assert_array_equal(sent(3, np.random.default_rng(0))[name], array)
     assert set(program.inputs) <= batch.keys()
     pictures = (8, 2, 32, 32, 3) if task == "nlvr" else (8, 32, 32, 3)
     assert batch["image"].shape == pictures

@@ -1,0 +1,107 @@
+"""Processes that read and transform, for where one process's Python is what bounds the data.
+
+Grain starts them and hands rows over in order. Here is what a long run needs besides: they end with
+the process that started them, however it ends; they leave signals to it; and when nothing moves
+they say where they are.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import grain
+from absl import flags
+
+# Rows come through pipes: they are as fast, a killed run leaves nothing behind, and containers give
+# little shared memory.
+_BY_PIPE = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
+_ANSWER_S = 2.0  # for a worker to write down where it is
+_live: list[Path] = []  # a directory for each group of workers, a file for each worker
+
+
+class WorkerLost(Exception):
+    """A worker ended by itself."""
+
+
+@contextmanager
+def spread(rows: grain.IterDataset, workers: int, ahead: int) -> Generator[grain.IterDataset]:
+    """The same rows in the same order, read by processes.
+
+    Args:
+        rows: what can be pickled.
+        workers: how many; 0 leaves all as it is.
+        ahead: rows to have ready, by all workers together.
+
+    Raises:
+        WorkerLost: one was killed, as for want of memory.
+    """
+    if not workers:
+        yield rows
+        return
+    if not flags.FLAGS.is_parsed():  # Grain asks for its flags; without absl.app nobody reads them
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=-(-ahead // workers))
+    with tempfile.TemporaryDirectory(prefix="albef_jax-workers-") as name:
+        directory = Path(name)
+        _live.append(directory)
+        try:
+            rows = grain.experimental.WithOptionsIterDataset(rows, _BY_PIPE)
+            yield rows.mp_prefetch(options, worker_init_fn=partial(_begin, directory))
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            reason = str(error).partition(".")[0]
+            raise WorkerLost(
+                f"{reason} (data.workers={workers}); was it for want of memory? The same command "
+                "continues from the newest checkpoint"
+            ) from error
+        finally:
+            _live.remove(directory)
+
+
+def stacks() -> str:
+    """Where each worker of this process is, its main thread last; empty without workers."""
+    files = [file for directory in _live for file in sorted(directory.iterdir())]
+    before = {file: file.stat().st_size for file in files}
+    for file in files:
+        with suppress(ProcessLookupError):
+            os.kill(_pid(file), signal.SIGUSR1)
+    if files:
+        time.sleep(_ANSWER_S)
+    return "\n".join(
+        f"{file.name}:\n{file.read_bytes()[before[file] :].decode() or 'does not answer'}"
+        for file in files
+    )
+
+
+def _begin(directory: Path, number: int, _: int) -> None:
+    """The first thing that a worker does."""
+    # Ctrl-C and schedulers signal all processes; the one that trains saves, then ends the others.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(directory,), daemon=True).start()
+    # The handler keeps it open.
+    file = (directory / f"data worker {number}, process {os.getpid()}").open("wb")
+    faulthandler.register(signal.SIGUSR1, file, all_threads=True)
+
+
+def _end_with_parent(directory: Path) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    shutil.rmtree(directory, ignore_errors=True)  # a killed parent could not
+    os._exit(1)
+
+
+def _pid(file: Path) -> int:
+    return int(file.name.rpartition(" ")[2])
