@@ -76,11 +76,11 @@ class Classification(FinetuneTask):
         logits, labels = found["logits"], found["label"]
         figures = judge(logits, labels, self.classes)
 
-        def of(places: list[int]) -> dict[str, float]:
+        def part(places: list[int]) -> dict[str, float]:
             judged = judge(logits[places], labels[places], self.classes)
             return {name: judged[name] for name in ("accuracy", "majority", "chance")}
 
-        figures |= of_unseen(self.held_out, found["index"], of)
+        figures |= of_unseen(self.held_out, found["index"], part)
         figures["unreadable"] = self.eval_size() - figures["count"]
         results = self.results(state, judgement=figures)
         lines = [

@@ -91,13 +91,13 @@ class Grounding(FinetuneTask):
         found = self._place_all(state.params, mesh)
         figures = _figures(found)
 
-        def of(places: list[int]) -> dict[str, float]:
+        def part(places: list[int]) -> dict[str, float]:
             some = [found[place] for place in places]
             return {name: _percent(one.found(name) for one in some) for name in BRANCHES} | {
                 "chance": _percent(one.expected for one in some)
             }
 
-        figures |= of_unseen(self.held_out, [one.place for one in found], of)
+        figures |= of_unseen(self.held_out, [one.place for one in found], part)
         figures["unreadable"] = self.eval_size() - len(found)
         lines = [
             f"{branch.upper()}  "

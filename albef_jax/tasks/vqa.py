@@ -89,13 +89,13 @@ class Vqa(FinetuneTask):
         found = self._answer_all(state.params, mesh)
         self._write_submission(found)
         figures = _scored(found)
-        seen = [one for one in found if one.readable]
+        readable = [one for one in found if one.readable]
 
-        def of(places: list[int]) -> dict[str, float]:
-            scored = _scored([seen[place] for place in places])
+        def part(places: list[int]) -> dict[str, float]:
+            scored = _scored([readable[place] for place in places])
             return {"accuracy": scored["overall"], "majority": scored["majority"]}
 
-        figures |= of_unseen(self.held_out, [one.place for one in seen], of)
+        figures |= of_unseen(self.held_out, [one.place for one in readable], part)
         figures["unreadable"] = sum(not one.readable for one in found)
         figures["method"] = (
             f"the best of {len(answers)} answers, ranked"
