@@ -16,6 +16,8 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from jax._src import compiler
+from processes import QUICK_COMPILER
 
 # Shapes in signatures are checked while tests run; before anything imports these modules.
 CHECKED = ("albef_jax.objectives", "albef_jax.train.queue")
@@ -30,6 +32,36 @@ from albef_jax.train.state import TrainState, init_state
 # 120 pieces with BERT's special tokens where the published vocabulary has them.
 WORDS = ["red", "green", "blue", "circle", "square", "triangle", "left", "right", "of", "a", "##s"]
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+
+
+def quick(get_compile_options):
+    """Where XLA is told not to optimise, it generates code in its quicker way, too."""
+
+    def options(*args, **kwargs):
+        found = get_compile_options(*args, **kwargs)
+        if jax.config.read("jax_disable_most_optimizations"):
+            found.env_option_overrides += list(QUICK_COMPILER.items())
+        return found
+
+    return options
+
+
+compiler.get_compile_options = quick(compiler.get_compile_options)  # jax has no knob for it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory):
+    """Tests, and the processes that they start, compile the same programs again and again.
+
+    Not shared by the workers: jax writes these files in place, and would read half of one.
+    """
+    where = tmp_path_factory.mktemp("compiled")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": str(where),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+    }
+    jax.config.update("jax_compilation_cache_dir", str(where))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from processes import quick_start
 from test_docs import DOCS, ROOT, SNIPPET, read
 
 import albef_jax
@@ -66,8 +67,8 @@ def the_one(page: Path, start: str) -> list[str]:
 def train(page: Path, start: str, knobs: dict, folder: Path) -> Path:
     """Run a command of `albef_jax.main` as a process of its own, made small; its workdir."""
     words = the_one(page, start) + [f"--config.{knob}={value}" for knob, value in knobs.items()]
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
-    environment |= {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = os.environ | quick_start() | {"PYTHONPATH": str(ROOT)}
+    del environment["NPROC"]
     done = subprocess.run(
         [sys.executable, "-m", *words],
         cwd=folder,

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
+from processes import quick_start
 
 from tools.run_notebooks import NOTEBOOKS, execute, fewer_colours
 
@@ -24,9 +25,6 @@ TINY = {
     "ALBEF_STEPS": "2",
     "ALBEF_BATCH": "8",
     "ALBEF_PAIRS": "16",
-    # Compiling is most of the time, and the same in all of them.
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
 }
 MACHINE = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|usr|mnt|content)/")
 
@@ -136,9 +134,8 @@ def where(tmp_path_factory) -> Path:
 
 @each
 def test_every_cell_runs_on_tiny_settings(name, where, monkeypatch):
-    for variable, value in (TINY | {"JAX_COMPILATION_CACHE_DIR": str(where / "cache")}).items():
+    for variable, value in (TINY | quick_start()).items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.delenv("XLA_FLAGS", raising=False)  # one device, as for a user
     root = str(NOTEBOOKS.parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
     notebook = read(name)

@@ -10,15 +10,10 @@ from albef_jax.hosts.join import LOST
 ACTS = "tests/hosts/acts.py"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-def act(name, directory, cache, *flags):
+def act(name, directory, *flags):
     """Exit codes, and what each process printed."""
     commands = [[ACTS, name, str(directory), *group, *flags] for group in group_flags()]
-    with started(commands, cache) as processes:
+    with started(commands) as processes:
         return [process.end() for process in processes], [process.text for process in processes]
 
 
@@ -27,9 +22,9 @@ def told(texts):
 
 
 @pytest.fixture(scope="module")
-def met(tmp_path_factory, cache):
+def met(tmp_path_factory):
     """What each process printed."""
-    codes, texts = act("meeting", tmp_path_factory.mktemp("meeting"), cache)
+    codes, texts = act("meeting", tmp_path_factory.mktemp("meeting"))
     assert codes == [0, 0], texts
     return texts
 
@@ -69,21 +64,21 @@ def test_what_one_process_cannot_read_all_pass_over(met):
 
 
 @pytest.mark.parametrize("name, code", [("losing", -9), ("failing", 2)])
-def test_a_lost_process_ends_the_others_with_a_code_of_its_own(name, code, tmp_path, cache):
-    codes, texts = act(name, tmp_path, cache, "--seconds=10")
+def test_a_lost_process_ends_the_others_with_a_code_of_its_own(name, code, tmp_path):
+    codes, texts = act(name, tmp_path, "--seconds=10")
     assert codes == [LOST, code], texts
     assert f"ends with code {LOST}: start all again" in texts[0]
 
 
-def test_nobody_listens(tmp_path, cache):
+def test_nobody_listens(tmp_path):
     _, second = group_flags()
-    with started([[ACTS, "meeting", str(tmp_path), *second, "--seconds=1"]], cache) as (process,):
+    with started([[ACTS, "meeting", str(tmp_path), *second, "--seconds=1"]]) as (process,):
         assert process.end() != 0
     assert "process 1 of 2: no coordinator at 127.0.0.1:" in process.text
 
 
-def test_nobody_comes(tmp_path, cache):
+def test_nobody_comes(tmp_path):
     first, _ = group_flags()
-    with started([[ACTS, "meeting", str(tmp_path), *first, "--seconds=1"]], cache) as (process,):
+    with started([[ACTS, "meeting", str(tmp_path), *first, "--seconds=1"]]) as (process,):
         assert process.end() == LOST
     assert "the processes did not all come to 127.0.0.1:" in process.text

@@ -35,43 +35,73 @@ def rows_of_negatives(arrays: dict, batch: int) -> Negatives:
     return Negatives(image[None], text[None], jnp.ones((1, batch), bool))
 
 
-def step_config(golden: GoldenSet, learning_rate, alpha) -> StepConfig:
-    return StepConfig(
-        model=golden.config,
-        recipe=golden.recipe,
-        optimizer=adamw(learning_rate, 0.02),
-        learning_rate=learning_rate,
-        alpha=alpha,
-        momentum=golden.sizes["momentum"],
+REPLAY, TRACES = 0, ("official", "fast")
+OPTIMIZER = adamw(lambda step: 1e-4, 0.02)  # makes the state; the step has one of its own
+
+
+def learning_rate_of(record: dict):
+    schedule = record["schedule"]
+    return schedules.published_lr(
+        peak=schedule["lr"],
+        minimum=schedule["min_lr"],
+        warmup=schedule["warmup_lr"],
+        warmup_periods=schedule["warmup_epochs"],
+        epochs=schedule["epochs"],
+        steps_per_epoch=record["steps_per_epoch"],
+        period=record["step_size"],
     )
 
 
-def replay(golden: GoldenSet, name: str):
+@pytest.fixture(scope="module")
+def step(golden):
+    """The step for all records, since compiling takes longest: whose schedules is an argument."""
+    records = [golden.json("pretrain_trace")[run] for run in TRACES]
+    rates = [lambda step: 1e-4, *map(learning_rate_of, records)]
+    ramps = [schedules.alpha_ramp(alpha=0.4, ramp_steps=r["steps_per_epoch"]) for r in records]
+
+    def chosen(whose, candidates, step):
+        return jax.lax.switch(whose, [lambda s, f=f: jnp.float32(f(s)) for f in candidates], step)
+
+    def step(whose, alpha, state, inputs, negatives):
+        learning_rate = partial(chosen, whose, rates)
+        config = StepConfig(
+            model=golden.config,
+            recipe=golden.recipe,
+            optimizer=adamw(learning_rate, 0.02),
+            learning_rate=learning_rate,
+            alpha=partial(chosen, whose, [lambda step: alpha, *ramps]),
+            momentum=golden.sizes["momentum"],
+        )
+        return update(config, state, inputs, negatives, dropout=(None, None))
+
+    return jax.jit(step)
+
+
+def replay(golden: GoldenSet, step, name: str):
     """One recorded step: our (state, metrics, inside), our packing, and the recorded arrays."""
     arrays = golden.arrays(name)
-    config = step_config(golden, lambda step: 1e-4, lambda step: arrays["alpha"])
     params = {**golden.published.params, "temperature": arrays["temp_before"]}
     state = state_from_params(
         jax.tree.map(jnp.asarray, params),
-        config.optimizer,
+        OPTIMIZER,
         queue_of(arrays, "before"),
         jax.random.key(0),
         jax.tree.map(jnp.asarray, golden.published.teacher),
     )
     inputs = inputs_of(arrays, arrays)
     negatives = rows_of_negatives(arrays, golden.sizes["batch"])
-    outputs = jax.jit(partial(update, config, dropout=(None, None)))(state, inputs, negatives)
+    outputs = step(REPLAY, arrays["alpha"], state, inputs, negatives)
     return outputs, pack_masked(golden.recipe, inputs), arrays
 
 
 @pytest.fixture(scope="module", params=["pretrain_alpha00", "pretrain_alpha04"])
-def full(golden, request):
-    return request.param, *replay(golden, request.param)
+def full(golden, step, request):
+    return request.param, *replay(golden, step, request.param)
 
 
 @pytest.fixture(scope="module", params=["pretrain_temp_low", "pretrain_temp_high"])
-def clamped(golden, request):
-    return request.param, *replay(golden, request.param)
+def clamped(golden, step, request):
+    return request.param, *replay(golden, step, request.param)
 
 
 def compare_losses(compare, metrics, recorded, where, itc=LOSSES):
@@ -179,29 +209,17 @@ def test_clamped_temperature(clamped, compare):
     compare_queue(compare, state.queue, recorded, name)
 
 
-@pytest.fixture(scope="module", params=["official", "fast"])
-def trace(golden, request):
+@pytest.fixture(scope="module", params=TRACES)
+def trace(golden, step, request):
     """Six steps of the training loop: the record, metrics of each step, and the final state."""
     run, record = request.param, golden.json("pretrain_trace")[request.param]
-    arrays, schedule = golden.arrays("pretrain_trace"), record["schedule"]
-    learning_rate = schedules.published_lr(
-        peak=schedule["lr"],
-        minimum=schedule["min_lr"],
-        warmup=schedule["warmup_lr"],
-        warmup_periods=schedule["warmup_epochs"],
-        epochs=schedule["epochs"],
-        steps_per_epoch=record["steps_per_epoch"],
-        period=record["step_size"],
-    )
-    alpha = schedules.alpha_ramp(alpha=0.4, ramp_steps=record["steps_per_epoch"])
-    config = step_config(golden, learning_rate, alpha)
+    arrays, whose = golden.arrays("pretrain_trace"), 1 + TRACES.index(run)
     published = golden.published
     params, teacher, queues = jax.tree.map(
         jnp.asarray, (published.params, published.teacher, published.queues)
     )
-    queue = Queue(queues["image_queue"], queues["text_queue"], queues["queue_ptr"])
-    state = state_from_params(params, config.optimizer, queue, jax.random.key(0), teacher)
-    step = jax.jit(partial(update, config, dropout=(None, None)))
+    queue = Queue(queues["image_queue"], queues["text_queue"], jnp.int32(queues["queue_ptr"]))
+    state = state_from_params(params, OPTIMIZER, queue, jax.random.key(0), teacher)
     metrics = []
     for number in range(len(record["steps"])):
         batch = {name: arrays[name][number] for name in ("image", "text_ids", "text_mask")}
@@ -210,7 +228,7 @@ def trace(golden, request):
             for name in ("masked_ids", "mlm_labels", "neg_image_idx", "neg_text_idx")
         }
         negatives = rows_of_negatives(decided, golden.sizes["batch"])
-        state, measured, _ = step(state, inputs_of(batch, decided), negatives)
+        state, measured, _ = step(whose, np.float32(0), state, inputs_of(batch, decided), negatives)
         metrics.append({**measured, "queue_ptr": state.queue.pointer})
     return run, record, arrays, metrics, state
 

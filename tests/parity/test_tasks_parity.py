@@ -1,6 +1,5 @@
 """Steps of the downstream tasks against recorded ones: losses, gradients, queue, teacher."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -76,12 +75,16 @@ def replay(golden: GoldenSet, file, task, variant, loss, batch, decisions=None, 
         jax.random.key(0),
     )
     alpha = 0.0 if variant == "nodistill" else recorded.get("alpha", 0.0)
-    config = FinetuneConfig(
-        loss, optimizer, lambda step: 1e-4, lambda step: alpha, golden.sizes["momentum"]
-    )
-    state, metrics, looked = jax.jit(partial(update, config))(
-        before, batch(recorded), Random(decisions(recorded) if decisions else None)
-    )
+
+    @jax.jit
+    def step(before, alpha, batch, random):
+        """With `alpha` an argument, the variants of a task with a queue are one program."""
+        momentum = golden.sizes["momentum"]
+        config = FinetuneConfig(loss, optimizer, lambda _: 1e-4, lambda _: alpha, momentum)
+        return update(config, before, batch, random)
+
+    random = Random(decisions(recorded) if decisions else None)
+    state, metrics, looked = step(before, np.float32(alpha), batch(recorded), random)
     norms = norms[variant] if variant else norms
     return Replayed(
         where, task, recorded, norms, before, state, metrics, looked["inside"], looked["grads"]

@@ -34,10 +34,10 @@ def test_steps_that_are_not_ahead_are_refused(span, tmp_path):
 
 
 def test_the_steps_asked_for_are_traced(tmp_path, capsys):
-    task = Pretraining(scenes_config(steps=3), tmp_path)
+    task = Pretraining(scenes_config(), tmp_path)
     mesh = make_mesh(devices=jax.devices()[:1])
     with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
-        options = {"log_every": 1, "save_every": 3, "profile": Span(2, 1)}
+        options = {"log_every": 1, "save_every": 20, "profile": Span(2, 1)}
         train(task, tmp_path, mesh, checkpoints, **options)
     (file,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from processes import quick_start
 from tiny_run import scenes_config
 
 from albef_jax.checkpoints.torch_file import CheckpointError
@@ -18,6 +19,8 @@ from albef_jax.train import replay
 
 ROOT = Path(__file__).parents[2]
 SKIPS = 3
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def diverging():
@@ -31,7 +34,7 @@ def diverging():
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
+def stopped(one_device, tmp_path_factory):
     """The workdir of a run that diverged, and what it said."""
     workdir = tmp_path_factory.mktemp("diverged")
     with pytest.raises(RunError) as error:
@@ -168,7 +171,7 @@ def test_by_command_line(stopped, tmp_path):
     command = [sys.executable, "-m", "albef_jax.main", "--config", str(file)]
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parent),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in the run
+        **quick_start(),  # as in the run
     }
     for bundle, code in ((bundle_of(stopped[0]), 0), (tmp_path / "absent", 2)):
         ended = subprocess.run(

@@ -26,11 +26,14 @@ def crash():
     raise Stopped
 
 
+STEPS: list[Callable] = []  # of all runs, since tracing it takes longest: it is the same
+
+
 def train_in(workdir: Path, stop_at: int | None = None, how: Callable[[], None] = crash):
     """Train in `workdir`; `how` is called when step `stop_at` asks for its batch."""
     workdir.mkdir(exist_ok=True)
     task = Pretraining(scenes_config(), workdir)
-    whole = task.batches
+    whole, step = task.batches, task.step
 
     def stopping(start: int):
         for number, batch in enumerate(whole(start), start + 1):
@@ -38,7 +41,12 @@ def train_in(workdir: Path, stop_at: int | None = None, how: Callable[[], None] 
                 how()
             yield batch
 
-    task.batches = stopping
+    def traced_once(*arguments):
+        if not STEPS:
+            STEPS.append(step(*arguments))
+        return STEPS[0]
+
+    task.batches, task.step = stopping, traced_once
     mesh = make_mesh(devices=jax.devices()[:1])
     with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
         return train(task, workdir, mesh, checkpoints, log_every=5, save_every=5)

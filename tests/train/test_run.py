@@ -87,6 +87,7 @@ def write(file, items):
     file.write_text(json.dumps(items), encoding="utf-8")
 
 
+@pytest.mark.usefixtures("one_device")
 def test_json_with_unusual_and_rotten_pictures(photos, tmp_path, capsys):
     items, root, file = photos
     (root / "5.jpg").write_bytes(b"")
@@ -107,6 +108,7 @@ def test_json_with_unusual_and_rotten_pictures(photos, tmp_path, capsys):
     assert "TRAINING items" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_device")
 def test_too_many_bad_pictures_stop_the_run(photos, tmp_path):
     items, root, file = photos
     for index in range(5, 12):

@@ -20,6 +20,8 @@ from albef_jax.train.guards import Guards
 from albef_jax.train.loop import train
 from albef_jax.train.mesh import make_mesh
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 def start(workdir, eval_only=False):
     config = scenes_config(steps=4)
@@ -32,7 +34,7 @@ def results(workdir):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(one_device, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished") / "run"
     start(workdir)
     return workdir

@@ -40,6 +40,8 @@ SENTENCES = {
     },
 }
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -1,6 +1,10 @@
 """Whole runs of the downstream tasks on the built-in world, from scratch and from a checkpoint."""
 
 import json
+import shutil
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import jax
@@ -17,6 +21,7 @@ from albef_jax.validation import validate
 
 UNIMODAL = Path(__file__).parents[1] / "golden" / "unimodal"
 DOWNSTREAM = [task for task in TASK if task != "pretrain"]
+pytestmark = pytest.mark.usefixtures("one_device")
 # Where results.json has figures of combinations that training never shows.
 ENTRY = {
     "entailment": "judgement", "vqa": "answers", "nlvr": "judgement", "grounding": "grounding"
@@ -29,21 +34,25 @@ def start(config, workdir, eval_only=False):
     return json.loads((workdir / "results.json").read_text()), report
 
 
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    """Whole runs on one device compile in half the time; meshes have tests of their own."""
-    monkeypatch.setattr("albef_jax.run.make_mesh", lambda fsdp: first_device())
-
-
-def first_device():
-    return make_mesh(devices=jax.devices()[:1])
-
-
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
+def pretrained(one_device, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("pretrained")
     start(scenes_config(steps=2), workdir)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def trained(one_device, tmp_path_factory):
+    """A task's run from scratch, made when it is first asked for: workdir, and what it printed."""
+
+    @cache
+    def trained(task):
+        workdir, printed = tmp_path_factory.mktemp(task), StringIO()
+        with redirect_stdout(printed):
+            start(task_config(task), workdir)
+        return workdir, printed.getvalue()
+
+    return trained
 
 
 def figure_of(task, results):
@@ -58,41 +67,44 @@ def figure_of(task, results):
 
 
 @pytest.mark.parametrize("task", DOWNSTREAM)
-def test_from_start_to_report(task, tmp_path, capsys):
-    results, report = start(task_config(task), tmp_path)
+def test_from_start_to_report(task, trained):
+    workdir, printed = trained(task)
+    results = json.loads((workdir / "results.json").read_text())
     assert results["task"] == task
     assert results["step"] == 4
     assert 0 <= figure_of(task, results) <= 100
+    report = (workdir / "report" / "index.html").read_text()
+    assert len(report) > 10_000
     if task in ENTRY:
         figures = results[ENTRY[task]]
         assert 0 < figures["unseen"]["count"] < figures["count"] == 12
-        assert " that training never shows; of these alone: " in report.read_text()
-    assert report.stat().st_size > 10_000
-    lines = read_lines(tmp_path / "metrics.jsonl")
+        assert " that training never shows; of these alone: " in report
+    lines = read_lines(workdir / "metrics.jsonl")
     assert [line["step"] for line in lines] == [2, 4]
     assert all(np.isfinite(line["loss"]) for line in lines)
-    assert "TRAINING" not in capsys.readouterr().out
+    assert "TRAINING" not in printed
 
 
-def test_the_same_again_from_what_was_saved(tmp_path):
-    config = task_config("retrieval")
-    results, _ = start(config, tmp_path)
-    again, _ = start(config, tmp_path, eval_only=True)
-    assert again == results
+def test_the_same_again_from_what_was_saved(trained, tmp_path):
+    workdir, _ = trained("retrieval")
+    again = shutil.copytree(workdir, tmp_path / "again")
+    (again / "results.json").unlink()
+    results, _ = start(task_config("retrieval"), again, eval_only=True)
+    assert results == json.loads((workdir / "results.json").read_text())
 
 
-def fresh_state(config, workdir):
+def fresh_state(config, workdir, mesh):
     task = TASK[config.task](config, workdir)
     abstract = jax.eval_shape(task.init_state)
-    return task.start(state_shardings(first_device(), abstract))
+    return task.start(state_shardings(mesh, abstract))
 
 
 @pytest.mark.parametrize("task", DOWNSTREAM)
-def test_from_a_checkpoint_with_larger_pictures(task, pretrained, tmp_path, capsys):
+def test_from_a_checkpoint_with_larger_pictures(one_device, task, pretrained, tmp_path, capsys):
     config = task_config(task)
     config.model.image_size = 2 * SIZES["image_size"]
     config.init.checkpoint = str(pretrained)
-    state = fresh_state(config, tmp_path)
+    state = fresh_state(config, tmp_path, one_device)
     printed = capsys.readouterr().out
     assert "starting from" in printed
     assert "resized" in printed
@@ -125,37 +137,35 @@ def test_evaluation_of_a_checkpoint_without_training(pretrained, tmp_path):
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_two_pictures_from_text_assignment(pretrained, tmp_path):
-    first = task_config("nlvr_pretrain", steps=1)
+def test_two_pictures_from_text_assignment(one_device, pretrained, tmp_path):
+    first = task_config("nlvr_pretrain")
     first.init.checkpoint = str(pretrained)
     start(first, tmp_path / "assignment")
     second = task_config("nlvr", steps=1)
     second.init.update({"checkpoint": str(tmp_path / "assignment"), "teacher": "student"})
-    state = fresh_state(second, tmp_path)
+    state = fresh_state(second, tmp_path, one_device)
     theirs = read_checkpoint(tmp_path / "assignment").params["pair_encoder"]
     for ours in (state.params, state.teacher):
         jax.tree.map(np.testing.assert_array_equal, ours["pair_encoder"], theirs)
 
 
-def test_an_incomplete_checkpoint_is_refused_unless_allowed(pretrained, tmp_path):
+def test_an_incomplete_checkpoint_is_refused_unless_allowed(one_device, trained, tmp_path):
     """Text assignment has no match head, so retrieval cannot start from it."""
-    first = task_config("nlvr_pretrain", steps=1)
-    start(first, tmp_path / "assignment")
     second = task_config("retrieval", steps=1)
-    second.init.checkpoint = str(tmp_path / "assignment")
+    second.init.checkpoint = str(trained("nlvr_pretrain")[0])
     with pytest.raises(RunError, match="itm_head"):
         start(second, tmp_path / "refused")
     second.init.allow_missing = "itm_head, fusion_encoder"
-    assert int(fresh_state(second, tmp_path).step) == 0
+    assert int(fresh_state(second, tmp_path, one_device).step) == 0
 
 
-def test_pretraining_from_encoders_of_one_modality(tmp_path, capsys):
+def test_pretraining_from_encoders_of_one_modality(one_device, tmp_path, capsys):
     config = scenes_config(steps=1)
     sizes = {"text_width": 32, "text_intermediate": 64, "text_depth": 2, "image_width": 32}
     config.model.update({**sizes, "image_depth": 3})
     config.init.update({"text": str(UNIMODAL / "bert"), "vision": str(UNIMODAL / "deit.pth")})
     validate(config)
-    state = fresh_state(config, tmp_path)
+    state = fresh_state(config, tmp_path, one_device)
     image = read_image_encoder(UNIMODAL / "deit.pth").params
     layers = read_text_encoder(UNIMODAL / "bert").params["layers"]
     for ours in (state.params, state.teacher):
@@ -183,33 +193,35 @@ def test_a_checkpoint_of_another_size_is_refused(pretrained, tmp_path):
         start(config, tmp_path)
 
 
-def test_every_question_is_in_the_submission(tmp_path):
-    start(task_config("vqa", steps=1), tmp_path)
-    answers = json.loads((tmp_path / "answers.json").read_text())
+def test_every_question_is_in_the_submission(trained):
+    answers = json.loads((trained("vqa")[0] / "answers.json").read_text())
     assert [answer["question_id"] for answer in answers] == list(range(12))
     assert all(answer["answer"] for answer in answers)
 
 
+def evaluated(task, trained, workdir, **evaluation):
+    """Results of the trained model in another evaluation."""
+    config = task_config(task)
+    config.init.checkpoint = str(trained(task)[0])
+    config.evaluation.update(evaluation)
+    return start(config, workdir, eval_only=True)[0]
+
+
 @pytest.mark.parametrize("beams", [1, 3])
-def test_answers_without_a_list(tmp_path, beams, monkeypatch):
+def test_answers_without_a_list(trained, tmp_path, beams, monkeypatch):
+    trained("vqa")  # with a list
     monkeypatch.setattr("albef_jax.tasks.vqa.open_answer_list", lambda config: ())
-    config = task_config("vqa", steps=1)
-    config.evaluation.beams = beams
-    results, _ = start(config, tmp_path)
+    results = evaluated("vqa", trained, tmp_path, beams=beams)
     assert results["answers"]["method"] == f"generated with {beams} beams"
 
 
-def test_more_candidates_than_the_gallery_holds(tmp_path):
-    config = task_config("retrieval", steps=1)
-    config.evaluation.rerank = 500
-    results, _ = start(config, tmp_path)
+def test_more_candidates_than_the_gallery_holds(trained, tmp_path):
+    results = evaluated("retrieval", trained, tmp_path, rerank=500)
     assert results["retrieval"]["rerank"] == 12
 
 
-def test_more_ranked_answers_than_there_are(tmp_path):
-    config = task_config("vqa", steps=1)
-    config.evaluation.rank = 500
-    results, _ = start(config, tmp_path)
+def test_more_ranked_answers_than_there_are(trained, tmp_path):
+    results = evaluated("vqa", trained, tmp_path, rank=500)
     assert results["answers"]["count"] == 12
 
 
@@ -220,7 +232,7 @@ def test_a_step_on_eight_devices(task, tmp_path):
     for devices in (1, 8):
         workdir = tmp_path / str(devices)
         workdir.mkdir()
-        program = TASK[task](task_config(task, steps=1), workdir)
+        program = TASK[task](task_config(task), workdir)
         mesh = make_mesh(devices=jax.devices()[:devices])
         abstract = jax.eval_shape(program.init_state)
         state = program.start(state_shardings(mesh, abstract))

@@ -23,15 +23,10 @@ def commands(workdir, *flags):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory):
     """The workdir of two processes with two devices each, and what each printed."""
     workdir = tmp_path_factory.mktemp("two") / "run"
-    with started(commands(workdir), cache) as processes:
+    with started(commands(workdir)) as processes:
         codes = [process.end() for process in processes]
         texts = [process.text for process in processes]
     assert codes == [0, 0], texts
@@ -103,17 +98,17 @@ def test_one_process_goes_on(whole, devices, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_after_a_kill_both_go_on(killed, whole, tmp_path, cache):
+def test_after_a_kill_both_go_on(killed, whole, tmp_path):
     """The survivor ends by itself; the same commands give the bits of the unbroken run."""
     flags = ("--config.hosts.peer_seconds=10",)
-    with started(commands(tmp_path / "run", *flags), cache) as processes:
+    with started(commands(tmp_path / "run", *flags)) as processes:
         processes[0].wait_until_said("step 3/")
         processes[killed].process.kill()
         codes = [process.end() for process in processes]
         survivor = processes[1 - killed]
         assert codes[1 - killed] == 75, survivor.text
         assert "start all again, the same command continues" in survivor.text
-    with started(commands(tmp_path / "run", *flags), cache) as processes:
+    with started(commands(tmp_path / "run", *flags)) as processes:
         assert [process.end() for process in processes] == [0, 0], processes[0].text
         assert "continuing from the checkpoint of step" in processes[0].text
     assert_same(outcome(tmp_path / "run"), outcome(whole[0]))
@@ -121,26 +116,26 @@ def test_after_a_kill_both_go_on(killed, whole, tmp_path, cache):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [0, 1])
-def test_a_signal_to_one_stops_both_at_the_same_step(asked, whole, tmp_path, cache):
-    with started(commands(tmp_path / "run"), cache) as processes:
+def test_a_signal_to_one_stops_both_at_the_same_step(asked, whole, tmp_path):
+    with started(commands(tmp_path / "run")) as processes:
         processes[0].wait_until_said("step 2/")
         processes[asked].process.terminate()
         codes = [process.end() for process in processes]
         texts = [process.text for process in processes]
     assert codes == [143, 143], texts
     assert "saved step" in texts[0] and "saved step" not in texts[1]
-    with started(commands(tmp_path / "run"), cache) as processes:
+    with started(commands(tmp_path / "run")) as processes:
         assert [process.end() for process in processes] == [0, 0], processes[0].text
     assert_same(outcome(tmp_path / "run"), outcome(whole[0]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["retrieval", "vqa", "nlvr", "nlvr_pretrain", "grounding"])
-def test_other_tasks_too(task, tmp_path, cache, monkeypatch):
+def test_other_tasks_too(task, tmp_path, monkeypatch):
     """With parameters cut over devices of both processes."""
     command = ["-m", "albef_jax.main", "--config", f"tests/train/tiny_run.py:{task}"]
     flags = [f"--workdir={tmp_path / 'run'}", "--config.mesh.fsdp=4"]
-    with started([[*command, *flags, *group] for group in group_flags()], cache) as processes:
+    with started([[*command, *flags, *group] for group in group_flags()]) as processes:
         assert [process.end() for process in processes] == [0, 0], processes[0].text
     mesh = make_mesh(devices=jax.devices()[:4])
     monkeypatch.setattr("albef_jax.run.make_mesh", lambda fsdp: mesh)
