@@ -170,7 +170,7 @@ def test_by_command_line(stopped, tmp_path):
     file.write_text("from test_replay import diverging\n\nget_config = diverging\n")
     command = [sys.executable, "-m", "albef_jax.main", "--config", str(file)]
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{Path(__file__).parent}",
         **quick_start(),  # as in the run
     }
     for bundle, code in ((bundle_of(stopped[0]), 0), (tmp_path / "absent", 2)):
