@@ -71,7 +71,7 @@ def spread(rows: grain.IterDataset, workers: int, ahead: int) -> Generator[grain
 
 def stacks() -> str:
     """Where each worker of this process is, its main thread last; empty without workers."""
-    files = [file for directory in _live for file in sorted(directory.iterdir())]
+    files = [file for directory in _live for file in sorted(directory.glob("data worker *"))]
     before = {file: file.stat().st_size for file in files}
     for file in files:
         with suppress(ProcessLookupError):
@@ -90,9 +90,10 @@ def _begin(directory: Path, number: int, _: int) -> None:
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(directory,), daemon=True).start()
-    # The handler keeps it open.
-    file = (directory / f"data worker {number}, process {os.getpid()}").open("wb")
-    faulthandler.register(signal.SIGUSR1, file, all_threads=True)
+    file = (directory / f".{number}").open("wb")
+    faulthandler.register(signal.SIGUSR1, file, all_threads=True)  # keeps the file open
+    # Now it can be asked: before, the signal would have ended it.
+    Path(file.name).rename(directory / f"data worker {number}, process {os.getpid()}")
 
 
 def _end_with_parent(directory: Path) -> None:
