@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -164,6 +165,16 @@ def random_batch(model: ModelConfig, given: argparse.Namespace) -> Batch:
     return jax.device_put(batch, batch_sharding(make_mesh(1)))
 
 
+def trace(variants: list[Variant], batch: Batch, folder: Path) -> None:
+    """Profile two steps of each variant, not timed, into a folder named after its place."""
+    for number, variant in enumerate(variants):
+        timed = len(variant.seconds)
+        with jax.profiler.trace(str(folder / str(number)), create_perfetto_trace=True):
+            for _ in range(2):
+                variant.run(batch)
+        del variant.seconds[timed:]
+
+
 def figures(variant: Variant, given: argparse.Namespace) -> dict[str, Any]:
     """What was measured of a variant."""
     _, config = configure(variant.name, given)
@@ -198,6 +209,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queue", type=int, default=65_536)
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each variant")
     parser.add_argument("--variants", nargs="+", default=["plain", "fused"])
+    parser.add_argument("--profile", help="folder for a trace of two more steps of each variant")
     return parser.parse_args()
 
 
@@ -211,6 +223,8 @@ def main() -> None:
             variant.run(batch)
     for variant in variants:
         del variant.seconds[0]  # the first step also loads the program
+    if given.profile:
+        trace(variants, batch, Path(given.profile))
     measured = {variant.name: figures(variant, given) for variant in variants}
     first = measured[given.variants[0]]["step_s"]
     line = {

@@ -44,8 +44,23 @@ def image_attention(
     value: Float[Array, "B S H K"],
     implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "B T H K"]:
-    """Unmasked attention without dropout."""
-    return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
+    """Unmasked attention without dropout.
+
+    cuDNN's kernels take even lengths alone: an odd one gets one more token, which the lengths hide.
+    """
+    if implementation == "xla":
+        return jax.nn.dot_product_attention(query, key, value, implementation="xla")
+    batch, queries, keys = len(query), query.shape[1], key.shape[1]
+    padded = (
+        jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value)
+    )
+    attended = jax.nn.dot_product_attention(
+        *padded,
+        query_seq_lengths=jnp.full(batch, queries, jnp.int32),
+        key_value_seq_lengths=jnp.full(batch, keys, jnp.int32),
+        implementation="cudnn",
+    )
+    return attended[:, :queries]
 
 
 def text_attention(
