@@ -217,6 +217,7 @@ def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None
         f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
         f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
+        f"evaluation: {task.describe_evaluation()}\n"
         f"steps: {task.total_steps} of {task.batch_size} {task.items}; all is kept in {workdir}"
     )
 
@@ -249,6 +250,11 @@ def _state(
 
 def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
     say("evaluating ...")
+    if bad := replay.unsound(state.params):  # NaN would be ranked like any number
+        raise NothingToEvaluate(
+            f"step {int(state.step)} cannot be evaluated: {replay.first_not_finite({}, bad)} are "
+            "not finite; continue from an earlier checkpoint, or start from another"
+        )
     evaluation = task.evaluate(state, mesh)
     if is_first():
         text = json.dumps(evaluation.results, indent=2) + "\n"

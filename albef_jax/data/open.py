@@ -7,8 +7,9 @@ from typing import Any, Literal
 from ml_collections import ConfigDict
 
 from albef_jax.config import annotation_files, image_root
-from albef_jax.data import pair_files
+from albef_jax.data import held_out, pair_files
 from albef_jax.data.augment import EvalTransform, TrainTransform, Transform
+from albef_jax.data.by_image import PairsByImage
 from albef_jax.data.json_source import JsonPairs
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.pair_files import PairFiles
@@ -48,7 +49,7 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     """The pairs to evaluate on, and what they are, in words."""
     part = pair_files.eval_files(config)
     if part is None:
-        return open_train_pairs(config), "TRAINING items (data.eval_files is empty)"
+        return _by_image(open_train_pairs(config)), "TRAINING items (data.eval_files is empty)"
     if part.source == "scenes":
         size = config.evaluation.get("pairs") or config.evaluation.limit or SCENES
         source = ScenesSource(
@@ -60,7 +61,20 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
             captions_per_image=1,
         )
         return source, f"{size} unseen scenes, one full caption each"
-    return open_pairs(config, part), "held-out items of data.eval_files"
+    parts = pair_files.mixture(config) or (pair_files.train_files(config),)
+    trained_on = [path for one in parts for path in _paths(config, one)]
+    what = held_out.describe(trained_on, _paths(config, part))
+    return _by_image(open_pairs(config, part)), what
+
+
+def _paths(config: ConfigDict, part: PairFiles) -> tuple[Path, ...]:
+    """The files of a part; none where it is drawn, or a data set known by name."""
+    return () if part.source in ("scenes", "tfds") else expand(config.data.root, part.files)
+
+
+def _by_image(pairs: PairSource) -> PairSource:
+    """Lists name an image once a caption, or once for all; other sources are as they were made."""
+    return PairsByImage(pairs) if isinstance(pairs, JsonPairs) else pairs
 
 
 def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
@@ -180,7 +194,7 @@ def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
     """The annotation files of a part, and what they are, in words."""
     files = annotation_files(config, f"{part}_files")
     if files or part == "train":
-        return files, f"held-out items of data.{part}_files"
+        return files, held_out.describe(annotation_files(config, "train_files"), files)
     return annotation_files(config, "train_files"), "TRAINING items (data.eval_files is empty)"
 
 

@@ -1,6 +1,6 @@
 """Questions in the published annotation format of VQA and Visual Genome, and the answer list."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 from albef_jax.data.annotations import (
     did_you_mean,
     image_of,
+    joined,
     parsed_items,
     probe_pictures,
     read_list,
@@ -79,6 +80,11 @@ class JsonQuestions:
         row = self._rows[index]
         path = self._roots[row.dataset] / row.image
         return Question(str(path), read_picture(path), *row[1:])
+
+    def image_paths(self) -> Iterator[str]:
+        """The path of each question's image."""
+        for dataset, root in self._roots.items():
+            yield from joined(root, (row.image for row in self._rows if row.dataset == dataset))
 
     def without_picture(self, index: int) -> Question:
         """The same with one black pixel, for answers that must cover every question."""

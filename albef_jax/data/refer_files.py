@@ -5,6 +5,7 @@ object, so that nothing in the file is ever executed; only lists, dicts, texts a
 """
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,6 +181,21 @@ def box_problem(box: Box | np.ndarray, size: tuple[int, int] | None) -> str | No
         return None
     where = f"its picture of {size[0]} x {size[1]} pixels" if size else "its picture"
     return f"{_told(box)} reaches outside {where}; boxes are [x, y, width, height] in pixels"
+
+
+def scale_problem(boxes: np.ndarray | Sequence[Box]) -> str | None:
+    """What is wrong with the boxes of one image if they are not in pixels but scaled to 0..1.
+
+    All of them lie within the first pixel then. A single candidate of a detector may.
+    """
+    corners = np.asarray(boxes, np.float64)
+    ends = corners[:, :2] + corners[:, 2:]
+    if not len(corners) or (corners < 0).any() or (ends > 1).any():
+        return None
+    return (
+        f"{_told(corners[0])} lies within one pixel, so it is scaled to 0..1; multiply it by the "
+        "image's width and height: boxes are [x, y, width, height] in pixels"
+    )
 
 
 def _told(box: Box | np.ndarray) -> str:

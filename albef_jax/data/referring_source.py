@@ -1,6 +1,6 @@
 """Referring expressions in the published format of RefCOCO+, for training and for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from albef_jax.data.annotations import (
     image_of,
+    joined,
     parsed_items,
     probe_pictures,
     read_picture,
@@ -23,6 +24,7 @@ from albef_jax.data.refer_files import (
     read_candidates,
     read_instances,
     read_references,
+    scale_problem,
 )
 
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -119,6 +121,10 @@ class JsonReferring:
             row.split,
         )
 
+    def image_paths(self) -> Iterator[str]:
+        """The path of each expression's image."""
+        return joined(self._root, (row.image for row in self._rows))
+
 
 def _parse_for_training(item: dict[str, Any]) -> _Row:
     return _Row(image_of(item), text_of(item, "text"))
@@ -150,7 +156,7 @@ class _Truth:
             raise ValueError(f"'ref_id' must be a whole number, not {ref_id!r}")
         try:
             thing = _own_thing(item, image) if "bbox" in item else self._referred(ref_id)
-            if problem := box_problem(thing.box, thing.size):
+            if problem := box_problem(thing.box, thing.size) or scale_problem([thing.box]):
                 raise ValueError(f"box {problem}")
             candidates = self._candidates_of(thing)
         except ValueError as error:
@@ -176,6 +182,8 @@ class _Truth:
             boxes = given[(given[:, 2:] > 0).all(axis=1)]  # COCO itself has boxes without an area
             if not len(boxes):
                 raise ValueError(f"data.detections has no usable box for image {thing.image_id!r}")
+            if problem := scale_problem(boxes):
+                raise ValueError(f"candidate {problem}")
             for box in boxes:
                 if problem := box_problem(box, thing.size):
                     raise ValueError(f"candidate {problem}")

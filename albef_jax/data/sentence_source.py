@@ -1,12 +1,13 @@
 """Sentences about one picture (SNLI-VE) and about two (NLVR2), in the published format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from albef_jax.data.annotations import (
     did_you_mean,
     image_of,
+    joined,
     parsed_items,
     probe_pictures,
     read_picture,
@@ -58,6 +59,10 @@ class JsonSentences:
         path = self._root / row.images[0]
         return Sentence(str(path), read_picture(path), row.sentence, row.label)
 
+    def image_paths(self) -> Iterator[str]:
+        """The path of each sentence's image or images."""
+        return joined(self._root, (image for row in self._rows for image in row.images))
+
 
 class JsonTwoPictures:
     """Random access to the statements of one or more NLVR2 files.
@@ -94,6 +99,10 @@ class JsonTwoPictures:
         left, right = (self._root / image for image in row.images)
         name = f"{left} and {right}"
         return TwoPictures(name, read_picture(left), read_picture(right), row.sentence, row.label)
+
+    def image_paths(self) -> Iterator[str]:
+        """The path of each sentence's image or images."""
+        return joined(self._root, (image for row in self._rows for image in row.images))
 
 
 def _parse_sentence(item: dict[str, Any]) -> _Row:

@@ -3,7 +3,9 @@
 Shape letters: N pictures, M captions, S image side, T text tokens, D text width, E embed_dim.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +15,7 @@ from jax.sharding import Mesh
 
 from albef_jax.data.augment import EvalTransform
 from albef_jax.data.bad_samples import BadSamples
-from albef_jax.data.pipeline import eval_batches
+from albef_jax.data.pipeline import Batch, eval_batches
 from albef_jax.data.records import PairSource
 from albef_jax.data.text import Tokenizer, clean_caption
 from albef_jax.models import albef
@@ -29,13 +31,29 @@ class NothingToEvaluate(Exception):
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and captions as read; picture `image_of_text[j]` is caption j's own."""
+    """Images and captions as read; image `image_of_text[j]` is caption j's own.
+
+    `same_pixels` counts records left out as images because another one, under another id, is equal
+    to it pixel for pixel; their captions are the other's.
+    """
 
     images: np.ndarray  # uint8 [N, S, S, 3]
     captions: list[str]
     text_ids: np.ndarray  # int32 [M, T]
     text_mask: np.ndarray  # int32 [M, T]
     image_of_text: np.ndarray  # int64 [M]
+    same_pixels: int = 0
+
+    def text_number(self) -> np.ndarray:
+        """A number for each caption, `[M]`, equal for captions of equal tokens."""
+        return np.unique(self.text_ids, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def shared_captions(self) -> int:
+        """How many captions have the tokens of a caption of another image."""
+        number = self.text_number()
+        pairs = np.unique(np.stack([number, self.image_of_text]), axis=1)
+        images_of = np.bincount(pairs[0])
+        return int(np.sum(images_of[number] > 1))
 
 
 def read_gallery(
@@ -49,7 +67,10 @@ def read_gallery(
     max_words: int,
     threads: int,
 ) -> Gallery:
-    """The first `pairs` pictures of a source, with all their captions; bad ones are left out.
+    """The first `pairs` images of a source, with all their captions; bad ones are left out.
+
+    Records with equal `image_id` are one image, and so are records whose images are equal pixel for
+    pixel, as in tar shards with one caption a sample. Reading ends where image `pairs + 1` begins.
 
     Raises:
         NothingToEvaluate: not one picture can be used.
@@ -59,21 +80,39 @@ def read_gallery(
         EvalTransform(image_size),
         rows,
         bad_samples=bad_samples,
-        indices=range(min(pairs, len(source))),
         threads=threads,
     )
     images: list[np.ndarray] = []
     captions: list[str] = []
     image_of_text: list[int] = []
-    for batch in batches:
-        for row in np.flatnonzero(batch["valid"]):
-            image_of_text += [len(images)] * len(batch["captions"][row])
-            captions += batch["captions"][row]
-            images.append(batch["image"][row])
+    place_of_id: dict[int, int] = {}
+    place_of_pixels: dict[bytes, int] = {}
+    with closing(batches):
+        for image, image_id, texts in _usable(batches):
+            if (place := place_of_id.get(image_id)) is None:
+                pixels = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+                place = place_of_pixels.setdefault(pixels, len(images))
+                place_of_id[image_id] = place
+            if place == pairs:
+                break
+            if place == len(images):
+                images.append(image)
+            image_of_text += [place] * len(texts)
+            captions += texts
     if not images:
         raise NothingToEvaluate("no picture to evaluate on could be read")
     text_ids, text_mask = tokenizer.encode([clean_caption(text, max_words) for text in captions])
-    return Gallery(np.stack(images), captions, text_ids, text_mask, np.array(image_of_text))
+    same_pixels = len(place_of_id) - len(place_of_pixels)
+    return Gallery(
+        np.stack(images), captions, text_ids, text_mask, np.array(image_of_text), same_pixels
+    )
+
+
+def _usable(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, int, tuple[str, ...]]]:
+    """Image, image id and captions of the records that could be read."""
+    for batch in batches:
+        for row in np.flatnonzero(batch["valid"]):
+            yield batch["image"][row], int(batch["image_id"][row]), batch["captions"][row]
 
 
 @dataclass(frozen=True)

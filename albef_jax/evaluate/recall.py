@@ -1,34 +1,104 @@
-"""Recall at k, ties lost: a candidate as good as the right one ranks before it.
+"""Recall at k for retrieval: each text and each image is a candidate of its own.
+
+Candidates that score alike are ordered against the model: one as good as the right one ranks before
+it, so a model that cannot tell candidates apart finds nothing. The exception are texts that *are*
+alike, as a caption that was written under several images: no model can order them. Only the query's
+own is right, as in the official evaluation, whose sort leaves their order to chance; what is
+reported is the expected recall over all their orders.
 
 Shape letters: Q queries, C candidates.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 KS = (1, 5, 10)
-NEVER = np.iinfo(np.int64).max
 
 
-def ranks(scores: np.ndarray, query_ids: np.ndarray, candidate_ids: np.ndarray) -> np.ndarray:
-    """How many wrong candidates are at least as good as the best right one, `[Q]`.
+@dataclass(frozen=True)
+class Rank:
+    """Where the best right candidate of a query stands.
+
+    Attributes:
+        ahead: wrong candidates that rank before it; None if the query has no right candidate.
+        right: right candidates in its place.
+        twins: wrong candidates in its place that no model can tell from it.
+    """
+
+    ahead: int | None
+    right: int = 1
+    twins: int = 0
+
+    def chance_within(self, k: int) -> float:
+        """The chance that one of the right is among the first k, its place in random order."""
+        if self.ahead is None or self.ahead >= k:
+            return 0.0
+        missed = 1.0
+        for drawn in range(min(k - self.ahead, self.right + self.twins)):
+            missed *= max(0, self.twins - drawn) / (self.right + self.twins - drawn)
+        return 1.0 - missed
+
+
+def ranks(
+    scores: np.ndarray,
+    query_ids: np.ndarray,
+    candidate_ids: np.ndarray,
+    alike: np.ndarray | None = None,
+) -> list[Rank]:
+    """Where the best right candidate of each query stands.
 
     Args:
         scores: `[Q, C]`, higher is better; -inf marks candidates that were not considered. They
-            tie in the last places, as in the published score matrix.
+            tie in the last places, as in the official score matrix.
         query_ids: `[Q]`; a candidate is right for a query with its id.
         candidate_ids: `[C]`.
+        alike: int `[C]`, equal for candidates that are the same to any model; None: there are none.
 
-    A query without a right candidate is never found: its rank is beyond every k.
+    Raises:
+        ValueError: a score is NaN.
     """
-    found = np.empty(len(scores), np.int64)
-    for row, (score, query) in enumerate(zip(scores, query_ids, strict=True)):
+    if np.isnan(scores).any():
+        raise ValueError(
+            "scores of the evaluation are NaN, and NaN has no rank: the weights are not finite"
+        )
+    if alike is not None:
+        scores = _as_one(scores, alike)
+    found = []
+    for score, query in zip(scores, query_ids, strict=True):
         right = candidate_ids == query
-        best = score[right].max(initial=-np.inf)
-        found[row] = np.sum(score[~right] >= best) if right.any() else NEVER
+        if not right.any():
+            found.append(Rank(None))
+            continue
+        best = score[right].max()
+        first = right & (score == best)
+        twins = 0
+        if alike is not None:
+            twins = int(np.sum(~right & np.isin(alike, alike[first]) & (score == best)))
+        ahead = int(np.sum(score[~right] >= best)) - twins
+        found.append(Rank(ahead, int(first.sum()), twins))
     return found
 
 
-def recall(scores: np.ndarray, query_ids: np.ndarray, candidate_ids: np.ndarray) -> dict:
+def _as_one(scores: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Scores with candidates that are alike at the best of theirs.
+
+    They differ by rounding, or where re-ranking considered some of them alone.
+    """
+    scores = scores.copy()
+    _, place, count = np.unique(alike, return_inverse=True, return_counts=True)
+    for repeated in np.flatnonzero(count > 1):
+        columns = np.flatnonzero(place == repeated)
+        scores[:, columns] = scores[:, columns].max(axis=1, keepdims=True)
+    return scores
+
+
+def recall(
+    scores: np.ndarray,
+    query_ids: np.ndarray,
+    candidate_ids: np.ndarray,
+    alike: np.ndarray | None = None,
+) -> dict[str, float]:
     """Percentage of queries whose right candidate is among the first k: `{"r1": ..., ...}`."""
-    found = ranks(scores, query_ids, candidate_ids)
-    return {f"r{k}": 100 * float(np.mean(found < k)) for k in KS}
+    found = ranks(scores, query_ids, candidate_ids, alike)
+    return {f"r{k}": 100 * float(np.mean([one.chance_within(k) for one in found])) for k in KS}

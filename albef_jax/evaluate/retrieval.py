@@ -31,15 +31,18 @@ class Retrieval:
         return "ITM", self.itm_scores
 
 
-def both_ways(scores: Candidates, image_of_text: np.ndarray) -> dict:
-    """Recall of texts given a picture, and of pictures given a text, in percent.
+def both_ways(
+    scores: Candidates, image_of_text: np.ndarray, text_number: np.ndarray | None = None
+) -> dict:
+    """Recall of texts given an image, and of images given a text, in percent.
 
     Args:
         scores: `[N, M]` for each way.
+        text_number: `[M]`, equal for equal texts; None if no text repeats.
     """
     image_ids = np.arange(len(scores.texts))
     return {
-        "text_retrieval": recall(scores.texts, image_ids, image_of_text),
+        "text_retrieval": recall(scores.texts, image_ids, image_of_text, text_number),
         "image_retrieval": recall(scores.images.T, image_of_text, image_ids),
     }
 
@@ -58,15 +61,35 @@ def evaluate(
     chosen = candidates(itc, k)
     itm = itm_scores(config, params, gallery, encoded, chosen.either, mesh, rows)
     reranked = Candidates(*(np.where(way, itm, -np.inf) for way in chosen))
+    captions = gallery.image_of_text, gallery.text_number()
     figures = {
-        "itc": both_ways(Candidates(itc, itc), gallery.image_of_text),
-        "itm": both_ways(reranked, gallery.image_of_text),
+        "itc": both_ways(Candidates(itc, itc), *captions),
+        "itm": both_ways(reranked, *captions),
         "chance_r1": 100 / len(gallery.images),
         "pictures": len(gallery.images),
         "captions": len(gallery.captions),
+        "shared_captions": gallery.shared_captions(),
+        "same_pixels": gallery.same_pixels,
         "rerank": min(k, max(itc.shape)),
     }
     return Retrieval(itc, itm, figures)
+
+
+def protocol(figures: dict) -> str:
+    """What was counted, and how, in a few sentences."""
+    lines = [
+        f"{figures['pictures']} images and {figures['captions']} captions. All pairs are scored by "
+        f"ITC; ITM re-ranks the {figures['rerank']} best of each query. Others count as not found; "
+        "ties count as wrong."
+    ]
+    if shared := figures["shared_captions"]:
+        lines.append(
+            f"{shared} captions were written under several images: only a query's own is right, "
+            "and texts that are the same rank in random order (expected recall)."
+        )
+    if same := figures["same_pixels"]:
+        lines.append(f"{same} images equal another pixel for pixel, and count as that one.")
+    return " ".join(lines)
 
 
 def describe(figures: dict) -> list[str]:

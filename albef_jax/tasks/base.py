@@ -19,6 +19,7 @@ from albef_jax.config import ConfigError, model_config
 from albef_jax.data.augment import Transform
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.examples import Examples
+from albef_jax.data.held_out import shared_images
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.open import train_transform
 from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
@@ -79,6 +80,8 @@ class Task(ABC):
         self.transform = train_transform(config)
         self.held_out, self.evaluated_on = self.open_eval()  # now: its errors come before training
         self.source = self.held_out if eval_only else self.open_train()
+        if "TRAINING" not in self.evaluated_on:
+            self.evaluated_on += shared_images(self.source, self.held_out)
         self._check_vocabulary()
         if not eval_only:
             self._check_size()
@@ -212,6 +215,10 @@ class Task(ABC):
         kind = "mixture" if mixed else self.config.data.source
         line = f"{kind}, {len(self.source)} {self.items} an epoch"
         return "; ".join([line, *getattr(self.source, "notes", ())])
+
+    def describe_evaluation(self) -> str:
+        """One line on what is evaluated on."""
+        return "; ".join([self.evaluated_on, *getattr(self.held_out, "notes", ())])
 
     def counters(self) -> dict[str, float]:
         """Bad samples so far, of all processes."""

@@ -12,7 +12,7 @@ from albef_jax.data.patterns import split_list
 from albef_jax.data.records import PairSource
 from albef_jax.evaluate.examples import collect
 from albef_jax.evaluate.gallery import read_gallery
-from albef_jax.evaluate.retrieval import describe, evaluate
+from albef_jax.evaluate.retrieval import describe, evaluate, protocol
 from albef_jax.objectives.masking import SpecialTokens, capacity
 from albef_jax.objectives.pretraining import Recipe
 from albef_jax.tasks.base import Evaluation, Task
@@ -111,5 +111,7 @@ class Pretraining(Task):
         examples = collect(
             self.model, state.params, state.teacher, self.tokenizer, gallery, found, count
         )
-        results = self.results(state, retrieval=found.figures)
-        return Evaluation(results, describe(found.figures), "pretrain.html", {"examples": examples})
+        counted = protocol(found.figures)
+        results = self.results(state, protocol=counted, retrieval=found.figures)
+        lines = [counted, *describe(found.figures)]
+        return Evaluation(results, lines, "pretrain.html", {"examples": examples})

@@ -8,7 +8,7 @@ from albef_jax.data.records import PairSource
 from albef_jax.data.text import Tokenizer
 from albef_jax.evaluate.examples import collect
 from albef_jax.evaluate.gallery import read_gallery
-from albef_jax.evaluate.retrieval import describe, evaluate
+from albef_jax.evaluate.retrieval import describe, evaluate, protocol
 from albef_jax.objectives import retrieval
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
@@ -51,14 +51,10 @@ class Retrieval(FinetuneTask):
         found = evaluate(
             self.model, state.params, gallery, mesh, rows=knobs.batch_size, k=knobs.rerank
         )
-        protocol = (
-            f"{found.figures['pictures']} pictures and {found.figures['captions']} captions. All "
-            f"pairs are scored by ITC; ITM re-ranks the {found.figures['rerank']} best of each "
-            "query. Others count as not found; ties count as wrong."
-        )
         examples = collect(
             self.model, state.params, None, self.tokenizer, gallery, found, knobs.examples
         )
-        results = self.results(state, protocol=protocol, retrieval=found.figures)
-        lines = [protocol, *describe(found.figures)]
+        counted = protocol(found.figures)
+        results = self.results(state, protocol=counted, retrieval=found.figures)
+        lines = [counted, *describe(found.figures)]
         return Evaluation(results, lines, "retrieval.html", {"examples": examples})

@@ -181,7 +181,7 @@ def test_an_id_for_several_pictures_merges_none_and_is_reported(root, clash):
     assert [pair.image_id for pair in pairs] == [0, 1, 2, 3]
     (note,) = pairs.notes
     assert f"image_id {clash!r} stands for 0.png and for 2.png, and 1 more ids" in note
-    assert "equal paths are taken for equal pictures" in note
+    assert "equal paths are taken for equal images" in note
 
 
 def test_an_empty_split_names_the_setting_that_it_came_from(root):
@@ -189,3 +189,17 @@ def test_an_empty_split_names_the_setting_that_it_came_from(root):
         ValueError, match=r"the list is empty; remove the file from data\.eval_files"
     ):
         JsonPairs([written(root, [])], root, "data.eval_files")
+
+
+def test_one_image_under_two_ids_is_one_image(root):
+    """Its captions would be negatives of each other."""
+    file = written(root, [item(0, image_id=7), item(1, image_id=8), item(0, "a cat", image_id=9)])
+    pairs = JsonPairs([file], root)
+    assert pairs.image_ids.tolist() == [7, 8, 7]
+    (note,) = pairs.notes
+    assert "0.png has the image_id 7 and the image_id 9" in note
+
+
+def test_spellings_of_a_path_are_one_image(root):
+    items = [item(0), {"image": "./0.png", "caption": "b"}, {"image": "x/../0.png", "caption": "c"}]
+    assert JsonPairs([written(root, items)], root).image_ids.tolist() == [0, 0, 0]

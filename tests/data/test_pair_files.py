@@ -11,7 +11,7 @@ from PIL import Image
 
 from albef_jax.config import ConfigError, default
 from albef_jax.data.array_record_source import ArrayRecordPairs
-from albef_jax.data.json_source import JsonPairs
+from albef_jax.data.by_image import PairsByImage
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.data.scenes.source import ScenesSource
@@ -84,7 +84,7 @@ def test_evaluation_may_be_of_another_kind(config):
     config.data.update({**data, "eval_files": "a.json"})
     validate(config)
     held_out, what = open_eval_pairs(config)
-    assert isinstance(held_out, JsonPairs) and what == "held-out items of data.eval_files"
+    assert isinstance(held_out, PairsByImage) and what == "held-out items of data.eval_files"
     config.data.update({"eval_source": "scenes", "eval_files": ""})
     validate(config)
     assert isinstance(open_eval_pairs(config)[0], ScenesSource)

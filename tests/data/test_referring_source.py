@@ -187,3 +187,27 @@ def test_a_wrong_root_and_an_empty_split_name_their_settings(root):
         JsonReferring([items], root, training=True)
     with pytest.raises(ValueError, match=r"the list is empty; .*data\.eval_files"):
         evaluated(root, setting="data.eval_files")
+
+
+@pytest.mark.parametrize(
+    ("box", "candidates", "message"),
+    [
+        ((0.04, 0.1, 0.4, 0.375), [[0.06, 0.1, 0.4, 0.4]], r"box \[0.04, 0.1, 0.4, 0.375\] lies"),
+        (
+            (2, 3, 20, 15),
+            [[0.06, 0.1, 0.4, 0.4], [0, 0, 1, 1]],
+            r"candidate \[0.06, 0.1, 0.4, 0.4\]",
+        ),
+    ],
+)
+def test_boxes_scaled_to_1_are_refused(root, box, candidates, message):
+    """They would overlap with nothing: 0 % without an error."""
+    options = {"refs": None, "instances": None, "detections": {"a.png": candidates}}
+    with pytest.raises(ValueError, match=f"{message}.*multiply it by the image's width"):
+        evaluated(root, own(bbox=box), **options)
+
+
+def test_one_tiny_candidate_among_others_is_what_a_detector_found(root):
+    detections = {"a.png": [[0, 0, 1, 1], [3, 4, 20, 15]]}
+    found = evaluated(root, own(), refs=None, instances=None, detections=detections)
+    assert len(found[0].candidates) == 2

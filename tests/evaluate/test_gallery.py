@@ -70,6 +70,37 @@ def test_bad_pictures_are_left_out_and_reported(tokenizer):
     assert register.count == 2
 
 
+class Rows(Source):
+    """Records 0 and 2 are one image by id, 1 and 3 by their pixels."""
+
+    def __getitem__(self, index: int) -> Pair:
+        image = np.full((20, 30, 3), 10 * (index % 2), np.uint8)
+        return Pair(f"row {index}", image, (f"red {index}",), [5, 6, 5, 8][index])
+
+
+def test_rows_of_one_image_are_one_candidate(tokenizer):
+    gallery, _ = read(tokenizer, Rows(4))
+    assert gallery.images[:, 8, 8, 0].tolist() == [0, 10]
+    assert gallery.image_of_text.tolist() == [0, 1, 0, 1]
+    assert gallery.captions == ["red 0", "red 1", "red 2", "red 3"]
+    assert gallery.same_pixels == 1
+
+
+def test_a_limit_counts_images(tokenizer):
+    gallery, _ = read(tokenizer, Rows(4), pairs=1)
+    assert len(gallery.images) == 1 and gallery.captions == ["red 0"]
+
+
+def test_captions_of_several_images_are_counted(tokenizer):
+    gallery, _ = read(tokenizer, Source(9))  # each caption of image n is one of image n + 4, too
+    number = gallery.text_number()
+    assert number.shape == (len(gallery.captions),)
+    same = [gallery.captions[place] for place in np.flatnonzero(number == number[0])]
+    assert same == ["A red circle!"] * 3
+    assert gallery.shared_captions() == len(gallery.captions)
+    assert read(tokenizer, Source(3))[0].shared_captions() == 0
+
+
 def test_the_first_pairs_only(tokenizer):
     gallery, _ = read(tokenizer, Source(9), pairs=2)
     assert gallery.images[:, 8, 8, 0].tolist() == [0, 10]

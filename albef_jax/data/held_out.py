@@ -1,0 +1,46 @@
+"""Whether what is called held out is held out: files and images that training reads, too."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class NamedImages(Protocol):
+    """A source that knows the paths of its images."""
+
+    def image_paths(self) -> Iterator[str]:
+        """The path of each record's image or images."""
+        ...
+
+
+def describe(train: Iterable[Path], held_out: Sequence[Path]) -> str:
+    """What an evaluation on files is on, in words.
+
+    Args:
+        train: the files of training.
+        held_out: those of `data.eval_files`.
+    """
+    trained_on = {path.resolve() for path in train}
+    shared = [path for path in held_out if path.resolve() in trained_on]
+    if not shared:
+        return "held-out items of data.eval_files"
+    if len(shared) == len(held_out):
+        return "TRAINING items (the files of data.eval_files are training files)"
+    names = ", ".join(path.name for path in shared)
+    return f"items of data.eval_files, of which {names} holds TRAINING items"
+
+
+def shared_images(train: Any, held_out: Any) -> str:
+    """What of the held-out images is in the training data, to add to `describe`; else empty.
+
+    Sources that do not know the paths of their images share none that could be found.
+    """
+    if not (isinstance(train, NamedImages) and isinstance(held_out, NamedImages)):
+        return ""
+    unseen = set(held_out.image_paths())
+    count = len(unseen)
+    for path in train.image_paths():
+        unseen.discard(path)
+    seen = count - len(unseen)
+    return f" ({seen} of {count} images are TRAINING images)" if seen else ""
