@@ -1,7 +1,8 @@
 """Walks a data set as training would read it, and names everything that is wrong with it.
 
 It takes the options of training. Problems are items that cannot be used, texts of which cleaning
-leaves no word, tiny pictures, and the same picture under several names; pictures that are not RGB
+leaves no word, tiny pictures, the same picture under several names, and files in tar shards that
+belong to no sample; pictures that are not RGB
 are noted, and converted in training. It also says how long the texts are, and what data.text_len
 would hold them. Exit code: 0 for no problem, 1 for some, 2 if the data cannot be opened.
 

@@ -17,7 +17,8 @@ from albef_jax.data.records import BadSample, EncodedPairs
 from albef_jax.data.text import clean_caption
 
 UNUSABLE, WORDLESS, TINY, TWICE = "unusable", "no words", "tiny picture", "picture twice"
-PROBLEMS = (UNUSABLE, WORDLESS, TINY, TWICE)
+STRAY = "in no sample"  # a file in a tar shard
+PROBLEMS = (UNUSABLE, WORDLESS, TINY, TWICE, STRAY)
 NOT_RGB = "not RGB"  # which is converted, so not a problem
 _AHEAD = 1024  # items given to the threads at a time
 _PICTURES, _TEXTS = ("image", "left", "right"), ("captions", "question", "sentence", "text")
@@ -38,7 +39,7 @@ class Findings:
     Attributes:
         lengths: of all texts.
         checked: number of items looked at.
-        found: in order of the items, pictures that are there twice last.
+        found: in order of the items, then pictures that are there twice, then files of no item.
     """
 
     lengths: Lengths
@@ -89,6 +90,7 @@ def check(
         looked_at_one()
     found = under_several_names(np.frombuffer(b"".join(digests), DIGEST))
     findings.found += [_twice(source, [places[place] for place in group]) for group in found]
+    findings.found += [Found(STRAY, *stray) for stray in getattr(source, "strays", tuple)()]
     return findings
 
 

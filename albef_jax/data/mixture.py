@@ -8,13 +8,14 @@ permutation that goes on in the next epoch where it stopped, so all its records 
 Which record comes at a position follows from the seed and the position alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
 
 from albef_jax.data.pipeline import Order, steps_per_epoch
 from albef_jax.data.records import BadSample, Pair, PairSource
+from albef_jax.data.tar_samples import Stray
 
 _IDS = 2**31  # image ids are int32
 
@@ -68,6 +69,12 @@ class MixedPairs:
         for name, part in zip(self._names, self._parts, strict=True):
             lines += [f"{name}: {note}" for note in getattr(part, "notes", ())]
         return tuple(lines)
+
+    def strays(self) -> Iterator[Stray]:
+        """What parts have that belongs to no record."""
+        for name, part in zip(self._names, self._parts, strict=True):
+            for stray in getattr(part, "strays", tuple)():
+                yield Stray(f"{name}: {stray.name}", stray.reason)
 
     def order(self, batch_size: int, seed: int) -> Order:
         """The order in which training reads (see the head of this module).

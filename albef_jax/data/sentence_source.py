@@ -13,9 +13,10 @@ from albef_jax.data.annotations import (
     read_picture,
     text_of,
 )
+from albef_jax.data.image_endings import IMAGE_ENDINGS
 from albef_jax.data.records import LABELS, TRUTH, Sentence, TwoPictures
 
-_PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_ENDINGS = tuple(f".{ending}" for ending in IMAGE_ENDINGS)
 
 
 class _Row(NamedTuple):
@@ -107,7 +108,7 @@ class JsonTwoPictures:
 
 def _parse_sentence(item: dict[str, Any]) -> _Row:
     image = image_of(item)
-    if not image.lower().endswith(_PICTURE_ENDINGS):
+    if not image.lower().endswith(_ENDINGS):
         image += ".jpg"
     return _Row((image,), text_of(item, "sentence"), _label(item, LABELS))
 

@@ -1,9 +1,9 @@
 """Where the samples of a tar shard are, found once by its headers and kept in a small file.
 
-A shard is what img2dataset and WebDataset write: the files of a sample stand under one key, the
-part of their name up to its first dot, as `000000123.jpg`, `000000123.txt`, `000000123.json`. The
-index is kept beside the shard, or in the user's cache where that directory cannot be written, and
-is made anew when the shard's size or time of change differ.
+A shard is what img2dataset and WebDataset write: the files of a sample stand under one key, as
+`000000123.jpg`, `000000123.txt`, `000000123.json` (`tar_samples` has the rules). The index is kept
+beside the shard, or in the user's cache where that directory cannot be written, and is made anew
+when the shard's size or time of change differ.
 """
 
 import hashlib
@@ -17,11 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-PICTURE, TEXT, JSON = 0, 1, 2  # rows of `ShardIndex.places`
-_SUFFIXES = {"txt": TEXT, "json": JSON} | dict.fromkeys(PICTURES, PICTURE)
+from albef_jax.data.tar_samples import Member, group, link_target
 
-_FORMAT = 1  # of the kept index
+_FORMAT = 2  # of the kept index
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
 _INCOMPLETE = "cut short, or still being written; fetch or write it again"
 
@@ -33,13 +31,15 @@ class ShardIndex:
     Attributes:
         stamp: size in bytes and time of change in ns of the shard that was read.
         keys: bytes `[n]`, UTF-8.
-        places: int64 `[n, 3, 2]`, offset and size in bytes of picture, .txt and .json; an offset of
-            -1 where there is none. Of two files with the same name the later counts, as in tar.
+        places: int64 `[n, 3, 2]`, offset and size in bytes of image, .txt and .json; an offset of
+            -1 where there is none.
+        strays: bytes `[m, 2]`, UTF-8: the members that belong to no sample, and why.
     """
 
     stamp: tuple[int, int]
     keys: np.ndarray
     places: np.ndarray
+    strays: np.ndarray
 
 
 def stamp(status: os.stat_result) -> tuple[int, int]:
@@ -69,21 +69,22 @@ def open_index(shard: Path) -> tuple[ShardIndex, bool]:
 def build_index(shard: Path) -> ShardIndex:
     """The index of a shard by a walk through its headers (see `open_index`)."""
     found = stamp(shard.stat())
-    places: dict[str, list] = {}
-    for name, offset, size in members(shard):
-        folder, slash, base = name.rpartition("/")
-        key, _, suffix = base.partition(".")
-        row = _SUFFIXES.get(suffix.lower())
-        if key and row is not None:
-            sample = places.setdefault(folder + slash + key, [(-1, 0)] * 3)
-            sample[row] = (offset, size)
-    keys = [key.encode("utf-8", "surrogateescape") for key in places]
-    table = np.array(list(places.values()), np.int64).reshape(-1, 3, 2)
-    return ShardIndex(found, np.array(keys, "S"), table)
+    samples, strays = group(members(shard))
+    places = [[(-1, 0) if one is None else one[1:3] for one in files] for _, files in samples]
+    return ShardIndex(
+        found,
+        np.array([_bytes(key) for key, _ in samples], "S"),
+        np.array(places, np.int64).reshape(-1, 3, 2),
+        np.array([[_bytes(text) for text in stray] for stray in strays], "S").reshape(-1, 2),
+    )
 
 
-def members(shard: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and size in bytes of the regular files of a tar file.
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def members(shard: Path) -> Iterator[Member]:
+    """The files and links of a tar file, in order.
 
     Raises:
         ValueError: empty, compressed, damaged, or cut short.
@@ -94,8 +95,8 @@ def members(shard: Path) -> Iterator[tuple[str, int, int]]:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
-                    if member.isreg() and not member.issparse():
-                        yield member.name, member.offset_data, member.size
+                    if not member.isdir():
+                        yield _member(member)
                 end = tar.offset
         except tarfile.ReadError as error:
             cut = "unexpected end" in str(error)
@@ -107,6 +108,16 @@ def members(shard: Path) -> Iterator[tuple[str, int, int]]:
         raise ValueError(_INCOMPLETE)
     if any(mark):
         raise ValueError(f"damaged at byte {end}; fetch or write it again")
+
+
+def _member(found: tarfile.TarInfo) -> Member:
+    if found.isreg() and not found.issparse():
+        return Member(found.name, found.offset_data, found.size)
+    if found.islnk():
+        return Member(found.name, -1, 0, found.linkname)
+    if found.issym():
+        return Member(found.name, -1, 0, link_target(found.name, found.linkname))
+    return Member(found.name, -1, 0)
 
 
 def _check_start(start: bytes) -> None:
@@ -134,7 +145,7 @@ def _load(file: Path) -> ShardIndex | None:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             version, size, changed = kept["stamp"].tolist()
-            index = ShardIndex((size, changed), kept["keys"], kept["places"])
+            index = ShardIndex((size, changed), kept["keys"], kept["places"], kept["strays"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none, or damaged
         return None
     return index if version == _FORMAT else None
@@ -146,7 +157,13 @@ def _save(file: Path, index: ShardIndex) -> None:
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as out:
-            np.savez(out, stamp=[_FORMAT, *index.stamp], keys=index.keys, places=index.places)
+            np.savez(
+                out,
+                stamp=[_FORMAT, *index.stamp],
+                keys=index.keys,
+                places=index.places,
+                strays=index.strays,
+            )
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

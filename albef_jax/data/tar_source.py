@@ -7,7 +7,7 @@ or three reads at known places. So shuffling and resuming are exact, as for any 
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import numpy as np
 from albef_jax.data.annotations import did_you_mean, refuse, usable_captions
 from albef_jax.data.images import decode
 from albef_jax.data.records import BadSample, EncodedPair, Pair
-from albef_jax.data.tar_index import JSON, PICTURE, TEXT, ShardIndex, open_index, stamp
+from albef_jax.data.tar_index import ShardIndex, open_index, stamp
+from albef_jax.data.tar_samples import IMAGE, JSON, TEXT, Stray
 
 _log = logging.getLogger(__name__)
 _PROBES = 8
@@ -54,11 +55,10 @@ class TarPairs:
         self._field = caption_field
         self._shards, empty = _open_all(self._paths, setting)
         self._starts = np.cumsum([0, *(len(shard.keys) for shard in self._shards)])
-        self.notes: tuple[str, ...] = ()
-        if empty:
-            self.notes = (f"{len(empty)} shards hold no samples, as {empty[0]}",)
+        self.notes = tuple(self._notes(empty))
         if not len(self):
-            raise ValueError(f"no samples in the {len(files)} shards of {setting}")
+            left = next((told for shard in self._shards if (told := _left_over(shard))), "")
+            raise ValueError(f"no samples in the {len(files)} shards of {setting}{left}")
         self._check_captions()
 
     def __len__(self) -> int:
@@ -74,9 +74,24 @@ class TarPairs:
         index = range(len(self))[index]
         name, files = self._read(index)
         texts = self._texts(name, files)
-        if PICTURE not in files:
-            raise BadSample(name, "there is no picture of this name in the shard")
-        return EncodedPair(name, files[PICTURE], usable_captions(name, texts), index)
+        if IMAGE not in files:
+            raise BadSample(name, "there is no image of this name in the shard")
+        return EncodedPair(name, files[IMAGE], usable_captions(name, texts), index)
+
+    def strays(self) -> Iterator[Stray]:
+        """The members of all shards that belong to no sample, named `path of the shard/member`."""
+        for path, shard in zip(self._paths, self._shards, strict=True):
+            for name, reason in shard.strays:
+                yield Stray(f"{path}/{name.decode('utf-8', 'replace')}", reason.decode())
+
+    def _notes(self, empty: Sequence[Path]) -> Iterator[str]:
+        if empty:
+            yield f"{len(empty)} shards hold no samples, as {empty[0]}"
+        if count := sum(len(shard.strays) for shard in self._shards):
+            name, reason = next(self.strays())
+            yield f"{count} files in the shards belong to no sample, as {name}: {reason}"
+        if again := sum(len(shard.keys) - len(np.unique(shard.keys)) for shard in self._shards):
+            yield f"{again} samples have the name of an earlier one in their shard; all are kept"
 
     def _read(self, index: int) -> tuple[str, dict[int, bytes]]:
         """The name of a sample and its files, by their rows in `ShardIndex.places`."""
@@ -166,8 +181,16 @@ def _open_all(paths: Sequence[Path], setting: str) -> tuple[list[ShardIndex], li
             _log.warning("reading the headers of %d shards, once", len(paths) - number)
         if not len(shard.keys):
             empty.append(path)
-        elif not (shard.places[:, PICTURE, 0] >= 0).any():
-            problems.append(f"{path}: has no pictures; remove it from {setting}")
+        elif not (shard.places[:, IMAGE, 0] >= 0).any():
+            problems.append(f"{path}: has no images{_left_over(shard)}; remove it from {setting}")
         shards.append(shard)
     refuse(problems, f"the shards of {setting} cannot be used:")
     return shards, empty
+
+
+def _left_over(shard: ShardIndex) -> str:
+    """What a shard has instead of images, for a message."""
+    if not len(shard.strays):
+        return ""
+    name, reason = (text.decode("utf-8", "replace") for text in shard.strays[0])
+    return f", but {len(shard.strays)} files that belong to no sample, as {name}: {reason}"

@@ -142,7 +142,7 @@ def rotten_files(folder, kind):
         bad |= {name: (WHOLE, caption) for name, (caption, _) in UNTOLD.items()}
         reasons |= {name: reason for name, (_, reason) in UNTOLD.items()}
         bad |= {"faceless.jpg": (None, b"a text alone")}
-        reasons |= {"faceless.jpg": "no picture of this name"}
+        reasons |= {"faceless.jpg": "no image of this name"}
     files = Files(folder, kind, **captioned, **bad)
     return files, {files.name(name): reason for name, reason in reasons.items()}
 

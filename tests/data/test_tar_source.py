@@ -73,9 +73,9 @@ def test_captions_from_a_field_of_the_json(shards, tmp_path):
     assert TarPairs([path], "captions")[0].captions == ("one", "twö")
 
 
-def test_suffixes_in_any_case_and_keys_with_folders_and_dots(tmp_path):
+def test_suffixes_in_any_case_and_keys_with_folders(tmp_path):
     files = {
-        "a/1.b.JPG": b"no picture of the sample a/1: its suffix is b.jpg",
+        "a/1.b.JPG": b"not the image of the sample a/1, which has a plain .jpg",
         "a/1.JPG": picture(7),
         "a/1.Txt": "one",
         "b/1.png": picture(9, "PNG"),
@@ -88,6 +88,13 @@ def test_suffixes_in_any_case_and_keys_with_folders_and_dots(tmp_path):
     assert [pair.captions for pair in (pairs[0], pairs[1])] == [("one",), ("two",)]
     assert [pair.name for pair in (pairs[0], pairs[1])] == [f"{path}/a/1", f"{path}/b/1"]
     assert len(pairs) == 2
+    assert [(stray.name, stray.reason) for stray in pairs.strays()] == [
+        (f"{path}/b/._1.jpg", "a hidden file"),
+        (f"{path}/readme.md", "neither an image nor .txt nor .json (.md)"),
+    ]
+    assert pairs.notes == (
+        f"2 files in the shards belong to no sample, as {path}/b/._1.jpg: a hidden file",
+    )
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -157,7 +164,7 @@ def test_threads_read_the_same(shards):
 @pytest.mark.parametrize(
     ("files", "field", "reason"),
     [
-        ({"jpg": None}, "", "no picture of this name"),
+        ({"jpg": None}, "", "no image of this name"),
         ({"txt": None}, "", r"no \.txt of this name"),
         ({"txt": " \n"}, "", "caption is empty"),
         ({"txt": b"caf\xe9"}, "", r"\.txt is not UTF-8"),
@@ -227,7 +234,7 @@ def test_all_unusable_shards_come_in_one_message(tmp_path):
     message = str(refused.value)
     assert "the shards of data.eval_files" in message
     assert "a.tar.gz: compressed" in message
-    assert "b.tar: has no pictures; remove it from data.eval_files" in message
+    assert "b.tar: has no images; remove it from data.eval_files" in message
     assert "c.tar: cannot be read: No such file" in message
 
 
@@ -265,5 +272,51 @@ def test_captions_that_are_elsewhere_are_looked_for(tmp_path, shards):
 
 def test_the_later_of_two_files_with_one_name_counts(tmp_path):
     path = shard(tmp_path / "0.tar", sample(1), {"000000001.txt": "newer"})
-    assert [name for name, _, _ in members(path)].count("000000001.txt") == 2
+    assert [member.name for member in members(path)].count("000000001.txt") == 2
     assert TarPairs([path])[0].captions == ("newer",)
+    (stray,) = TarPairs([path]).strays()
+    assert stray.reason == "replaced by a later file of the same name"
+
+
+def test_two_whole_samples_of_one_name_are_both_there(tmp_path):
+    path = shard(tmp_path / "0.tar", sample(1), sample(2), sample(1, txt="another"))
+    pairs = TarPairs([path])
+    assert [pair.captions for pair in pairs] == [("caption 1",), ("caption 2",), ("another",)]
+    assert pairs.notes == (
+        "1 samples have the name of an earlier one in their shard; all are kept",
+    )
+
+
+def test_links_stand_for_what_they_lead_to(tmp_path):
+    """As `tar` writes a file that is in two folders."""
+    path = shard(tmp_path / "0.tar", {"a/1.jpg": picture(50), "a/1.txt": "one"})
+    with tarfile.open(path, "a") as tar:
+        for name, kind, target in (
+            ("b/2.jpg", tarfile.LNKTYPE, "a/1.jpg"),
+            ("b/2.txt", tarfile.SYMTYPE, "../a/1.txt"),
+            ("b/3.jpg", tarfile.LNKTYPE, "a/9.jpg"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    pairs = TarPairs([path])
+    assert [pair.captions for pair in pairs] == [("one",), ("one",)]
+    assert pairs[1].image[0, 0, 0] == pairs[0].image[0, 0, 0]
+    assert [stray.reason for stray in pairs.strays()] == ["a link to a/9.jpg, which is not there"]
+
+
+def test_avif_is_an_image(tmp_path):
+    path = shard(tmp_path / "0.tar", {"1.avif": picture(50, "AVIF"), "1.txt": "one"})
+    assert TarPairs([path])[0].image.shape == (16, 24, 3)
+
+
+def test_an_image_that_pillow_does_not_read_is_said_to_be_one(tmp_path):
+    path = shard(tmp_path / "0.tar", sample(1), {"2.heic": b"heic", "2.txt": "two"})
+    with pytest.raises(BadSample, match="not a picture in a format that Pillow reads"):
+        TarPairs([path])[1]
+
+
+def test_a_shard_without_samples_says_what_it_has(tmp_path):
+    path = shard(tmp_path / "0.tar", {"1.psd": b"x", "1.caption": "one"})
+    with pytest.raises(ValueError, match=r"no samples .* but 2 files .* 1\.psd: neither an image"):
+        TarPairs([path])
