@@ -47,7 +47,8 @@ def record(checkout: str) -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """From the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.record_torchmultimodal",
         description=__doc__,
@@ -55,3 +56,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("checkout", help="folder of the repository facebookresearch/multimodal")
     record(parser.parse_args().checkout)
+
+
+if __name__ == "__main__":
+    main()

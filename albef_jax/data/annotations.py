@@ -5,19 +5,22 @@ what is wrong with all of them, and reads the pictures that items name.
 """
 
 import difflib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from albef_jax.data import official
 from albef_jax.data.images import decode
+from albef_jax.data.json_files import read_json
+from albef_jax.data.official.formats import PICKLES, REFER
 from albef_jax.data.records import BadSample
 from albef_jax.data.text import well_formed
 
 _PROBES = 64
 _PROBLEMS_SHOWN = 20
+_FIELDS_SHOWN = 5
 
 Row = TypeVar("Row")
 
@@ -71,32 +74,26 @@ def refuse(
     raise ValueError("\n  ".join([head, *shown]))
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ValueError: the file is missing, is not UTF-8, or not JSON.
-    """
-    try:
-        return json.loads(file.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON ({error}); it must hold one JSON list") from None
-
-
 def read_list(file: Path, setting: str = "data.train_files") -> list:
     """The items of an annotation file.
 
     Raises:
-        ValueError: the file is missing, is not UTF-8, not JSON, not a list, or is an empty list.
+        ValueError: the file is missing, is not UTF-8, not JSON, not a list, or is an empty list; or
+            it is as a data set publishes it, which is said with the command that converts it.
     """
+    if file.suffix in PICKLES:
+        raise ValueError(f"{file}: a pickle; if it is REFER's, {official.remedy(file, REFER)}")
     items = read_json(file)
+    if (found := official.recognised(items)) is not None:
+        raise ValueError(f"{file}: {found.name}, as published; {official.remedy(file, found)}")
+    if isinstance(items, dict):
+        fields = ", ".join(map(repr, list(items)[:_FIELDS_SHOWN])) or "no fields"
+        raise ValueError(
+            f"{file}: holds one object with {fields}, not a list of items; it is of no published "
+            "format known here"
+        )
     if not isinstance(items, list):
-        kind = type(items).__name__
-        raise ValueError(f"{file}: holds a JSON {kind}, not a list of items; wrap them in [ ]")
+        raise ValueError(f"{file}: holds a JSON {type(items).__name__}, not a list of items")
     if not items:
         raise ValueError(f"{file}: the list is empty; remove the file from {setting}")
     return items
@@ -114,12 +111,17 @@ def text_of(item: dict[str, Any], field: str) -> str:
     """A field that must hold a text, and not a blank one."""
     text = item.get(field)
     if field not in item:
-        raise ValueError(f"has no {field!r}; add one or remove the item")
+        raise ValueError(f"has no {field!r}; add one or remove the item{unread(item, field)}")
     if not isinstance(text, str):
         raise ValueError(f"{field!r} must be a text, not {text!r}")
     if not text.strip():
         raise ValueError(f"{field!r} is empty; write one or remove the item")
     return well_formed(text)
+
+
+def unread(item: dict[str, Any], field: str) -> str:
+    """A hint for an item that lacks a field and has its plural; else empty."""
+    return f"; its {field + 's'!r} is not read" if f"{field}s" in item else ""
 
 
 def usable_captions(name: str, given: Any) -> tuple[str, ...]:

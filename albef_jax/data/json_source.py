@@ -19,6 +19,7 @@ from albef_jax.data.annotations import (
     probe_pictures,
     read_bytes,
     running_numbers,
+    unread,
 )
 from albef_jax.data.images import decode
 from albef_jax.data.records import EncodedPair, Pair
@@ -99,7 +100,7 @@ class JsonPairs:
 def _parse(item: dict[str, Any]) -> tuple[str, list[str], Any]:
     image, caption = image_of(item), item.get("caption")
     if "caption" not in item:
-        raise ValueError("has no 'caption'; add one or remove the item")
+        raise ValueError(f"has no 'caption'; add one or remove the item{unread(item, 'caption')}")
     texts = [caption] if isinstance(caption, str) else caption
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError("'caption' must be a text or a list of texts")

@@ -17,7 +17,9 @@ from albef_jax.data.annotations import (
     read_picture,
     refuse,
     text_of,
+    unread,
 )
+from albef_jax.data.official.formats import COMMAND
 from albef_jax.data.records import Question
 from albef_jax.data.text import well_formed
 
@@ -114,6 +116,11 @@ class _Parser:
 
     def _answers(self, item: dict[str, Any], dataset: str) -> tuple[str, ...]:
         given = item.get("answer", [])
+        if "answer" not in item and "answers" in item:
+            raise ValueError(
+                f"has no 'answer'{unread(item, 'answer')}; write the texts as 'answer': [...], or "
+                f"convert the published file with {COMMAND}"
+            )
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError("'answer' must be a text or a list of texts")

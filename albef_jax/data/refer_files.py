@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from albef_jax.data.annotations import read_json, refuse
+from albef_jax.data.annotations import refuse
+from albef_jax.data.json_files import read_json
+from albef_jax.data.official.formats import PICKLES
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
@@ -49,7 +51,7 @@ def read_references(file: str | Path) -> dict[int, Reference]:
             all named in one message.
     """
     file = Path(file)
-    entries = _read_plain_pickle(file) if file.suffix in (".p", ".pkl", ".pickle") else None
+    entries = read_plain_pickle(file) if file.suffix in PICKLES else None
     if entries is None:
         entries = read_json(file)
     if not isinstance(entries, list) or not entries:
@@ -79,7 +81,12 @@ def _reference_problem(entry: Any) -> str | None:
     return None
 
 
-def _read_plain_pickle(file: Path) -> Any:
+def read_plain_pickle(file: Path) -> Any:
+    """What a pickle of plain data holds.
+
+    Raises:
+        ValueError: it cannot be read, or holds anything else.
+    """
     try:
         with file.open("rb") as opened:
             return _PlainUnpickler(opened, encoding="latin1").load()

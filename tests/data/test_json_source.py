@@ -79,10 +79,16 @@ def test_empty_captions_beside_others_are_dropped_and_counted(root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"image": "0.png", "caption": "a"}', "a JSON dict, not a list"),
+        (
+            '{"image": "0.png", "caption": "a"}',
+            "holds one object with 'image', 'caption', not a list",
+        ),
         ("[]", "the list is empty"),
         ('[{"image": "0.png"', "not JSON"),
-        ('{"image": "0.png", "caption": "a"}\n{"image": "1.png", "caption": "b"}', "not JSON"),
+        (
+            '{"image": "0.png", "caption": "a"}\n{"image": "1.png", "caption": "b"}',
+            r"not JSON .*ends in \.jsonl",
+        ),
         ("[" * 100_000, "not JSON"),
         ("", "not JSON"),
     ],

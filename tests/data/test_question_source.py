@@ -193,5 +193,14 @@ def test_a_broken_answer_list_names_every_entry(root):
 def test_an_answer_list_that_is_none(root):
     with pytest.raises(ValueError, match=r"the list is empty; .*data\.answer_list"):
         read_answer_list(written(root, []))
-    with pytest.raises(ValueError, match="a JSON dict, not a list"):
+    with pytest.raises(ValueError, match="holds one object with 'yes', not a list"):
         read_answer_list(written(root, {"yes": 0}))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_answers_that_are_not_read_are_named(root, training):
+    """VizWiz and VQA have them as a list of objects; without them nothing could be scored."""
+    told = {**vqa(0), "answers": [{"answer": "red"}]}
+    told.pop("answer", None)
+    with pytest.raises(ValueError, match=r"its 'answers' is not read; .*tools\.convert"):
+        JsonQuestions([written(root, [told])], root, training=training)

@@ -1,0 +1,84 @@
+"""Turns annotation files as data sets publish them into the lists that training reads.
+
+What a file is follows from what it holds: COCO's captions, Karpathy's splits (COCO, Flickr30K),
+VQA v2's questions with their annotations, VizWiz, SNLI-VE (.jsonl), NLVR2 (.jsonl), and REFER's
+references with instances.json (RefCOCO, RefCOCO+, RefCOCOg). Files may be compressed (.gz).
+Nothing in a pickle is ever executed.
+
+Examples:
+    python -m tools.convert_annotations dataset_coco.json --split=train,restval coco_train.json
+    python -m tools.convert_annotations v2_OpenEnded_mscoco_val2014_questions.json \
+        v2_mscoco_val2014_annotations.json vqa_val.json
+    python -m tools.convert_annotations snli_ve_dev.jsonl ve_dev.json --images=flickr30k-images/
+    python -m tools.convert_annotations 'refs(unc).p' instances.json --split=val,testA,testB r.json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from albef_jax.atomic import write_text
+from albef_jax.data.json_files import read_json
+from albef_jax.data.official import convert
+from albef_jax.data.official.fields import Given, Options
+from albef_jax.data.official.formats import PICKLES
+from albef_jax.data.patterns import split_list
+from albef_jax.data.refer_files import read_plain_pickle
+
+
+def run(sources: list[Path], out: Path, options: Options) -> str:
+    """Convert, write, and say what was done.
+
+    Raises:
+        ValueError: a source cannot be read or converted.
+        OSError: `out` cannot be written.
+    """
+    for source in sources:
+        if source.resolve() == out.resolve():
+            raise ValueError(f"{out}: would overwrite a source; name another file")
+    if out.suffix != ".json":
+        raise ValueError(f"{out}: the list is written as JSON; name a file that ends in .json")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out.parent}: no such directory")
+    files = [
+        Given(
+            str(source),
+            read_plain_pickle(source) if source.suffix in PICKLES else read_json(source),
+        )
+        for source in sources
+    ]
+    found, (rows, notes) = convert(files, options)
+    if not rows:
+        raise ValueError(f"{sources[0]}: {found.name}, and no item in it can be used")
+    write_text(out, json.dumps(rows, ensure_ascii=False) + "\n")
+    first = rows[0].get("image") or rows[0]["images"][0]
+    return (
+        f"{out}: {len(rows)} items from {found.name}, for task {found.task}; image paths start "
+        f"from data.image_root, as {first}{''.join(f'; {note}: left out' for note in notes)}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """From the command line; 2 for what a user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_annotations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="published files")
+    parser.add_argument("out", type=Path, help="the JSON list to write")
+    parser.add_argument("--split", default="", help="of files with several: those to take, as a,b")
+    parser.add_argument("--images", default="", help="goes before each image path, as val2014/")
+    given = parser.parse_intermixed_args(arguments)
+    try:
+        print(run(given.sources, given.out, Options(split_list(given.split), given.images)))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
