@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKDIR ?= runs/demo
 SOURCES := albef_jax benchmarks configs docs/hooks notebooks tools tests
 
-.PHONY: help demo demo-long test test-slow test-extras parity lint format docs notebooks clean
+.PHONY: help demo demo-long test test-slow test-extras accelerators parity lint format docs notebooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,11 @@ test-extras:  ## the page in a real Chromium, Beam and TensorBoard, in .venv-ext
 	.venv-extras/bin/python -m pytest -q -m 'slow or not slow' tests/serve/test_page.py \
 		tests/tools/test_pack_dataset_beam.py tests/telemetry/test_writers.py
 
+# Several GB of CUDA libraries, and no card: jax compiles for a device that is only described.
+accelerators:  ## compile the model's options for an H100 that is not there, in .venv-accelerators
+	$(MAKE) VENV=.venv-accelerators EXTRAS=dev,gpu .venv-accelerators/bin/installed
+	.venv-accelerators/bin/python -m pytest -q tests/accelerators
+
 parity: $(BIN)/installed  ## replay the published system; ALBEF_GOLDEN_DIRS names further golden sets
 	$(BIN)/python -m pytest -q tests/parity
 
@@ -60,4 +65,4 @@ notebooks: $(BIN)/installed  ## execute the notebooks in place, training include
 	$(BIN)/python -m tools.run_notebooks
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .venv-extras .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-extras .venv-accelerators .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -197,6 +197,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
     yield from _parts(config)
+    yield from _flash(config)
     # Text assignment shows two wrong pictures.
     least = 3 if config.task == "nlvr_pretrain" else 2
     group = value_of(config, "train.contrast_group")
@@ -217,6 +218,25 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _layers(config)
     if config.task == "grounding" and config.data.scenes.objects == 1:
         yield "data.scenes.objects=1: a phrase tells an object from others; use at least 2"
+
+
+def _flash(config: ConfigDict) -> Iterator[str]:
+    """What cuDNN's attention takes."""
+    model = config.model
+    if model.attention != "cudnn":
+        return
+    if model.dtype != "bfloat16":
+        yield (
+            f"model.attention=cudnn with model.dtype={model.dtype}: cuDNN's attention has no such "
+            "kernel; set model.dtype=bfloat16, or model.attention=xla"
+        )
+    if model.image_heads > 0 and model.image_width % model.image_heads == 0:
+        width = model.image_width // model.image_heads
+        if width % 8 or width > 128:
+            yield (
+                f"model.attention=cudnn: its heads are multiples of 8 and at most 128 wide, and "
+                f"model.image_width over model.image_heads is {width}; set model.attention=xla"
+            )
 
 
 def _parts(config: ConfigDict) -> Iterator[str]:

@@ -119,6 +119,8 @@ def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfi
         if not hasattr(model, knob):
             raise SystemExit(f"--variants {name}: the model has no {knob}")
         model = replace(model, **{knob: type(getattr(model, knob))(value)})
+    if model.attention == "cudnn" and jax.default_backend() != "gpu":
+        raise SystemExit(f"--variants {name}: cuDNN needs an NVIDIA card; use attention=xla here")
     rate = 1e-4
     config = StepConfig(
         model=model,

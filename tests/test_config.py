@@ -12,6 +12,7 @@ from albef_jax.config import ConfigError, default, model_config, use_preset
 from albef_jax.data.patterns import split_list
 from albef_jax.models.sizes import PRESETS
 from albef_jax.objectives import pretraining
+from albef_jax.tasks.base import for_devices
 from albef_jax.validation import LOSSES, validate, value_of
 
 ROOT = Path(__file__).parent.parent
@@ -191,3 +192,27 @@ def test_a_workdir_in_a_bucket_is_refused():
     result = command_line("--config=configs/pretrain.py", "--workdir=gs://bucket/run")
     assert result.returncode == 2
     assert result.stderr.startswith("error: --workdir: gs://bucket/run is an address")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": "float32"}, r"model\.attention=cudnn with model\.dtype=float32: .*bfloat16"),
+        ({"image_width": 144, "image_heads": 12}, "multiples of 8 and at most 128 wide.* is 12;"),
+        ({"image_width": 512, "image_heads": 2}, "at most 128 wide.* is 256;"),
+    ],
+)
+def test_what_cudnn_cannot_run_is_refused(config, changes, message):
+    config.model.update({"attention": "cudnn", "dtype": "bfloat16", "image_width": 128, **changes})
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
+
+
+def test_without_an_nvidia_card_cudnn_falls_back(config, capsys):
+    config.model.update({"attention": "cudnn", "dtype": "bfloat16"})
+    validate(config)
+    assert for_devices(model_config(config)).attention == "xla"
+    assert "needs an NVIDIA card" in capsys.readouterr().out
+    config.model.attention = "xla"
+    assert for_devices(model_config(config)) == model_config(config)
+    assert not capsys.readouterr().out

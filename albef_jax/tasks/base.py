@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
 from albef_jax.data.text import Tokenizer
 from albef_jax.hosts.agree import is_first, say, together
 from albef_jax.models import albef, task_models
+from albef_jax.models.sizes import ModelConfig
 from albef_jax.train import schedules
 from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
 from albef_jax.train.memory import Memory
@@ -73,7 +74,7 @@ class Task(ABC):
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         self.config = config
-        self.model = model_config(config)
+        self.model = for_devices(model_config(config))
         self.batch_size = config.train.batch_size
         self.threads = config.data.threads * max(1, config.data.workers)
         self.tokenizer = Tokenizer(config.data.vocab, config.data.text_len)
@@ -244,6 +245,17 @@ class Task(ABC):
             "evaluated_on": self.evaluated_on,
             **figures,
         }
+
+
+def for_devices(model: ModelConfig) -> ModelConfig:
+    """The model as the devices that are here can run it.
+
+    A run with cuDNN's attention can be evaluated where there is no NVIDIA card.
+    """
+    if model.attention == "xla" or jax.default_backend() == "gpu":
+        return model
+    say(f"model.attention={model.attention} needs an NVIDIA card; here it is xla, and slower")
+    return replace(model, attention="xla")
 
 
 def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[Row]]:
