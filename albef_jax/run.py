@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from albef_jax import atomic
 from albef_jax.checkpoints.lock import locked
 from albef_jax.checkpoints.manager import Checkpoints, SaveError
+from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
 from albef_jax.config import ConfigError
@@ -81,6 +82,7 @@ def run(
     """
     with _full_disk_told(workdir), ExitStack() as held:
         try:
+            check_writable_name(workdir, f"--workdir={workdir}")
             _check_group()
             mesh = make_mesh(config.mesh.fsdp)
             with together(ConfigError):

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from albef_jax.checkpoints import names, published_file
 from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.paths import check_readable_name
 from albef_jax.checkpoints.seal import NAME, damage
 from albef_jax.checkpoints.torch_file import CheckpointError
 
@@ -71,6 +72,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if path.is_dir() and not is_release(path):
+        check_readable_name(path)
         return _read_step(_find_step(path.resolve()))
     file = read_published(path)
     try:
