@@ -178,7 +178,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     """
     try:
         recorded = replay.read(bundle)
-        kept = json.loads((bundle / "config.json").read_text("utf-8"))
+        kept = json.loads((bundle / "config.json").read_bytes())
         compare(bundle / "config.json", kept, json.loads(config.to_json()))
         mesh = make_mesh(config.mesh.fsdp)
         task = TASK[config.task](config, bundle)

@@ -187,7 +187,7 @@ def _read_config(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_bytes())
     except ValueError as error:
         raise CheckpointError(f"{file}: not JSON ({error})") from error
     return config if isinstance(config, dict) else None
