@@ -196,12 +196,12 @@ def test_a_workdir_in_a_bucket_is_refused():
 
 def test_what_a_run_began_with_may_go_once_it_has_checkpoints(config, tmp_path):
     config.init.checkpoint = str(tmp_path / "gone.pth")
-    with pytest.raises(ConfigError, match="init.checkpoint: no such file"):
+    with pytest.raises(ConfigError, match=r"init\.checkpoint: no such file"):
         validate(config, started=has_steps(tmp_path))
     (tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp").mkdir(parents=True)
     assert not has_steps(tmp_path)
     (tmp_path / "checkpoints" / "7").mkdir()
     validate(config, started=has_steps(tmp_path))
     config.train.batch_size = 0
-    with pytest.raises(ConfigError, match="train.batch_size=0"):
+    with pytest.raises(ConfigError, match=r"train\.batch_size=0"):
         validate(config, started=has_steps(tmp_path))

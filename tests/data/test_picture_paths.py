@@ -33,7 +33,7 @@ def test_a_backslash_separates_where_no_file_has_it_in_its_name(root):
 
 @pytest.mark.parametrize("absolute", ["/data/coco/0.png", "C:\\coco\\0.png", "D:/coco/0.png"])
 def test_absolute_paths_do_not_blame_the_image_root(root, absolute):
-    with pytest.raises(ValueError, match="1 of 1 .* are not there.*by absolute paths") as error:
+    with pytest.raises(ValueError, match=r"1 of 1 .* are not there.*by absolute paths") as error:
         opened(root, [absolute])
     assert "image_root=" not in str(error.value)
 
@@ -54,12 +54,12 @@ def test_what_may_not_be_read_is_not_called_missing(root, monkeypatch):
 def test_a_folder_that_may_not_be_entered(root):
     (root / "train").chmod(0)
     try:
-        with pytest.raises(ValueError, match="cannot be read.*Permission denied"):
+        with pytest.raises(ValueError, match=r"cannot be read.*Permission denied"):
             opened(root, ["train/0.png"])
     finally:
         (root / "train").chmod(0o700)
 
 
 def test_a_folder_is_no_picture(root):
-    with pytest.raises(ValueError, match="cannot be read, as .*train: is no file"):
+    with pytest.raises(ValueError, match=r"cannot be read, as .*train: is no file"):
         opened(root, ["train"])
