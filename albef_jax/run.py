@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from albef_jax import atomic
 from albef_jax.checkpoints.lock import locked
 from albef_jax.checkpoints.manager import Checkpoints, SaveError
 from albef_jax.checkpoints.paths import check_writable_name
+from albef_jax.checkpoints.run_data import check_data
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
 from albef_jax.config import ConfigError
@@ -134,6 +136,9 @@ def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Tas
     with together(ValueError):
         task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
+        if is_first():
+            for line in check_data(workdir, config, task.source, eval_only=eval_only):
+                print(f"WARNING: other data than before, accepted: {line}", file=sys.stderr)
     records = {"training": len(task.source), "evaluation": len(task.held_out)}
     check_same({f"number of {name} records": size for name, size in records.items()})
     return task

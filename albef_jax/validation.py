@@ -27,6 +27,7 @@ CHOICES = {
     "model.remat_fusion": REMAT,
     "data.source": pair_files.SOURCES,
     "data.augment": ("published", "none"),
+    "data.if_changed": ("refuse", "accept"),
     "optimizer.schedule": ("published", "cosine"),
 }
 POSITIVE = (

@@ -4,6 +4,6 @@ from pathlib import Path
 
 
 def has_steps(workdir: Path) -> bool:
-    """Whether a step was saved under `workdir`; one that is still being written has another name."""
+    """Whether a step was saved; one that is still being written has another name."""
     kept = workdir / "checkpoints"
     return kept.is_dir() and any(child.name.isdigit() for child in kept.iterdir())

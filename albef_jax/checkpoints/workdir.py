@@ -19,6 +19,7 @@ FREE = (
     "hosts.",
     "evaluation.",
     "mesh.",
+    "data.if_changed",
     "data.threads",
     "data.prefetch",
     "data.workers",
