@@ -1,6 +1,5 @@
 """One run from a checked configuration: train, evaluate, report."""
 
-import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.checkpoints.run_data import check_data
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
+from albef_jax.checkpoints.writable import told
 from albef_jax.config import ConfigError
 from albef_jax.data.bad_samples import TooManyBadSamples
 from albef_jax.data.workers import WorkerLost
@@ -82,7 +82,7 @@ def run(
             much of the data is bad, a data worker was killed, training diverges, the disk is full,
             or there is nothing to evaluate.
     """
-    with _full_disk_told(workdir), ExitStack() as held:
+    with _disk_errors_told(workdir), ExitStack() as held:
         try:
             check_writable_name(workdir, f"--workdir={workdir}")
             _check_group()
@@ -159,17 +159,14 @@ def _what_to_do(config: ConfigDict, eval_only: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _full_disk_told(workdir: Path) -> Iterator[None]:
+def _disk_errors_told(workdir: Path) -> Iterator[None]:
     """A full disk is one line, whatever was being written; what is there stays."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if (line := told(workdir, error)) is None:
             raise
-        raise RunError(
-            f"{workdir}: cannot write ({error}). Make room; the same command continues from the "
-            "newest checkpoint"
-        ) from error
+        raise RunError(line) from error
 
 
 def replay_step(config: ConfigDict, bundle: Path) -> bool:

@@ -65,11 +65,11 @@ def _has_result(path: Path) -> bool:
 
 
 def _set_aside(path: Path, wanted: dict) -> None:
-    """Rename what an abandoned start has noted of its data: it would count against other data."""
+    """Rename what an abandoned start has noted: bad samples would count against other data."""
     try:
         compare(path / "config.json", _read(path / "config.json"), wanted)
     except (ConfigError, OSError):
-        for noted in path.glob("bad_*samples*.jsonl"):
+        for noted in (*path.glob("bad_*samples*.jsonl"), *path.glob("wandb_run.txt")):
             noted.replace(noted.with_name(f"{noted.name}.before"))
 
 
