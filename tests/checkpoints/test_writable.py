@@ -42,7 +42,7 @@ def test_a_file_and_below_a_file(tmp_path):
     ],
 )
 def test_what_the_disk_says(tmp_path, monkeypatch, code, remedy):
-    """Made up, since root may write everywhere; as the system says it when the first byte is due."""
+    """Made up, since root may write everywhere."""
 
     def fails(**options):
         raise OSError(code, os.strerror(code), str(options["dir"]))
