@@ -47,6 +47,7 @@ class Checkpoint:
             `published_file` carry it along.
         origin: the file, the folder of the release or the directory of the step.
         unused: names in a published file that the model has no place for.
+        notes: what else a person should know of a published file, a line each.
     """
 
     task: str
@@ -57,6 +58,7 @@ class Checkpoint:
     config: dict[str, Any] | None
     origin: Path
     unused: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -81,7 +83,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     trees = found.params, found.teacher, found.queues
-    return Checkpoint(task, *trees, file.step, file.config, path, found.unused)
+    return Checkpoint(task, *trees, file.step, file.config, path, found.unused, file.notes)
 
 
 def is_release(path: Path) -> bool:

@@ -70,7 +70,7 @@ def _matches(root: Path, entry: str) -> Iterator[Path]:
             # Unlike `Path.glob`, it leaves out hidden files.
             whole = str(Path(glob.escape(str(folder))) / name)
             found = sorted(glob.glob(whole, recursive=True))  # noqa: PTH207
-        yield from map(Path, found or [folder / name])
+        yield from [Path(one) for one in found] or [folder / name]
 
 
 def _literal(root: Path, entry: str) -> tuple[Path, str]:
