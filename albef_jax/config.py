@@ -84,6 +84,7 @@ def _data() -> dict:
         "prefetch": 2,  # batches made ahead
         "workers": 0,  # processes that read, with `threads` each; 0: this one
         "max_bad_share": 0.01,
+        "if_changed": "refuse",  # what to do where a run goes on with other data: refuse | accept
         # The built-in world; `train_size` items are an epoch.
         "scenes": {"train_size": 100_000, "objects": 6},  # at most, in a scene
     }

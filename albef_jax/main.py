@@ -16,9 +16,11 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from albef_jax.checkpoints.steps import has_steps
 from albef_jax.config import ConfigError
 from albef_jax.data.patterns import is_remote, not_here
 from albef_jax.hosts import group
+from albef_jax.optional_knobs import set_none, without_none
 from albef_jax.recipe_files import resolved
 from albef_jax.telemetry.span import Span
 from albef_jax.validation import validate
@@ -49,10 +51,13 @@ _PROCESS = flags.DEFINE_integer("process", None, "The number of this one, from 0
 def _parse(arguments: list[str]) -> list[str]:
     """Parse flags; a wrong one is one clear line, not a traceback."""
     try:
-        rest = flags.FLAGS(resolved(arguments))
+        given, emptied = without_none(resolved(arguments))
+        rest = flags.FLAGS(given)
         if _CONFIG.value is None:
             raise ConfigError("--config is missing; try --config configs/pretrain.py")
-        validate(_CONFIG.value, _EVAL_ONLY.value)
+        set_none(_CONFIG.value, emptied)
+        started = bool(_REPLAY.value) or has_steps(_workdir())
+        validate(_CONFIG.value, _EVAL_ONLY.value, started=started)
         if _PROFILE.value is not None:
             Span.parse(_PROFILE.value)
             if _EVAL_ONLY.value or _REPLAY.value:
@@ -66,6 +71,10 @@ def _parse(arguments: list[str]) -> list[str]:
         return _fail(error)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         return _fail(error)
+
+
+def _workdir() -> Path:
+    return Path(_WORKDIR.value or f"runs/{_CONFIG.value.task}")
 
 
 def _group() -> group.Group | None:
@@ -105,12 +114,11 @@ def _run() -> None:
 
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value
-    workdir = Path(_WORKDIR.value or f"runs/{config.task}")
     try:
         if _REPLAY.value:
             sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
         span = Span.parse(_PROFILE.value) if _PROFILE.value else None
-        report = run(config, workdir, command, eval_only=_EVAL_ONLY.value, profile=span)
+        report = run(config, _workdir(), command, eval_only=_EVAL_ONLY.value, profile=span)
     except RunError as error:
         _fail(error)
     except Interrupted as stopped:

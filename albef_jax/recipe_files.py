@@ -1,6 +1,7 @@
 """Where the file of a recipe is: as named, or among those that came with the package."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,10 +31,10 @@ def resolved(arguments: Sequence[str]) -> list[str]:
 
 def located(recipe: str) -> str:
     """`FILE.py[:PRESET]` with a path that exists; see `resolved`."""
-    name, colon, preset = recipe.partition(".py")
-    path = Path(name + ".py")
-    if not colon or path.is_file():
+    found = re.fullmatch(r"(.+?\.py)(:.*)?", recipe, re.DOTALL)
+    if found is None or Path(found[1]).is_file():
         return recipe
+    path, preset = Path(found[1]), found[2] or ""
     shipped = {file.stem: file for place in _PLACES for file in sorted(place.glob("*.py"))}
     if path.parent == Path("configs") and path.stem in shipped:
         return f"{shipped[path.stem]}{preset}"

@@ -1,7 +1,7 @@
 """One run from a checked configuration: train, evaluate, report."""
 
-import errno
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,8 +14,11 @@ from ml_collections import ConfigDict
 from albef_jax import atomic
 from albef_jax.checkpoints.lock import locked
 from albef_jax.checkpoints.manager import Checkpoints, SaveError
+from albef_jax.checkpoints.paths import check_writable_name
+from albef_jax.checkpoints.run_data import check_data
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
+from albef_jax.checkpoints.writable import told
 from albef_jax.config import ConfigError
 from albef_jax.data.bad_samples import TooManyBadSamples
 from albef_jax.data.workers import WorkerLost
@@ -79,8 +82,9 @@ def run(
             much of the data is bad, a data worker was killed, training diverges, the disk is full,
             or there is nothing to evaluate.
     """
-    with _full_disk_told(workdir), ExitStack() as held:
+    with _disk_errors_told(workdir), ExitStack() as held:
         try:
+            check_writable_name(workdir, f"--workdir={workdir}")
             _check_group()
             mesh = make_mesh(config.mesh.fsdp)
             with together(ConfigError):
@@ -132,6 +136,9 @@ def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Tas
     with together(ValueError):
         task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
+        if is_first():
+            for line in check_data(workdir, config, task.source, eval_only=eval_only):
+                print(f"WARNING: other data than before, accepted: {line}", file=sys.stderr)
     records = {"training": len(task.source), "evaluation": len(task.held_out)}
     check_same({f"number of {name} records": size for name, size in records.items()})
     return task
@@ -152,17 +159,14 @@ def _what_to_do(config: ConfigDict, eval_only: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _full_disk_told(workdir: Path) -> Iterator[None]:
+def _disk_errors_told(workdir: Path) -> Iterator[None]:
     """A full disk is one line, whatever was being written; what is there stays."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if (line := told(workdir, error)) is None:
             raise
-        raise RunError(
-            f"{workdir}: cannot write ({error}). Make room; the same command continues from the "
-            "newest checkpoint"
-        ) from error
+        raise RunError(line) from error
 
 
 def replay_step(config: ConfigDict, bundle: Path) -> bool:
@@ -176,7 +180,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     """
     try:
         recorded = replay.read(bundle)
-        kept = json.loads((bundle / "config.json").read_text("utf-8"))
+        kept = json.loads((bundle / "config.json").read_bytes())
         compare(bundle / "config.json", kept, json.loads(config.to_json()))
         mesh = make_mesh(config.mesh.fsdp)
         task = TASK[config.task](config, bundle)

@@ -27,6 +27,7 @@ CHOICES = {
     "model.remat_fusion": REMAT,
     "data.source": pair_files.SOURCES,
     "data.augment": ("published", "none"),
+    "data.if_changed": ("refuse", "accept"),
     "optimizer.schedule": ("published", "cosine"),
 }
 POSITIVE = (
@@ -102,16 +103,18 @@ RANGES = {
 }
 
 
-def validate(config: ConfigDict, eval_only: bool = False) -> None:
+def validate(config: ConfigDict, eval_only: bool = False, *, started: bool = False) -> None:
     """Check knobs and their kinds, ranges, choices, sizes that must divide each other, and files.
 
-    With `eval_only` there need be no training files where there are some to evaluate on.
+    With `eval_only` there need be no training files where there are some to evaluate on. What a run
+    begins with need not be there any more once it has `started` and saved checkpoints of its own.
 
     Raises:
         ConfigError: one line for each problem, with the knob's name and a remedy.
     """
     problems = list(knobs.problems(config))  # else the other checks would stumble
-    problems = problems or [*_values(config), *_sizes(config), *_files(config, eval_only)]
+    start = () if started else _start(config)
+    problems = problems or [*_values(config), *_sizes(config), *start, *_files(config, eval_only)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -269,7 +272,8 @@ def _layers(config: ConfigDict) -> Iterator[str]:
 FILES = ("answer_list", "references", "instances", "detections")
 
 
-def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
+def _start(config: ConfigDict) -> Iterator[str]:
+    """What the run begins with."""
     start = Path(config.init.checkpoint)
     if config.init.checkpoint and not start.exists():
         yield f"init.checkpoint: no such file or directory: {start}{nearest_file(start)}"
@@ -280,6 +284,9 @@ def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
         if name and not Path(name).exists() and not is_hub_name(name):
             near = nearest_file(Path(name))
             yield f"init.{knob}: no such file or directory: {name}{near}"
+
+
+def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
     try:
         vocab_path(config.data.vocab)
     except ValueError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from albef_jax.checkpoints.steps import has_steps
 from albef_jax.config import ConfigError, default, model_config, use_preset
 from albef_jax.data.patterns import split_list
 from albef_jax.models.sizes import PRESETS
@@ -216,3 +217,16 @@ def test_without_an_nvidia_card_cudnn_falls_back(config, capsys):
     config.model.attention = "xla"
     assert for_devices(model_config(config)) == model_config(config)
     assert not capsys.readouterr().out
+
+
+def test_what_a_run_began_with_may_go_once_it_has_checkpoints(config, tmp_path):
+    config.init.checkpoint = str(tmp_path / "gone.pth")
+    with pytest.raises(ConfigError, match=r"init\.checkpoint: no such file"):
+        validate(config, started=has_steps(tmp_path))
+    (tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert not has_steps(tmp_path)
+    (tmp_path / "checkpoints" / "7").mkdir()
+    validate(config, started=has_steps(tmp_path))
+    config.train.batch_size = 0
+    with pytest.raises(ConfigError, match=r"train\.batch_size=0"):
+        validate(config, started=has_steps(tmp_path))

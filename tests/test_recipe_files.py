@@ -39,3 +39,13 @@ def test_a_name_unlike_all_gets_their_list(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="there are entailment, grounding, "):
         located("configs/xyz.py")
+
+
+def test_a_folder_may_have_the_ending_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my.python"
+    folder.mkdir()
+    (folder / "x.py").write_text("")
+    assert located(f"{folder}/x.py:demo") == f"{folder}/x.py:demo"
+    with pytest.raises(ConfigError, match=r"did you mean configs/vqa\.py"):
+        located(f"{folder}/vqaa.py")

@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from albef_jax.config import ConfigError
+from albef_jax.optional_knobs import set_none, without_none
 from albef_jax.recipe_files import resolved
 from albef_jax.validation import validate
 
@@ -58,11 +59,13 @@ def _configuration(arguments: list[str]) -> ConfigDict:
     config = config_flags.DEFINE_config_file(
         "config", None, "Recipe and preset.", lock_config=True, flag_values=values
     )
-    rest = values([sys.argv[0], *resolved(arguments)])
+    given, emptied = without_none(resolved(arguments))
+    rest = values([sys.argv[0], *given])
     if config.value is None:
         raise ConfigError("--config is missing; try --config configs/pretrain.py:local")
     if len(rest) > 1:
         raise ConfigError(f"unexpected arguments: {' '.join(rest[1:])}")
+    set_none(config.value, emptied)
     validate(config.value)
     return config.value
 

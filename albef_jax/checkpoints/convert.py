@@ -118,7 +118,7 @@ def _report(source: Source, found: Inventory, allow: tuple[str, ...], to_orbax: 
             counted["tied"] += bool(entry.tied_to)
             counted["transposed"] += turns and bool(entry.axes)
             counted["cast"] += to_orbax and _is_cast(entry, source.state[name])
-    notes = [f"allowed: {name}" for name in odd if _is_in(name, allow)]
+    notes = [*source.notes, *(f"allowed: {name}" for name in odd if _is_in(name, allow))]
     notes += _replaced(source, found) if to_orbax else []
     if "text_heads" not in configuration(source, found)["model"]:
         notes.append("unknown: how many heads, since there is no configuration; see model.*_heads")

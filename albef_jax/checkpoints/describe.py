@@ -40,6 +40,7 @@ def describe(path: Path) -> dict[str, Any]:
         "recipe": recipe(source.config),
         "missing": found.missing,
         "unexpected": found.unexpected,
+        "notes": list(source.notes),
         "digest": digest(found, source.state),
     }
 
@@ -72,6 +73,7 @@ def format_description(facts: dict[str, Any]) -> str:
             lines.append(f"{title:<12}{values}")
     lines += [f"missing     {name}" for name in facts["missing"]]
     lines += [f"unexpected  {name}" for name in facts["unexpected"]]
+    lines += [f"note        {note}" for note in facts["notes"]]
     return "\n".join([*lines, f"digest      {facts['digest']}"])
 
 

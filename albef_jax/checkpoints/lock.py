@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from albef_jax.checkpoints.writable import prepare, told
 from albef_jax.config import ConfigError
 
 try:
@@ -27,18 +28,26 @@ def locked(workdir: Path, first: bool = True) -> Iterator[None]:
         first: whether this is the first process of its job; the others need no lock.
 
     Raises:
-        ConfigError: another process holds it; the message names that process.
+        ConfigError: another process holds it, which the message names; or the workdir cannot be
+            written.
     """
     if not first:
         yield
         return
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / NAME).open("a+", encoding="utf-8") as file:
+    prepare(workdir)
+    with _opened(workdir) as file:
         _take(file, workdir)
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
         file.flush()
         yield
+
+
+def _opened(workdir: Path) -> IO[str]:
+    try:
+        return (workdir / NAME).open("a+", encoding="utf-8")
+    except OSError as error:  # of another user
+        raise ConfigError(told(workdir, error)) from error
 
 
 def _take(file: IO[str], workdir: Path) -> None:

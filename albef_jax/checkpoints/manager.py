@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from albef_jax.checkpoints.complete import lack
+from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.checkpoints.seal import damage, seal
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.hosts.agree import from_first, gather, is_first
@@ -29,9 +31,13 @@ class Checkpoints:
     Args:
         directory: made when missing.
         keep: how many of the newest to keep.
+
+    Raises:
+        CheckpointError: Orbax could not find again what it writes there.
     """
 
     def __init__(self, directory: Path, keep: int):
+        check_writable_name(directory, str(directory))
         self._directory = directory.resolve()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
@@ -159,6 +165,8 @@ class Checkpoints:
         """Runs in the thread of a save, when all is written but still under another name."""
         if is_first():
             for written in self._directory.glob("*.orbax-checkpoint-tmp"):
+                if (reason := lack(written)) is not None:
+                    raise SaveError(f"{written.name} is not whole: {reason}")
                 seal(written)
 
     def _save_error(self, error: Exception) -> SaveError:

@@ -20,6 +20,7 @@ from albef_jax.models.task_models import CLASSES
 State = Mapping[str, np.ndarray]
 
 _WRAPPERS = ("module.", "model.")
+_COMPILED = re.compile(r"(?<![^.])_orig_mod\.")  # a part of the name of its own, wherever
 _INNER_BERT = re.compile(r"^(text_encoder(?:_m)?)\.bert\.")
 _FUSED = re.compile(r"text_encoder\.(?:bert\.)?encoder\.layer\.(\d+)\.crossattention\.")
 _LISTED = 40  # names in an error message
@@ -53,10 +54,16 @@ class Published:
 def plain_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The published names of a state dict that other code saved, such as LAVIS or DataParallel.
 
-    A wrapper around all names is taken off, and so is `bert.` in a text encoder without a
-    vocabulary head, where downstream models publish none.
+    A wrapper around all names is taken off, and so are the marks of `torch.compile`, and `bert.` in
+    a text encoder without a vocabulary head, where downstream models publish none.
+
+    Raises:
+        CheckpointError: a name stands there twice, with such a mark and without.
     """
-    plain = dict(state)
+    plain: dict[str, np.ndarray] = {}
+    for name, array in state.items():
+        if plain.setdefault(_COMPILED.sub("", name), array) is not array:
+            raise CheckpointError(f"{name} stands there twice, with _orig_mod and without")
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in plain):
             plain = {name.removeprefix(wrapper): array for name, array in plain.items()}

@@ -25,11 +25,16 @@ _OURS = "albef_jax"  # the key of our configuration, as JSON
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A state dict, with the run's `config.json` and step where the file has them."""
+    """A state dict, with the run's `config.json` and step where the file has them.
+
+    Attributes:
+        notes: what else a person should know of the file, a line each.
+    """
 
     state: dict[str, np.ndarray]
     config: dict[str, Any] | None = None
     step: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read(path: Path) -> PublishedFile:
@@ -43,12 +48,17 @@ def read(path: Path) -> PublishedFile:
         digits = metadata.get("step", "")
         step = int(digits) if digits.isdecimal() else None
         return PublishedFile(plain_names(state), _config(metadata.get(_OURS)), step)
-    state, beside = torch_file.read_model(path)
-    config, number = beside.get("config"), beside.get("step")
+    found = torch_file.read_model(path)
+    try:
+        state = plain_names(found.state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    config, number = found.beside.get("config"), found.beside.get("step")
     return PublishedFile(
-        plain_names(state),
+        state,
         _config(config.get(_OURS)) if isinstance(config, dict) else None,
         number if type(number) is int and number >= 0 else None,
+        found.notes(),
     )
 
 

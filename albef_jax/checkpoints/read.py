@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from albef_jax.checkpoints import names, published_file
 from albef_jax.checkpoints.name_table import TABLES
+from albef_jax.checkpoints.paths import check_readable_name
 from albef_jax.checkpoints.seal import NAME, damage
 from albef_jax.checkpoints.torch_file import CheckpointError
 
@@ -46,6 +47,7 @@ class Checkpoint:
             `published_file` carry it along.
         origin: the file, the folder of the release or the directory of the step.
         unused: names in a published file that the model has no place for.
+        notes: what else a person should know of a published file, a line each.
     """
 
     task: str
@@ -56,6 +58,7 @@ class Checkpoint:
     config: dict[str, Any] | None
     origin: Path
     unused: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -71,6 +74,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if path.is_dir() and not is_release(path):
+        check_readable_name(path)
         return _read_step(_find_step(path.resolve()))
     file = read_published(path)
     try:
@@ -79,7 +83,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     trees = found.params, found.teacher, found.queues
-    return Checkpoint(task, *trees, file.step, file.config, path, found.unused)
+    return Checkpoint(task, *trees, file.step, file.config, path, found.unused, file.notes)
 
 
 def is_release(path: Path) -> bool:
@@ -185,7 +189,7 @@ def _read_config(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_bytes())
     except ValueError as error:
         raise CheckpointError(f"{file}: not JSON ({error})") from error
     return config if isinstance(config, dict) else None

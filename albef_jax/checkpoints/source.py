@@ -21,6 +21,7 @@ class Source:
     Attributes:
         form: `orbax`, `release`, `pth` or `safetensors`.
         origin: the file, the folder of the release or the directory of the step.
+        notes: what else a person should know of the file, a line each.
     """
 
     task: str
@@ -29,6 +30,7 @@ class Source:
     step: int | None
     form: str
     origin: Path
+    notes: tuple[str, ...] = ()
 
     def inventory(self) -> Inventory:
         """The names in `state`, held against those of the task.
@@ -63,7 +65,7 @@ def read_source(path: Path, task: str | None = None) -> Source:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     form = "release" if path.is_dir() else form
-    return Source(task, dict(file.state), file.config, file.step, form, path)
+    return Source(task, dict(file.state), file.config, file.step, form, path, file.notes)
 
 
 def complete(source: Source, found: Inventory) -> list[str]:

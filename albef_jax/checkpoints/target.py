@@ -13,7 +13,8 @@ import numpy as np
 
 from albef_jax.checkpoints import names, published_file
 from albef_jax.checkpoints.inventory import Inventory
-from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.checkpoints.manager import Checkpoints, SaveError
+from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.checkpoints.published_file import PublishedFile
 from albef_jax.checkpoints.source import Source, configuration, public
 from albef_jax.checkpoints.torch_file import CheckpointError
@@ -49,10 +50,13 @@ def check_target(path: Path, overwrite: bool) -> None:
     """Refuse a path that must not be written to.
 
     Raises:
-        CheckpointError: it exists; or it is a directory that holds other things too.
+        CheckpointError: it exists; or it is a directory that holds other things too, or one in
+            which Orbax could not find again what it wrote.
     """
     if path.suffix in (".pt", ".bin", ".ckpt"):
         raise CheckpointError(f"{path}: name it .pth, .safetensors, or a directory without ending")
+    if path.suffix not in FILES:
+        check_writable_name(path, str(path))
     if path.is_dir():
         children = {child.name for child in path.iterdir()}
         if path.suffix in FILES or not children <= {"checkpoints", "config.json"}:
@@ -92,8 +96,11 @@ def _write_orbax(directory: Path, source: Source, found: Inventory) -> None:
         queue = {ours.get(name, name): array for name, array in trees.queues.items()}
         train["queue"] = queue | {"pointer": np.asarray(queue["pointer"], np.int32)}
     teacher = {"teacher": trees.teacher} if trees.teacher else {}
-    with Checkpoints(directory / "checkpoints", keep=1) as checkpoints:
-        checkpoints.save(source.step or 0, {"params": trees.params, **teacher, "train": train})
+    try:
+        with Checkpoints(directory / "checkpoints", keep=1) as checkpoints:
+            checkpoints.save(source.step or 0, {"params": trees.params, **teacher, "train": train})
+    except SaveError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _trees(source: Source, found: Inventory) -> names.Published:

@@ -16,11 +16,10 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
-from albef_jax.checkpoints import torch_pickle
+from albef_jax.checkpoints import torch_model, torch_pickle
 
 _ZIP_START = b"PK\x03\x04"
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
@@ -49,46 +48,36 @@ def read(path: str | Path) -> dict:
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """The named tensors of a `.pth` file, taken out of `{"model": ...}` where they are in one.
+    """The named tensors of a `.pth` file, see `read_model`.
 
     Raises:
-        CheckpointError: as `read`, or an entry is not a tensor.
+        CheckpointError: as `read`, or there are none.
     """
-    return read_model(path)[0]
+    return read_model(path).state
 
 
-def read_model(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
-    """As `read_state_dict`, and the numbers, texts and flat dictionaries of them beside `model`.
+def read_model(path: str | Path) -> torch_model.Found:
+    """The weights in a `.pth` file, wherever in it they are; see `torch_model.find`.
 
     Of other tensors in the file only the sizes are read.
+
+    Raises:
+        CheckpointError: as `read`, or there are none.
     """
     path = Path(path)
-    content = _read(path, lambda content: _arrays(_model(content)))
-    state = _model(content)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: its `model` is a {type(state).__name__}, no state dict")
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, np.ndarray):
-            raise CheckpointError(
-                f"{path}: {str(name)[:80]!r} is a {type(value).__name__}, not a tensor: no state "
-                "dict, neither the file nor its `model`"
-            )
-    beside = {name: value for name, value in content.items() if _is_flat(value)}
-    return cast(dict[str, np.ndarray], state), beside
+    try:
+        return torch_model.find(_read(path, _weights))
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
-def _model(content: object) -> object:
-    return content.get("model", content) if isinstance(content, dict) else None
-
-
-def _arrays(state: object) -> list[np.ndarray]:
-    values = state.values() if isinstance(state, dict) else ()
-    return [value for value in values if isinstance(value, np.ndarray)]
-
-
-def _is_flat(value: object) -> bool:
-    values = value.values() if isinstance(value, dict) else [value]
-    return all(isinstance(value, int | float | str) for value in values)
+def _weights(content: object) -> list[np.ndarray]:
+    try:
+        return list(torch_model.find(content).state.values()) if isinstance(content, dict) else []
+    except ValueError:  # said once the file is read
+        return []
 
 
 def _read(path: Path, choice: Choice) -> dict:

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 MAX_DIMENSIONS = 32
+_NUMBERS = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1")
 STORAGE_TYPES = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -31,10 +32,11 @@ STORAGE_TYPES = {
 
 @dataclass
 class Inert:
-    """An object kept by the name of its class and its attributes, such as `argparse.Namespace`."""
+    """An object kept by the name of its class, what it was made from, and its attributes."""
 
     name: str
     state: object = None
+    arguments: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,28 @@ def _first(value: object, *_: object) -> object:
     return value
 
 
+def _inert(name: str) -> Callable[..., Inert]:
+    return lambda *arguments: Inert(name, arguments=arguments)
+
+
+def _latin1(text: object, encoding: object) -> bytes:
+    """Bytes, which older pickles write as a text."""
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError("bytes in another form than pickle's own")
+    return text.encode("latin1")
+
+
+def _scalar(dtype: object, data: object = b"") -> object:
+    """The number that a NumPy scalar holds; one of an unusual type stays inert."""
+    kind = dtype.arguments[:1] if isinstance(dtype, Inert) else ()
+    order = dtype.state[1:2] if isinstance(dtype, Inert) and type(dtype.state) is tuple else ()
+    if kind and kind[0] in _NUMBERS and order in ((), ("<",), ("|",)) and type(data) is bytes:
+        number = np.dtype(f"<{kind[0]}")
+        if len(data) == number.itemsize:
+            return np.frombuffer(data, number)[0].item()
+    return Inert("numpy.scalar", arguments=(dtype, data))
+
+
 _FUNCTIONS: dict[str, Callable[..., object]] = {
     "collections OrderedDict": lambda: OrderedDict(),
     "torch._utils _rebuild_tensor": _tensor,
@@ -103,4 +127,18 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "torch._utils _rebuild_parameter": _first,
     "torch Size": _first,
     "argparse Namespace": lambda: Inert("argparse.Namespace"),
+    "collections defaultdict": lambda *_: {},
+    "collections Counter": lambda counts=None: {} if counts is None else counts,
+    "numpy dtype": _inert("numpy.dtype"),
+    "numpy ndarray": _inert("numpy.ndarray"),
+    "_codecs encode": _latin1,
+    "__builtin__ bytes": lambda: b"",
+    "torch device": _inert("torch.device"),
 }
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _FUNCTIONS[f"{_module} scalar"] = _scalar
+    _FUNCTIONS[f"{_module} _reconstruct"] = _inert("numpy.ndarray")
+for _kind in ("list", "dict", "set", "int", "float", "str"):
+    _FUNCTIONS |= dict.fromkeys((f"__builtin__ {_kind}", f"builtins {_kind}"), _inert(_kind))
+for _kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"):
+    _FUNCTIONS[f"pathlib {_kind}"] = _inert(f"pathlib.{_kind}")

@@ -54,8 +54,14 @@ def _children(value: object) -> tuple | list:
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, Inert):
-        return [value.state]
+        return [value.state, value.arguments]
     return value if isinstance(value, tuple | list) else []
+
+
+def _is_key(value: object) -> bool:
+    """Flat, since Python hashes nested tuples without looking at the depth of its own stack."""
+    parts = value if type(value) is tuple else (value,)
+    return all(type(part) in (str, int, float, bool, type(None)) for part in parts)
 
 
 def _read_global(file: ByteSource) -> str:
@@ -125,8 +131,8 @@ class _Machine:
     def set_items(self, items: list[Any]) -> None:
         if not isinstance(self._stack[-1], dict) or len(items) % 2:
             raise TypeError("not a dictionary, or a key without a value")
-        if any(type(key) not in (str, int) for key in items[::2]):
-            raise TypeError("a key that is neither a text nor an integer")
+        if not all(_is_key(key) for key in items[::2]):
+            raise TypeError("a key that is no text, no number and no flat tuple of them")
         self._stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     def put(self, index: int | None) -> None:

@@ -81,7 +81,7 @@ def read_image_encoder(path: str | Path) -> Encoder:
 
 def read_words(vocab: Path) -> list[str]:
     """The pieces of a WordPiece vocabulary, one a line."""
-    return vocab.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return vocab.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
 
 
 def _weights_file(path: Path) -> Path:
@@ -113,7 +113,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_bytes())
     except ValueError as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from error
     if not isinstance(config, dict):

@@ -1,4 +1,4 @@
-"""A run's directory: its configuration, written once and compared at each start."""
+"""A run's directory: its configuration, compared at each start once there is something to lose."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax import atomic
+from albef_jax.checkpoints.steps import has_steps
 from albef_jax.config import TASKS, ConfigError, default
 from albef_jax.hosts.agree import is_first
 
@@ -18,6 +19,7 @@ FREE = (
     "hosts.",
     "evaluation.",
     "mesh.",
+    "data.if_changed",
     "data.threads",
     "data.prefetch",
     "data.workers",
@@ -38,6 +40,8 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
 def open_workdir(path: Path, config: ConfigDict) -> Path:
     """Make `path` with its `config.json`, or check that the one in it is the same.
 
+    The one of a start that saved and evaluated nothing is replaced.
+
     Raises:
         ConfigError: the directory belongs to a run with another configuration; the message names
             the keys that differ.
@@ -46,16 +50,32 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     file = path / "config.json"
     wanted = json.loads(config.to_json())
-    if file.exists():
-        compare(file, _read(file), wanted)
+    if _has_result(path):
+        if file.exists():
+            compare(file, _read(file), wanted)
+    elif is_first():
+        _set_aside(path, wanted)
     if is_first():
         atomic.write_text(file, json.dumps(wanted, indent=2) + "\n")
     return path
 
 
+def _has_result(path: Path) -> bool:
+    return has_steps(path) or (path / "results.json").exists()
+
+
+def _set_aside(path: Path, wanted: dict) -> None:
+    """Rename what an abandoned start has noted: bad samples would count against other data."""
+    try:
+        compare(path / "config.json", _read(path / "config.json"), wanted)
+    except (ConfigError, OSError):
+        for noted in (*path.glob("bad_*samples*.jsonl"), *path.glob("wandb_run.txt")):
+            noted.replace(noted.with_name(f"{noted.name}.before"))
+
+
 def _read(file: Path) -> dict:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_bytes())
     except ValueError as error:
         raise ConfigError(f"{file}: not JSON ({error}); choose another --workdir") from None
 

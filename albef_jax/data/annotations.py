@@ -15,10 +15,10 @@ from albef_jax.data import official
 from albef_jax.data.images import decode
 from albef_jax.data.json_files import read_json
 from albef_jax.data.official.formats import PICKLES, REFER
+from albef_jax.data.picture_paths import on_this_machine, probe
 from albef_jax.data.records import BadSample
 from albef_jax.data.text import well_formed
 
-_PROBES = 64
 _PROBLEMS_SHOWN = 20
 _FIELDS_SHOWN = 5
 
@@ -157,7 +157,7 @@ def read_picture(path: Path) -> np.ndarray:
 def read_bytes(path: Path) -> bytes:
     """What a picture file holds; raises `BadSample` if it cannot be read."""
     try:
-        return path.read_bytes()
+        return on_this_machine(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         reason = getattr(error, "strerror", None) or str(error)
         raise BadSample(str(path), f"cannot be read: {reason}") from None
@@ -167,16 +167,9 @@ def probe_pictures(root: Path, images: Sequence[str], setting: str = "data.image
     """Look for some pictures, spread over the list.
 
     Raises:
-        ValueError: more than half of them are not there.
+        ValueError: more than half of them are not there, or cannot be read.
     """
-    places = np.unique(np.linspace(0, len(images) - 1, _PROBES).astype(int)) if images else ()
-    paths = [root / images[place] for place in places]
-    missing = [path for path in paths if not _is_file(path)]
-    if len(missing) > len(paths) / 2:
-        raise ValueError(
-            f"{setting}={root}: {len(missing)} of {len(paths)} pictures looked for are not there, "
-            f"as {missing[0]}; image paths in the annotations start from {setting}"
-        )
+    probe(root, images, setting)
 
 
 def joined(root: Path, images: Iterable[str]) -> Iterator[str]:
@@ -189,10 +182,3 @@ def running_numbers(keys: Iterable[Any]) -> np.ndarray:
     """A number for each key, equal for equal keys, in order of first appearance; int32 `[n]`."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # no file can have such a name
-        return False

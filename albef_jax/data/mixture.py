@@ -9,6 +9,7 @@ Which record comes at a position follows from the seed and the position alone.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import grain
 import numpy as np
@@ -52,6 +53,11 @@ class MixedPairs:
         width = _IDS // len(self._parts)
         image_id = number * width + pair.image_id % width
         return Pair(f"{name}: {pair.name}", pair.image, pair.captions, image_id)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of parts that find theirs by themselves."""
+        return tuple(file for part in self._parts for file in getattr(part, "files", ()))
 
     @property
     def dropped_empty_captions(self) -> int:

@@ -27,15 +27,15 @@ def expand(root: str | Path, text: str) -> tuple[Path, ...]:
     """The files that a list of patterns names, in the order of the list.
 
     `{00000..00331}` stands for every number of the range, as wide as its first one; `{a,b}` for
-    each alternative; `*`, `?`, `[...]` and `**` for what matches, sorted by name. A file that has
-    exactly the name of a pattern is that file. What matches nothing is kept as it is, so that it
-    can be reported as missing.
+    each alternative; `*`, `?`, `[...]` and `**` for what matches, sorted by name. A file or a
+    folder that has exactly the name of a pattern is that one. What matches nothing is kept as it
+    is, so that it can be reported as missing.
 
     Args:
-        root: where relative patterns start from.
+        root: where relative patterns start from; never a pattern itself.
         text: patterns, separated by commas.
     """
-    return tuple(path for entry in split_list(text) for path in _matches(Path(root) / entry))
+    return tuple(path for entry in split_list(text) for path in _matches(Path(root), entry))
 
 
 def is_remote(name: str) -> bool:
@@ -59,14 +59,29 @@ def nearest_file(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _matches(pattern: Path) -> Iterator[Path]:
-    if pattern.exists():
-        yield pattern
+def _matches(root: Path, entry: str) -> Iterator[Path]:
+    folder, rest = _literal(root, entry)
+    if not rest:
+        yield folder
         return
-    for name in _unbraced(str(pattern)):
-        # Unlike `Path.glob`, it leaves out hidden files.
-        found = glob.glob(name, recursive=True) if glob.has_magic(name) else ()  # noqa: PTH207
-        yield from map(Path, sorted(found) or (name,))
+    for name in _unbraced(rest):
+        found: list[str] = []
+        if glob.has_magic(name):
+            # Unlike `Path.glob`, it leaves out hidden files.
+            whole = str(Path(glob.escape(str(folder))) / name)
+            found = sorted(glob.glob(whole, recursive=True))  # noqa: PTH207
+        yield from [Path(one) for one in found] or [folder / name]
+
+
+def _literal(root: Path, entry: str) -> tuple[Path, str]:
+    """What is there of `root / entry` by exactly this name, from its start on; and the rest."""
+    parts = Path(entry).parts
+    folder = root
+    for place, part in enumerate(parts):
+        if not (folder / part).exists():
+            return folder, str(Path(*parts[place:]))
+        folder /= part
+    return folder, ""
 
 
 def _unbraced(name: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from albef_jax.data.tar_samples import Member, group, link_target
+from albef_jax.user_cache import user_cache
 
 _FORMAT = 2  # of the kept index
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
@@ -131,14 +132,13 @@ def _check_start(start: bytes) -> None:
             )
 
 
-def _kept_at(shard: Path) -> tuple[Path, Path]:
+def _kept_at(shard: Path) -> tuple[Path, ...]:
     """Where an index may be: beside the shard, hidden from globs, or in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    beside = shard.with_name(f".{shard.name}.index.npz")
+    if (cache := user_cache()) is None:
+        return (beside,)
     digest = hashlib.sha256(os.fsencode(shard.absolute())).hexdigest()[:32]
-    return (
-        shard.with_name(f".{shard.name}.index.npz"),
-        cache / "albef_jax" / "shards" / f"{digest}.npz",
-    )
+    return beside, cache / "shards" / f"{digest}.npz"
 
 
 def _load(file: Path) -> ShardIndex | None:

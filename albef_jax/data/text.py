@@ -16,6 +16,7 @@ VOCAB_DIR = Path(__file__).parent / "vocab"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _PUNCTUATION = str.maketrans(dict.fromkeys("-/", " ") | dict.fromkeys(",.'!?\"()*#:;~"))
+_MOST_CASED = 0.01  # of the pieces of an uncased vocabulary; BERT's has none
 _SPACE_RUN = re.compile(r"\s\s+")
 
 
@@ -49,7 +50,11 @@ def vocab_path(vocab: str | Path) -> Path:
 
 
 def _read_vocab(path: Path) -> dict[str, int]:
-    pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    try:
+        # Editors on Windows put a byte order mark before the first piece.
+        pieces = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [special for special in SPECIALS if special not in ids]:
         raise ValueError(
@@ -59,7 +64,18 @@ def _read_vocab(path: Path) -> dict[str, int]:
     if len(ids) < len(pieces):
         twice = next(piece for number, piece in enumerate(pieces) if ids[piece] != number)
         raise ValueError(f"{path}: the piece {twice!r} stands there twice; remove one line")
+    _check_case(path, pieces)
     return ids
+
+
+def _check_case(path: Path, pieces: Sequence[str]) -> None:
+    """Texts are lower-cased, so that a cased vocabulary knows few of their words."""
+    cased = [piece for piece in pieces if piece != piece.lower() and not piece.startswith("[")]
+    if len(cased) > _MOST_CASED * len(pieces):
+        raise ValueError(
+            f"{path}: a cased vocabulary: {len(cased)} of {len(pieces)} pieces, as {cased[0]!r}, "
+            "have capitals, and texts are lower-cased; take the uncased one of that model"
+        )
 
 
 def _build(ids: dict[str, int]) -> Backend:

@@ -31,6 +31,7 @@ class _Split:
     image: str
     captions: str
     image_id: str | None
+    folder: Path  # where dataset_info.json is
 
 
 class TfdsPairs:
@@ -73,6 +74,14 @@ class TfdsPairs:
                 problems.append(f"{name}: {error}")
         refuse(problems, f"the data sets of {setting} cannot be used:")
         self._starts = np.cumsum([0, *(len(split.rows) for split in self._splits)])
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the data sets: what they are made of, and their shards."""
+        folders = dict.fromkeys(split.folder for split in self._splits)
+        return tuple(
+            file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()
+        )
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -142,7 +151,7 @@ def _open(name: str, data_dir: str, image_field: str, caption_field: str) -> _Sp
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{reason}; it has the splits {splits}, and slices of them") from None
     ids = [key for key in _IMAGE_IDS if key in leaves and _kind(leaves[key]) in ("i", "u")]
-    return _Split(name, rows, image, captions, ids[0] if ids else None)
+    return _Split(name, rows, image, captions, ids[0] if ids else None, Path(builder.data_dir))
 
 
 def _builder(data_set: str, data_dir: str) -> Any:

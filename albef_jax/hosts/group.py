@@ -99,9 +99,9 @@ def _slurm(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_host(nodes: str) -> str:
-    """Of a list as Slurm writes it: `a[003-007,9],b` gives `a003`."""
-    head, number = re.match(r"([^,\[]*)(?:\[(\w+))?", nodes).groups()  # type: ignore[union-attr]
-    return head + (number or "")
+    """Of a list as Slurm writes it: `a[003-007,9]-s[1-2],b` gives `a003-s1`."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)[0]  # type: ignore[index]
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first)
 
 
 def _checked(found: dict[str, str], named: dict[str, str]) -> Group | None:

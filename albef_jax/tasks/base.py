@@ -266,6 +266,7 @@ def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[
             does not name, or is of another size.
     """
     found = read_checkpoint(config.init.checkpoint)
+    say(*(f"{config.init.checkpoint}: {note}" for note in found.notes))
     allowed = (part.strip() for part in config.init.allow_missing.split(","))
     start = transfer(
         config.task,

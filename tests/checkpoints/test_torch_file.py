@@ -115,9 +115,10 @@ def test_of_a_training_checkpoint_the_model_alone_is_read(path, form):
     content = training_checkpoint(form, path).read_bytes()
     moments = content.index((NUMBERS + 2).tobytes())
     path.write_bytes(content[:moments] + bytes(48) + content[moments + 48 :])
-    state, beside = torch_file.read_model(path)
-    assert {name: array[1, 1] for name, array in state.items()} == {"a": 5, "b": 5, "c": 6}
-    assert beside == {"epoch": 3, "config": {"queue_size": 12}}
+    found = torch_file.read_model(path)
+    assert {name: array[1, 1] for name, array in found.state.items()} == {"a": 5, "b": 5, "c": 6}
+    assert found.beside.keys() == {"optimizer", "epoch", "config"}
+    assert found.beside["epoch"] == 3 and found.beside["config"] == {"queue_size": 12}
     if form == "zip":  # the damage is in what was not read
         with pytest.raises(CheckpointError, match="data/2: Bad CRC-32"):
             torch_file.read(path)

@@ -169,7 +169,7 @@ def test_other_files_are_refused(path):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_state_dict(path, form):
-    with pytest.raises(CheckpointError, match="'epoch' is a int, not a tensor"):
+    with pytest.raises(CheckpointError, match=r"saved\.pth: no weights: it holds epoch \(int\)"):
         torch_file.read_state_dict(write(form, path, mapping(epoch=number(3)), {}))
-    with pytest.raises(CheckpointError, match="`model` is a int"):
+    with pytest.raises(CheckpointError, match=r"no weights: it holds model \(int\)"):
         torch_file.read_state_dict(write(form, path, mapping(model=number(3)), {}))

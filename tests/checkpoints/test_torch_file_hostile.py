@@ -60,7 +60,9 @@ def test_payload_is_not_run(path, tmp_path, form, protocol):
         (text("os") + number(1) + b"\x93", "STACK_GLOBAL .* not a text"),
         (text("f") + b")R", "REDUCE .* no function"),
         (b"}}b", "BUILD .* has none"),
-        (b"}(" + b")" + b"Nu", "neither a text nor an integer"),
+        (b"}(" + b"]" + b"Nu", "a key that is no text, no number"),
+        (b"}(" + b"))\x86" + b"Nu", "no flat tuple"),
+        (b"}()" + b"\x85" * 10_000 + b"Nu", "no flat tuple"),  # hashing it would end the process
         (b"}(NNNu", "key without a value"),
         (b"NNa", "not a list"),
         (b"h\x07", "BINGET"),

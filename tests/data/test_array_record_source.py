@@ -1,6 +1,7 @@
 import json
 import pickle
 import resource
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ from albef_jax.data.array_record_source import ArrayRecordPairs
 from albef_jax.data.packed import encode_pair
 from albef_jax.data.packing.pack import pack
 from albef_jax.data.packing.plan import Plan
+from albef_jax.data.patterns import expand
 from albef_jax.data.records import BadSample, EncodedPair, EncodedPairs
 from albef_jax.data.scenes.source import ScenesSource
 
@@ -190,3 +192,11 @@ def test_the_limit_of_open_files_is_raised_for_many_shards(monkeypatch):
     assert limits[-1] == (3256, 4096)
     with pytest.raises(ValueError, match="5000 shards, but a process may open 4096 files"):
         array_record_source._allow_open_files(5000)
+
+
+@pytest.mark.parametrize("name", ["v[1]", "a@2", "x*", "{a,b}", "a?b", "two words", "50%", "a\\b"])
+def test_a_folder_may_be_named_like_a_pattern(files, tmp_path, name):
+    folder = tmp_path / name
+    shutil.copytree(files[0].parent, folder)
+    pairs = ArrayRecordPairs(expand(folder, "*.array_record"))
+    assert len(pairs) == 11 and pairs[4].name == SCENES[4].name

@@ -52,6 +52,29 @@ def test_a_file_may_be_named_like_a_pattern(root):
         assert expand(root, name) == (root / name,)
 
 
+@pytest.mark.parametrize("folder", ["v[1]", "v*", "v?", "{v1,w}", "{1..2}", "a[!b]c", "**"])
+def test_only_the_entry_is_a_pattern(tmp_path, folder):
+    """Beside the root lie others that its name would match."""
+    for name in (folder, "v1", "w", "1", "2", "axc"):
+        (tmp_path / name).mkdir()
+        for file in ("a1.json", "a2.json"):
+            (tmp_path / name / file).touch()
+    root = tmp_path / folder
+    both = (root / "a1.json", root / "a2.json")
+    for text in ("a*.json", "a[12].json", "a{1,2}.json", "a{1..2}.json"):
+        assert expand(root, text) == both, text
+    assert expand(tmp_path, f"{folder}/a?.json") == both  # a folder of exactly that name
+    assert expand(tmp_path / "no", f"{root}/a?.json") == both
+    assert expand(root, "b*.json") == (root / "b*.json",)
+
+
+def test_a_root_that_is_not_there_is_no_pattern(tmp_path):
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "a1.json").touch()
+    for text in ("a*.json", "a1.json", "a{1,2}.json"):
+        assert all(path.parent == tmp_path / "v[1]" for path in expand(tmp_path / "v[1]", text))
+
+
 def test_absolute_paths_need_no_root(root):
     assert expand("elsewhere", str(root / "cc" / "*0.tar")) == (root / "cc" / "00000.tar",)
 

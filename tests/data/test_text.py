@@ -94,6 +94,24 @@ def test_own_vocabulary_by_path(tmp_path):
     assert tokenizer.encode(["Dog cat"])[0].tolist() == [[2, 5, 1, 0]]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_piece(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text("\n".join([*SPECIALS, "dog"]), "utf-8-sig")
+    assert Tokenizer(path, 4).encode(["Dog cat"])[0].tolist() == [[2, 5, 1, 0]]
+    path.write_text("\n".join([*SPECIALS, "dog"]), "utf-16")
+    with pytest.raises(ValueError, match=r"own\.txt: not UTF-8 at byte 0; save it as UTF-8"):
+        Tokenizer(path, 4)
+
+
+def test_a_cased_vocabulary_is_refused(tmp_path):
+    path = tmp_path / "cased.txt"
+    path.write_text("\n".join([*SPECIALS, "[unused0]", "The", "dog", "Dog"]), "utf-8")
+    with pytest.raises(
+        ValueError, match=r"cased\.txt: a cased vocabulary: 2 of 9 pieces, as 'The'"
+    ):
+        Tokenizer(path, 4)
+
+
 def test_unknown_vocabulary_lists_the_names():
     with pytest.raises(ValueError, match=r"'no-such'.*bert-base-uncased"):
         Tokenizer("no-such", 30)

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -226,3 +227,15 @@ def test_name_and_split(name, parts):
 def test_the_library_is_imported_only_when_it_is_needed():
     code = "import sys, albef_jax.data.open; sys.exit('tensorflow_datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["v[1]", "a@2", "x*", "{a,b}", "a?b", "two words", "50%"])
+def test_a_folder_may_be_named_like_a_pattern(root, tmp_path, name):
+    shutil.copytree(root, tmp_path / name)
+    expected = [pair.name for pair in TfdsPairs(["nested_coco:train"], root)]
+    assert [pair.name for pair in TfdsPairs(["nested_coco:train"], tmp_path / name)] == expected
+
+
+def test_files_are_those_of_the_data_set(root):
+    names = {file.name for file in TfdsPairs(["nested_coco:train"], root).files}
+    assert "dataset_info.json" in names and any(".array_record" in name for name in names)

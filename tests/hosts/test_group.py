@@ -43,7 +43,16 @@ def test_variables_stand_for_flags():
 
 @pytest.mark.parametrize(
     "nodes, first",
-    [("a1", "a1"), ("a1,b2", "a1"), ("n[001-004]", "n001"), ("n[07,09-12],m3", "n07")],
+    [
+        ("a1", "a1"),
+        ("a1,b2", "a1"),
+        ("n[001-004]", "n001"),
+        ("n[07,09-12],m3", "n07"),
+        ("tux-[1-2]-s[3-4]", "tux-1-s3"),
+        ("a[01-02]-ib0", "a01-ib0"),
+        ("a[01-02,7]-ib[3,4].x,b[1,2]", "a01-ib3.x"),
+        ("a-b_c.d,e", "a-b_c.d"),
+    ],
 )
 def test_slurm(nodes, first):
     found = find(None, None, None, SLURM | {"SLURM_STEP_NODELIST": nodes})

@@ -1,4 +1,7 @@
+import io
 import json
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,40 @@ def test_too_many_bad_items_give_an_exit_code_but_whole_shards(tmp_path, pack):
     assert "1 x the file is empty (0 bytes)" in printed
     assert "more than data.max_bad_share=0.01 allows" in errors
     assert len(ArrayRecordPairs(list((tmp_path / "out").glob("*.array_record")))) == 1
+
+
+def shards_of(tmp_path, word):
+    """The same captions in lists and in a tar; another word of equal length changes no size."""
+    items = [{"image": "0.png", "caption": f"a {word}"}]
+    (tmp_path / "big.JSON").write_text(json.dumps(items), "utf-8")
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for name, data in (
+            ("0.png", (tmp_path / "0.png").read_bytes()),
+            ("0.txt", items[0]["caption"].encode()),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    for name in ("big.JSON", "0.tar"):
+        os.utime(tmp_path / name, ns=(5, 5))
+
+
+@pytest.mark.parametrize(("kind", "files"), [("json", "big.JSON"), ("webdataset", "0.tar")])
+def test_another_input_of_equal_size_and_time_is_refused(tmp_path, pack, kind, files):
+    Image.new("RGB", (40, 40), (9, 9, 9)).save(tmp_path / "0.png")
+    flags = [
+        f"--out={tmp_path / 'out'}",
+        f"--config.data.source={kind}",
+        f"--config.data.root={tmp_path}",
+        f"--config.data.train_files={files}",
+    ]
+    shards_of(tmp_path, "dog")
+    assert pack(*flags)[0] == 0
+    assert pack(*flags)[0] == 0  # the same once more
+    shards_of(tmp_path, "cat")
+    code, _, errors = pack(*flags)
+    assert code == 2
+    assert "was begun with other options or data" in errors and "sha256" in errors
 
 
 def test_a_mixture_is_packed_part_by_part():

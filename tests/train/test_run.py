@@ -53,6 +53,7 @@ def test_evaluation_needs_a_checkpoint(tmp_path):
 
 def test_other_configuration_in_the_same_workdir(tmp_path):
     (tmp_path / "config.json").write_text(scenes_config(momentum=0.5).to_json())
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(RunError, match=r"train\.momentum: 0\.5 there, 0\.995 now"):
         start(scenes_config(), tmp_path)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from albef_jax.data.fingerprint import stamps
+from albef_jax.data.inputs import of_pairs
 from albef_jax.data.open import Part, open_eval_pairs, open_train_pairs
-from albef_jax.data.packing.plan import PackingError, Plan, fingerprint
+from albef_jax.data.packing.plan import PackingError, Plan
 from albef_jax.data.pair_files import eval_files, train_files
-from albef_jax.data.patterns import expand
 from albef_jax.data.records import PairSource
 
 
@@ -33,6 +34,6 @@ def make_plan(config: ConfigDict, part: Part, source: PairSource, **options: Any
     if named.source == "scenes":
         given |= {"scenes": config.data.scenes.to_dict(), "seed": config.seed}
         given["image_size"] = config.model.image_size
-    elif named.source != "tfds":
-        given["stamps"] = fingerprint(expand(config.data.root, named.files))
+    else:
+        given["stamps"] = stamps(*of_pairs((named,), config.data.root, source))
     return Plan(len(source), given, vocab=config.data.vocab, **options)

@@ -1,9 +1,6 @@
 """What is packed and how. Shards of one directory are of one plan."""
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 
@@ -82,15 +79,4 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], at: str = "") -> l
             found += differences(mine, before, f"{at}{key}.")
         elif mine != before:
             found.append(f"{at}{key}: {before!r} before, {mine!r} now")
-    return found
-
-
-def fingerprint(files: Iterable[Path]) -> dict[str, str]:
-    """Size and, of annotation files, digest: a list that changed is another source."""
-    found = {}
-    for file in files:
-        found[str(file)] = f"{file.stat().st_size} bytes"
-        if file.suffix == ".json":
-            with file.open("rb") as opened:
-                found[str(file)] += f", sha256 {hashlib.file_digest(opened, 'sha256').hexdigest()}"
     return found

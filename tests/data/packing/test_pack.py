@@ -16,7 +16,7 @@ from albef_jax.data.json_source import JsonPairs
 from albef_jax.data.packing import pack as packing
 from albef_jax.data.packing import shard
 from albef_jax.data.packing.pack import pack
-from albef_jax.data.packing.plan import PackingError, Plan, fingerprint
+from albef_jax.data.packing.plan import PackingError, Plan
 from albef_jax.data.records import Pair
 
 SIZE = 10
@@ -312,15 +312,6 @@ def test_a_limit_of_the_system_on_file_size_is_such_an_error(source, tmp_path):
 def test_options_that_make_no_sense(wrong, message):
     with pytest.raises(PackingError, match=message):
         plan(**wrong)
-
-
-def test_a_changed_annotation_file_has_another_fingerprint(tmp_path):
-    file = tmp_path / "a.json"
-    found = []
-    for text in ("[1]", "[2]", "[1]"):
-        file.write_text(text, "utf-8")
-        found.append(fingerprint([file]))
-    assert found[0] == found[2] != found[1]
 
 
 def test_an_error_that_is_no_bad_sample_stops_packing(source, tmp_path):

@@ -1,0 +1,92 @@
+"""What tells a file from another one of the same name: size, and a digest of what it holds.
+
+Of large files that are no lists, 64 blocks are digested, and only where size or time of change
+are others than before: terabytes of shards are not read at each start.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+Stamp = dict[str, Any]
+Stamps = dict[str, Stamp]
+
+_LARGE = 64 << 20  # bytes; smaller files are digested whole
+_BLOCKS, _BLOCK = 64, 1 << 14
+_READERS = 8  # threads
+_SHOWN = 5
+
+
+def stamps(
+    lists: Iterable[Path], shards: Iterable[Path] = (), before: Mapping[str, Stamp] | None = None
+) -> Stamps:
+    """The stamp of each file, by its path.
+
+    Args:
+        lists: annotations and manifests, which are digested whole.
+        shards: of which the large ones are not.
+        before: earlier stamps; where a large file has the same size and time, its digest is kept.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    before = before or {}
+    wanted = [(file, True) for file in lists] + [(file, False) for file in shards]
+
+    def made(one: tuple[Path, bool]) -> Stamp:
+        file, whole = one
+        try:
+            return _stamp(file, whole, before.get(str(file), {}))
+        except OSError as error:
+            raise ValueError(f"{file}: cannot be read: {error.strerror}") from None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        made_ones = list(pool.map(made, wanted))
+    return {str(file): one for (file, _), one in zip(wanted, made_ones, strict=True)}
+
+
+def different(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list[str]:
+    """What became of files, a line each; the first five in full.
+
+    A large file with another time of change, but the same size and digest, was copied.
+    """
+    found = [f"{name}: is no longer named" for name in before if name not in now]
+    found += [f"{name}: is new" for name in now if name not in before]
+    for name in before.keys() & now.keys():
+        if reason := _reason(before[name], now[name]):
+            found.append(f"{name}: {reason}")
+    shown = sorted(found)[:_SHOWN]
+    return shown + ([f"... and {more} more files"] if (more := len(found) - len(shown)) else [])
+
+
+def _reason(before: Stamp, now: Stamp) -> str | None:
+    if before["bytes"] != now["bytes"]:
+        return f"{before['bytes']} bytes before, {now['bytes']} now"
+    digests = ("sha256", "sha256_of_blocks")
+    if any(before.get(digest) != now.get(digest) for digest in digests):
+        return "has other content than before"
+    return None
+
+
+def _stamp(file: Path, whole: bool, before: Stamp) -> Stamp:
+    with file.open("rb") as opened:
+        status = os.fstat(opened.fileno())
+        if whole or status.st_size <= _LARGE:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            return {"bytes": status.st_size, "sha256": digest}
+        now = {"bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+        if before | now == before and "sha256_of_blocks" in before:
+            return dict(before)
+        return {**now, "sha256_of_blocks": _blocks(opened, status.st_size)}
+
+
+def _blocks(opened: BinaryIO, size: int) -> str:
+    """Of blocks spread evenly from the first byte to the last."""
+    total = hashlib.sha256()
+    for number in range(_BLOCKS):
+        opened.seek((size - _BLOCK) * number // (_BLOCKS - 1))
+        total.update(opened.read(_BLOCK))
+    return total.hexdigest()
