@@ -9,7 +9,7 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,13 @@ def facts_path(out: Path, number: int) -> Path:
 
 
 def finished(out: Path, plan: Plan, number: int) -> Facts | None:
-    """The facts about a shard that is done; None if it is not, or was changed since."""
+    """The facts about a shard that is done; None if it is not, or it or its images were changed."""
     try:
         facts = json.loads(facts_path(out, number).read_bytes())
+        if "images" in facts:
+            names = json.loads(facts_path(out, number).with_suffix(".names").read_bytes())
+            if facts["images"] != _stamp([*names, *(bad["name"] for bad in facts["bad"])]):
+                return None
         if facts["file"] is not None:
             whole = (out / facts["file"]).stat().st_size == facts["bytes"]
             return facts if whole else None
@@ -147,7 +151,27 @@ class _Shard:
             "words": as_json(self._lengths.words),
             "tokens": as_json(self._lengths.tokens),
             "bad": self._bad,
+            **self._images(),
         }
+
+    def _images(self) -> Facts:
+        """What the image files of a list are told by; other sources are told by their shards."""
+        if self._plan.given.get("source") != "json":
+            return {}
+        return {"images": _stamp([*self.names, *(bad["name"] for bad in self._bad)])}
+
+
+def _stamp(files: Iterable[str]) -> str:
+    """A digest of sizes and times of change."""
+    total = hashlib.sha256()
+    for file in files:
+        try:
+            status = os.stat(file)
+        except (OSError, ValueError):  # ValueError: no file can have such a name
+            total.update(b"missing;")
+        else:
+            total.update(b"%d %d;" % (status.st_size, status.st_mtime_ns))
+    return total.hexdigest()
 
 
 def _finish(part: Path, path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from albef_jax.data.packing import shard
 from albef_jax.data.packing.pack import pack
 from albef_jax.data.packing.plan import PackingError, Plan
 from albef_jax.data.records import Pair
+from albef_jax.data.text import Tokenizer
 
 SIZE = 10
 
@@ -203,6 +204,19 @@ def test_a_shard_that_changed_since_is_packed_again(source, tmp_path, monkeypatc
     counted = Counted(source)
     pack(counted, plan(), out, 1, bar=False)
     assert counted.seen == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["another image", "one that was unusable"])
+def test_a_shard_whose_images_changed_is_packed_again(source, tmp_path, number):
+    """Else shards of old and of new images would stand side by side."""
+    out, listed = tmp_path / "out", plan(given={"source": "json"})
+    (out / shard.WORKING).mkdir(parents=True)
+    tokenizer = Tokenizer(listed.vocab, 2)
+    for place in range(2):
+        shard.pack_shard(source, listed, place, out, tokenizer)
+    assert packing.left_to_do(out, listed) == [2]
+    (tmp_path / f"{number}.jpg").write_bytes(jpeg(99))
+    assert packing.left_to_do(out, listed) == [0, 2]
 
 
 def test_a_complete_directory_is_left_alone(source, tmp_path):
