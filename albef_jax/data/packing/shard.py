@@ -166,7 +166,7 @@ def _stamp(files: Iterable[str]) -> str:
     total = hashlib.sha256()
     for file in files:
         try:
-            status = os.stat(file)
+            status = Path(file).stat()
         except (OSError, ValueError):  # ValueError: no file can have such a name
             total.update(b"missing;")
         else:
