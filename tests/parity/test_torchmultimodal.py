@@ -16,7 +16,7 @@ from albef_jax.objectives.answering import answer_losses
 from albef_jax.objectives.contrastive import Contrast, Similarities, itc_loss
 
 FOLDER = Path(__file__).parents[1] / "golden" / "torchmultimodal"
-CLOSE = {"rtol": 0, "atol": 1.5e-6}  # as near as six digits can tell
+CLOSE = {"rtol": 2e-7, "atol": 1e-6}  # six digits, and float32 rounding of losses of 14
 
 # Our leaf, theirs, and whether theirs is transposed.
 LAYER = [
