@@ -33,7 +33,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT, VERSION = "albef_jax index", 1
+FORMAT, VERSION = "albef_jax index", 2  # 2: of upright pictures
 MANIFEST, BAD, BUILDING = "manifest.json", "bad_samples.jsonl", "building"
 _ENCODERS = ("image_encoder", "text_encoder", "image_proj", "text_proj")
 

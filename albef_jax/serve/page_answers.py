@@ -13,6 +13,7 @@ from albef_jax.data.annotations import read_picture
 from albef_jax.data.records import BadSample
 from albef_jax.evaluate.overlays import heat_over, resized
 from albef_jax.serve.api import Model
+from albef_jax.serve.arguments import ArgumentError
 from albef_jax.serve.index import Index
 from albef_jax.serve.index_items import SearchError
 from albef_jax.serve.outcomes import CannotServe
@@ -40,7 +41,7 @@ def polite(function: Callable) -> Callable:
         except BadSample as problem:
             name = Path(problem.name).name
             raise Refused(f"{name} cannot be used: {problem.reason}") from None
-        except (CannotServe, SearchError) as problem:
+        except (ArgumentError, CannotServe, SearchError) as problem:
             raise Refused(str(problem)) from None
 
     return answered
@@ -148,7 +149,7 @@ def _picture(file: str | None) -> np.ndarray:
     path = Path(file)
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise Refused(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB; scale it down.")
-    return read_picture(path)
+    return read_picture(path, upright=True)  # phones say by EXIF data how they were held
 
 
 def _text(text: str | None, what: str) -> str:
