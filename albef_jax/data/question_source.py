@@ -53,6 +53,8 @@ class JsonQuestions:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -78,7 +80,7 @@ class JsonQuestions:
         """The question at `index`; raises `BadSample` if its picture is missing or unusable."""
         row = self._rows[index]
         path = self._roots[row.dataset] / row.image
-        return Question(str(path), read_picture(path), *row[1:])
+        return Question(str(path), read_picture(path, self.upright), *row[1:])
 
     def without_picture(self, index: int) -> Question:
         """The same with one black pixel, for answers that must cover every question."""

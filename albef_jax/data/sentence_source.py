@@ -39,6 +39,8 @@ class JsonSentences:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -56,7 +58,7 @@ class JsonSentences:
         """The sentence at `index`; raises `BadSample` if its picture is missing or unusable."""
         row = self._rows[index]
         path = self._root / row.images[0]
-        return Sentence(str(path), read_picture(path), row.sentence, row.label)
+        return Sentence(str(path), read_picture(path, self.upright), row.sentence, row.label)
 
 
 class JsonTwoPictures:
@@ -74,6 +76,8 @@ class JsonTwoPictures:
         ValueError: unusable files or items, all named in one message; or more than half of some
             pictures probed across the list are not there.
     """
+
+    upright = False  # whether the EXIF orientation is applied
 
     def __init__(
         self,
@@ -93,7 +97,8 @@ class JsonTwoPictures:
         row = self._rows[index]
         left, right = (self._root / image for image in row.images)
         name = f"{left} and {right}"
-        return TwoPictures(name, read_picture(left), read_picture(right), row.sentence, row.label)
+        pictures = read_picture(left, self.upright), read_picture(right, self.upright)
+        return TwoPictures(name, *pictures, row.sentence, row.label)
 
 
 def _parse_sentence(item: dict[str, Any]) -> _Row:

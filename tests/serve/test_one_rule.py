@@ -9,7 +9,9 @@ from test_api import model_of
 from albef_jax.data.text import Tokenizer
 from albef_jax.serve.api import CannotServe
 from albef_jax.serve.choices import distinct_answers
+from albef_jax.serve.inputs import as_pictures
 from albef_jax.serve.outcomes import NotFinite
+from albef_jax.serve.page_answers import _picture as page_picture
 
 TEXTS = ["a ball", "a red cube on grass"]
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), np.uint8))
@@ -158,6 +160,35 @@ def test_heat_maps_come_from_layers_that_exist(model, layer):
 def test_a_batch_has_a_row():
     with pytest.raises(ValueError, match="batch_size=0: must be a whole number, 1 or more"):
         model_of("retrieval", batch_size=0)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """The file of an image 40 wide and 56 high that a phone wrote lying on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(IMAGES[0]).transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / "phone.png", exif=exif
+    )
+    return tmp_path / "phone.png"
+
+
+def test_photos_of_phones_are_turned_upright(model, photo):
+    for given in (photo, str(photo), Image.open(photo)):
+        assert np.array_equal(as_pictures(given)[0], IMAGES[0])
+    assert model.ground(photo, "a ball").heatmap.shape == IMAGES[0].shape[:2]
+    assert np.array_equal(page_picture(str(photo)), IMAGES[0])
+
+
+def test_sixteen_bits_are_one_image_in_every_form(tmp_path):
+    """`Image.open` of the same file was clipped to white."""
+    deep = np.linspace(0, 65535, 40 * 56).reshape(40, 56).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "g16.png")
+    forms = [tmp_path / "g16.png", Image.open(tmp_path / "g16.png"), deep, deep / 65535]
+    for image in as_pictures(forms):
+        assert np.abs(image[..., 0].astype(int) - (deep >> 8)).max() <= 1
+    with pytest.raises(ValueError, match="range is not known"):
+        as_pictures(Image.fromarray(deep.astype(np.int32)))
 
 
 def damaged(model, name):
