@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--model", type=Path, required=True, help="whatever albef_jax.load takes")
     what = "a folder, or an annotation file (JSON) whose items have 'image'"
     build.add_argument("--images", type=Path, help=what)
-    what = "a text file, a caption a line; a JSON list; or an annotation file with 'caption'"
+    what = "a caption a line, .json, .jsonl, .csv with a column 'caption', or a Flickr token file"
     build.add_argument("--captions", type=Path, help=what)
     what = "where paths in annotations start from; by default their folder"
     build.add_argument("--image_root", type=Path, help=what)

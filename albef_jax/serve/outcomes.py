@@ -32,6 +32,10 @@ class CannotServe(Exception):
         )
 
 
+class SearchError(ValueError):
+    """An index that cannot be built, read or asked; the message says what to do."""
+
+
 class NotFinite(CannotServe):
     """The model gives NaN or infinity, and no answer can be made of that.
 
