@@ -108,6 +108,7 @@ class Vqa(FinetuneTask):
                 f"accuracy {figures['overall']:.2f} % of {figures['count']} questions (most "
                 f"frequent answer {figures['majority']:.2f} %)"
             )
+            lines += [f"scored by: {rule}, {n} questions" for rule, n in figures["rules"].items()]
         lines += lines_of(figures)
         lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
         results = self.results(state, answers=figures)
