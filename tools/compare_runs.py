@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 from albef_jax import atomic
+from albef_jax.terminal import print_anything
 
 
 def main() -> int:
     """Compare; mistakes are a line each, and exit code 2."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.compare_runs",
         description=__doc__,

@@ -16,6 +16,7 @@ import jax
 from albef_jax.checkpoints.convert import convert, format_report
 from albef_jax.checkpoints.name_table import TABLES
 from albef_jax.checkpoints.torch_file import CheckpointError
+from albef_jax.terminal import print_anything
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,6 +48,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Convert, print the report, and say by the exit code whether all names fitted."""
+    print_anything()
     options = _arguments()
     jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with a run
     allow = tuple(filter(None, (name.strip() for name in options.allow.split(","))))

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import albef_jax
+from albef_jax.terminal import print_anything
 
 
 def main() -> None:
     """Load, export, and tell what was written."""
+    print_anything()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict, config_flags
 
 from albef_jax.config import ConfigError
 from albef_jax.recipe_files import resolved
+from albef_jax.terminal import print_anything
 from albef_jax.validation import validate
 
 
@@ -40,6 +41,7 @@ def start(
     Returns:
         The exit code; 2 for mistakes, which are a line each and no traceback.
     """
+    print_anything()
     given, rest = options.parse_known_args()
     try:
         config = _configuration(rest)

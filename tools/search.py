@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from albef_jax.terminal import print_anything
+
 _COMMANDS = ("build", "query")
 
 
@@ -118,6 +120,7 @@ def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
 
 def main() -> int:
     """Build or search; mistakes are a line each, and exit code 2."""
+    print_anything()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
         arguments.insert(0, "query")

@@ -106,7 +106,8 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> tuple[list[Item], Any]
             told = "missing" if size is None else f"{size} bytes instead of {facts['bytes']}"
             raise SearchError(f"{path}: {told}; delete {folder / MANIFEST} and build again")
     try:
-        library = faiss().read_index(str(vectors))
+        with vectors.open("rb") as file:
+            library = faiss().read_index(faiss().PyCallbackIOReader(file.read))
         listed = [Item(**json.loads(line)) for line in items.read_text("utf-8").splitlines()]
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
@@ -134,7 +135,8 @@ def write_index(
     index = library.IndexFlatIP(features.shape[1])
     index.add(np.ascontiguousarray(features, np.float32))
     draft = folder / f".{vectors.name}.new"
-    library.write_index(index, str(draft))
+    with draft.open("wb") as file:  # by our hand: faiss cannot name every file that there may be
+        library.write_index(index, library.PyCallbackIOWriter(file.write))
     draft.replace(vectors)
     write_text(listed, "".join(_line(item) + "\n" for item in items))
     told = [{"name": item.name, "reason": reason} for item, reason in bad]

@@ -24,6 +24,7 @@ from albef_jax.serve.api import Model, load
 from albef_jax.serve.index import open_index
 from albef_jax.serve.outcomes import CannotServe
 from albef_jax.serve.page_answers import MOST_BYTES, Answers, Refused
+from albef_jax.terminal import print_anything
 
 HOST = "127.0.0.1"
 PORT = 7860
@@ -271,6 +272,7 @@ def _check_port(port: int) -> None:
 
 def main() -> int:
     """The command line; mistakes are a line each, and exit code 2."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m albef_jax.serve.page",
         description=__doc__,
