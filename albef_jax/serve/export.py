@@ -12,6 +12,7 @@ from jax import export
 
 from albef_jax.models import albef
 from albef_jax.models.pixels import normalize
+from albef_jax.outputs import check_folder
 from albef_jax.serve.api import Model
 
 IMAGE_FILE = "image_encoder.stablehlo"
@@ -30,7 +31,9 @@ def export_encoders(
     Raises:
         CannotServe: the checkpoint has no features.
         FileExistsError: a file of that name is there already.
+        CannotWrite: the folder cannot be written to.
     """
+    check_targets(folder)
     model.need("image_proj", "features")
     (batch,) = export.symbolic_shape("b")
     side, params = model.config.image_size, model.params
@@ -50,6 +53,14 @@ def export_encoders(
     _write(folder / IMAGE_FILE, jax.jit(image), (pictures,), platforms)
     _write(folder / TEXT_FILE, jax.jit(text), (ids, ids), platforms)
     return folder / IMAGE_FILE, folder / TEXT_FILE
+
+
+def check_targets(folder: Path) -> None:
+    """Refuse a folder that holds such files, or cannot be written to, before the work."""
+    check_folder(folder, "folder")
+    for path in (folder / IMAGE_FILE, folder / TEXT_FILE):
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another folder, or remove it")
 
 
 def _write(path: Path, function: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:
