@@ -12,6 +12,7 @@ from jax import export
 
 from albef_jax.models import albef
 from albef_jax.models.pixels import normalize
+from albef_jax.optional import needed
 from albef_jax.outputs import check_folder
 from albef_jax.serve.api import Model
 
@@ -32,6 +33,7 @@ def export_encoders(
         CannotServe: the checkpoint has no features.
         FileExistsError: a file of that name is there already.
         CannotWrite: the folder cannot be written to.
+        PackageError: flatbuffers is missing.
     """
     check_targets(folder)
     model.need("image_proj", "features")
@@ -57,6 +59,7 @@ def export_encoders(
 
 def check_targets(folder: Path) -> None:
     """Refuse a folder that holds such files, or cannot be written to, before the work."""
+    needed("flatbuffers", "exporting", "export")
     check_folder(folder, "folder")
     for path in (folder / IMAGE_FILE, folder / TEXT_FILE):
         if path.exists():

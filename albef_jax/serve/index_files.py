@@ -25,6 +25,7 @@ import jax
 import numpy as np
 
 from albef_jax.atomic import write_text
+from albef_jax.optional import needed
 from albef_jax.serve.api import Model
 from albef_jax.serve.index_items import Item, SearchError
 
@@ -42,15 +43,9 @@ Rows = dict[Item, np.ndarray]
 
 def faiss() -> Any:
     """The library of vectors, which only searching needs."""
-    try:
-        with warnings.catch_warnings():  # of its wrapper, on newer Pythons
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import faiss as library
-    except ImportError:
-        raise SearchError(
-            "searching needs faiss-cpu: pip install 'albef-jax[search]', or pip install faiss-cpu"
-        ) from None
-    return library
+    with warnings.catch_warnings():  # of its wrapper, on newer Pythons
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return needed("faiss", "searching", "search", "faiss-cpu", raises=SearchError)
 
 
 def model_digest(model: Model) -> str:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.data.scenes.source import ScenesSource
+from albef_jax.optional import needed
 from albef_jax.serve.api import Model, load
 from albef_jax.serve.index import open_index
 from albef_jax.serve.outcomes import CannotServe
@@ -48,13 +49,7 @@ _STYLE = ".gradio-container {width: 100% !important; max-width: 1080px !importan
 def gradio() -> Any:
     """The library of the page, told to keep to itself."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio as library
-    except ImportError:
-        raise CannotShow(
-            "the page needs gradio: pip install 'albef-jax[demo]', or pip install gradio"
-        ) from None
-    return library
+    return needed("gradio", "the page", "demo", raises=CannotShow)
 
 
 class CannotShow(Exception):

@@ -5,11 +5,11 @@ import math
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from albef_jax import atomic
+from albef_jax.optional import PackageError, needed
 
 # What `log.writers` may name, and the module that each needs, an extra of the same name.
 MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
@@ -133,15 +133,15 @@ def names_of(knob: str) -> list[str]:
 
 
 def problems(knob: str) -> Iterator[str]:
-    """One line for each name in `log.writers` that is unknown, or whose package is missing."""
+    """One line for each name in `log.writers` that is unknown, or whose package cannot be used."""
     for name in names_of(knob):
         if name not in MODULES:
             yield f"log.writers={knob!r}: {name} is unknown; choose among {', '.join(MODULES)}"
-        elif find_spec(MODULES[name]) is None:
-            yield (
-                f"log.writers={knob!r}: {MODULES[name]} is not installed; "
-                f"pip install 'albef-jax[{name}]'"
-            )
+            continue
+        try:
+            needed(MODULES[name], f"log.writers={knob!r}", name)
+        except PackageError as error:
+            yield str(error)
 
 
 def open_writers(knob: str | None, workdir: Path, start: int) -> Writers:
