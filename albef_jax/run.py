@@ -21,6 +21,7 @@ from albef_jax.data.bad_samples import TooManyBadSamples
 from albef_jax.data.workers import WorkerLost
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.report import REPORT, render
+from albef_jax.evaluate.soundness import UnsoundScores
 from albef_jax.hosts.agree import check_same, check_shared, is_first, say, together
 from albef_jax.models.albef import count_parameters
 from albef_jax.tasks.base import Evaluation, Task
@@ -120,7 +121,7 @@ def _run(
             ) from error
     try:
         evaluation = _evaluate(task, state, mesh, workdir)
-    except (ConfigError, NothingToEvaluate, TooManyBadSamples) as error:
+    except (ConfigError, NothingToEvaluate, TooManyBadSamples, UnsoundScores) as error:
         raise RunError(error) from error
     if not is_first():
         return workdir / REPORT

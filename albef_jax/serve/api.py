@@ -10,7 +10,7 @@ widths, H and W an image's height and width.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.data.records import LABELS
 from albef_jax.data.scenes.questions import ANSWERS
 from albef_jax.data.text import Tokenizer, clean_caption, clean_question
-from albef_jax.evaluate.boxes import enlarge
-from albef_jax.evaluate.word_heat import by_word, published_layer
+from albef_jax.evaluate.word_heat import published_layer
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.sizes import ModelConfig
@@ -39,15 +38,15 @@ from albef_jax.serve.inputs import (
     as_texts,
     is_one_picture,
 )
-from albef_jax.serve.outcomes import CannotServe, Encoded, Grounded, Match, Ranked
+from albef_jax.serve.outcomes import CannotServe, Encoded, Match
 from albef_jax.serve.programs import Programs, batched
+from albef_jax.serve.results import grounded, ranking, told_answers
 
 TEXT_LEN = 40
 MAX_WORDS = 30
 ANSWER_LEN = 10
+CANDIDATES = 128  # answers that are scored in full, as published
 HEAD_WIDTH = 64  # of the published models; it cannot be told from the shapes
-
-Answers = list[tuple[str, float]]
 
 
 def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int = 32) -> "Model":
@@ -223,7 +222,8 @@ class Model:
         Args:
             image, question: one of either serves all of the other; lists go pair by pair.
             answers: to rank; by default the model's own list, or free generation of one answer.
-                Those that are written alike count once.
+                Those that are written alike count once. The 128 with the likeliest first token, or
+                k if that is more, share the probability.
             k: how many to return at most.
 
         Returns:
@@ -244,7 +244,8 @@ class Model:
         square = as_square(pairs.images, self.config.image_size)
         batch = {"image": square, "text_ids": ids, "text_mask": mask}
         rows = self._batched(self._answerer(listed, k), batch)
-        found = [self._told(listed, *row) for row in zip(*rows, strict=True)]
+        told = partial(told_answers, self.tokenizer, listed, k)
+        found = [told(row) for row in zip(*rows, strict=True)]
         return found[0] if pairs.single else found
 
     def entail(self, image: Pictures, sentence: Texts) -> Any:
@@ -295,7 +296,7 @@ class Model:
         rows = self._batched(self._programs.heat(layer), batch)
         lengths = batch["text_mask"].sum(axis=1)
         found = [
-            self._grounded(picture.shape[:2], ids[:length], maps, logits)
+            grounded(self.tokenizer.pieces(ids[1:length]), maps, logits, picture.shape[:2])
             for picture, ids, length, maps, logits in zip(
                 pairs.images, batch["text_ids"], lengths, *rows, strict=True
             )
@@ -309,7 +310,7 @@ class Model:
 
     def _ranked(
         self, sides: tuple[Encoded, Encoded], pairs: Callable[[int, np.ndarray], tuple], k: int
-    ) -> list[list[Ranked]]:
+    ) -> list:
         """A ranking for each query.
 
         Args:
@@ -320,30 +321,8 @@ class Model:
         for number, similarity in enumerate(sides[0].feature @ sides[1].feature.T):
             order = np.argsort(-similarity, kind="stable")
             itm = self.match(*pairs(number, order[:k])).itm
-            again = np.argsort(-itm, kind="stable")
-            first = [Ranked(int(order[place]), float(itm[place]), "itm") for place in again]
-            rest = [Ranked(int(at), float(similarity[at]), "itc") for at in order[k:]]
-            found.append(first + rest)
+            found.append(ranking(similarity, order, itm))
         return found
-
-    def _told(self, listed: tuple[str, ...], *row: np.ndarray) -> Answers:
-        """A row of `Generated` or, with a list, of `Ranked`."""
-        if not listed:
-            ids, score = row
-            return [(self.tokenizer.decode(ids), float(np.exp(score)))]
-        places, shares, _ = row
-        return [(listed[at], float(share)) for at, share in zip(places, shares, strict=True)]
-
-    def _grounded(
-        self, size: tuple[int, ...], ids: np.ndarray, maps: np.ndarray, logits: np.ndarray
-    ) -> Grounded:
-        whole, words = by_word(self.tokenizer.pieces(ids[1:]), maps)
-
-        def large(heat: np.ndarray) -> np.ndarray:
-            return np.maximum(enlarge(heat, *size), 0)
-
-        share = float(np.asarray(jax.nn.softmax(logits))[1])
-        return Grounded(large(whole), [(word, large(heat)) for word, heat in words], share)
 
     def _batch(self, pairs: Pairs) -> dict[str, np.ndarray]:
         square = as_square(pairs.images, self.config.image_size)
@@ -358,11 +337,11 @@ class Model:
 
     def _answerer(self, listed: tuple[str, ...], k: int) -> Callable:
         tokenizer = self.tokenizer
-        texts = [f"{answer}[SEP]" for answer in listed]
+        texts, count = [f"{answer}[SEP]" for answer in listed], max(k, CANDIDATES)
         return self._programs.answer(
-            (listed, k),
+            (listed, count),
             answers=tokenizer.encode(texts, fixed_width=False) if texts else None,
-            k=k,
+            k=count,
             beams=3,
             length=ANSWER_LEN,
             special=(tokenizer.cls_id, tokenizer.sep_id),

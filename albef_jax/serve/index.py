@@ -21,7 +21,7 @@ from albef_jax.serve.api import Model, load
 from albef_jax.serve.arguments import ArgumentError, whole_number
 from albef_jax.serve.index_files import Rows, model_digest
 from albef_jax.serve.index_items import Item, Items, SearchError
-from albef_jax.serve.inputs import Picture
+from albef_jax.serve.inputs import Picture, is_one_picture
 from albef_jax.version import __version__
 
 BLOCK = 256  # items between two writes: what a kill can cost
@@ -249,6 +249,8 @@ class Index:
 
     def _check(self, query: Any) -> None:
         text = isinstance(query, str)
+        if not text and not is_one_picture(query):
+            raise SearchError(f"one query at a time, not {type(query).__name__}")
         if self.kind == "image" and not text:
             raise SearchError(f"{self.folder} holds pictures: ask it by a text, not by a picture")
         if self.kind == "text" and text and not Path(query).is_file():

@@ -28,6 +28,7 @@ from albef_jax.atomic import write_text
 from albef_jax.optional import needed
 from albef_jax.serve.api import Model
 from albef_jax.serve.index_items import Item, SearchError
+from albef_jax.serve.programs import ENCODERS
 
 try:
     import fcntl
@@ -36,7 +37,6 @@ except ImportError:  # Windows
 
 FORMAT, VERSION = "albef_jax index", 2  # 2: of upright pictures
 MANIFEST, BAD, BUILDING = "manifest.json", "bad_samples.jsonl", "building"
-_ENCODERS = ("image_encoder", "text_encoder", "image_proj", "text_proj")
 
 Rows = dict[Item, np.ndarray]
 
@@ -51,7 +51,7 @@ def faiss() -> Any:
 def model_digest(model: Model) -> str:
     """SHA-256 over all that features depend on: the encoders' weights, sizes, and vocabulary."""
     total = hashlib.sha256(f"{model.config.image_size} {model.tokenizer.vocab_size}".encode())
-    parts = {name: model.params[name] for name in _ENCODERS}
+    parts = {name: model.params[name] for name in ENCODERS}
     for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
         array = np.asarray(leaf, "<f4", order="C")
         total.update(f"{jax.tree_util.keystr(path)} {array.shape}".encode())

@@ -22,6 +22,9 @@ from albef_jax.objectives.classification import entailment_logits
 from albef_jax.serve.inputs import padded
 from albef_jax.serve.outcomes import NotFinite
 
+# The parts of a model that features depend on.
+ENCODERS = ("image_encoder", "text_encoder", "image_proj", "text_proj")
+
 
 class Programs:
     """The programs of a model: each takes parameters and a batch, and gives a tuple of arrays.

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from albef_jax import atomic
 from albef_jax.optional import PackageError, needed
+from albef_jax.terminal import as_utf8
 
 # What `log.writers` may name, and the module that each needs, an extra of the same name.
 MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
@@ -92,7 +93,7 @@ class WeightsAndBiases:
             atomic.write_text(file, uuid.uuid4().hex + "\n")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "albef_jax"),
-            name=workdir.resolve().name,
+            name=as_utf8(workdir.resolve().name),
             id=file.read_text("utf-8").strip(),
             resume="allow",
             dir=str(workdir),

@@ -81,6 +81,9 @@ def test_an_index_of_pictures_is_asked_by_a_text(model, folder, tmp_path):
         index.search(folder / "0.png")
     with pytest.raises(SearchError, match="empty"):
         index.search("  ")
+    for several in (["a ball", "a star"], [folder / "0.png"] * 2):
+        with pytest.raises(SearchError, match="one query at a time, not list"):
+            index.search(several)
     with pytest.raises(SearchError, match="k=0"):
         index.search("a ball", k=0)
 

@@ -131,6 +131,15 @@ def test_answers_written_alike_share_no_probability(vqa):
     assert twice == once
 
 
+def test_k_changes_no_answer(vqa):
+    """It was the number of candidates, too: with one, the likeliest first token won."""
+    many = [f"{colour} {thing}" for colour in ("red", "blue") for thing in ("ball", "cube", "star")]
+    ranked = vqa.answer(IMAGES[0], "what is it?", many, k=6)
+    assert sum(share for _, share in ranked) == pytest.approx(1, abs=1e-4)
+    for k in (1, 3):
+        assert vqa.answer(IMAGES[0], "what is it?", many, k=k) == ranked[:k]
+
+
 def test_answers_that_the_vocabulary_cannot_tell_apart():
     tokenizer = Tokenizer("scenes", 40)
     assert distinct_answers(["red", "RED"], tokenizer) == ("red",)
