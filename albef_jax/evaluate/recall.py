@@ -5,6 +5,8 @@ Shape letters: Q queries, C candidates.
 
 import numpy as np
 
+from albef_jax.evaluate.soundness import UnsoundScores
+
 KS = (1, 5, 10)
 NEVER = np.iinfo(np.int64).max
 
@@ -19,7 +21,12 @@ def ranks(scores: np.ndarray, query_ids: np.ndarray, candidate_ids: np.ndarray) 
         candidate_ids: `[C]`.
 
     A query without a right candidate is never found: its rank is beyond every k.
+
+    Raises:
+        UnsoundScores: NaN, which nothing is as good as: every query would be found at once.
     """
+    if np.isnan(scores).any():
+        raise UnsoundScores("scores of retrieval are NaN; check the model's weights")
     found = np.empty(len(scores), np.int64)
     for row, (score, query) in enumerate(zip(scores, query_ids, strict=True)):
         right = candidate_ids == query

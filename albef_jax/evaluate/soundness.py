@@ -20,7 +20,8 @@ def check_finite(what: str, scores: np.ndarray, first: int = 0) -> None:
     """
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=tuple(range(1, scores.ndim))))
     if bad.size:
+        values = ", ".join(f"{value:g}" for value in np.ravel(scores[bad[0]])[:3])
         raise UnsoundScores(
-            f"the {what} of item {first + bad[0]} are not finite: {scores[bad[0]].tolist()}; check "
-            "the model's weights (init.checkpoint, or the newest checkpoint)"
+            f"the {what} of item {first + bad[0]} are not finite ({values} ...); check the model's "
+            "weights (init.checkpoint, or the newest checkpoint)"
         )

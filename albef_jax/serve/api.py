@@ -61,6 +61,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
         CheckpointError: no checkpoint, a damaged one, or one of something else.
         ValueError: a vocabulary larger than the model's.
     """
+    whole_number("batch_size", batch_size, 1)  # before the reading
     found = read_checkpoint(Path(path))
     known = found.config or {}
     # Settings that later versions have dropped say how layers are run, not what they compute.
