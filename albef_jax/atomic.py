@@ -5,9 +5,12 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file under another name first, then move it to `path`."""
+    """Write a UTF-8 file under another name first, then move it to `path`.
+
+    Bytes of file names that are no UTF-8 are written as escapes.
+    """
     draft = path.with_name(f".{path.name}.new")
-    with draft.open("w", encoding="utf-8") as file:
+    with draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

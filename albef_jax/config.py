@@ -76,6 +76,8 @@ def _data() -> dict:
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
         "text_len": 25,  # tokens, [CLS] included
         "max_words": 30,
+        # Turn pictures upright as their EXIF data say; published: as they lie in the file.
+        "exif_orientation": False,
         "augment": "published",  # published | none
         "crop_scale": (0.2, 1.0),
         "randaugment_ops": 2,

@@ -23,6 +23,7 @@ from albef_jax.hosts import group
 from albef_jax.optional_knobs import set_none, without_none
 from albef_jax.recipe_files import resolved
 from albef_jax.telemetry.span import Span
+from albef_jax.terminal import print_anything
 from albef_jax.validation import validate
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -50,6 +51,7 @@ _PROCESS = flags.DEFINE_integer("process", None, "The number of this one, from 0
 
 def _parse(arguments: list[str]) -> list[str]:
     """Parse flags; a wrong one is one clear line, not a traceback."""
+    print_anything()
     try:
         given, emptied = without_none(resolved(arguments))
         rest = flags.FLAGS(given)

@@ -24,6 +24,7 @@ from albef_jax.data.bad_samples import TooManyBadSamples
 from albef_jax.data.workers import WorkerLost
 from albef_jax.evaluate.gallery import NothingToEvaluate
 from albef_jax.evaluate.report import REPORT, render
+from albef_jax.evaluate.soundness import UnsoundScores
 from albef_jax.hosts.agree import check_same, check_shared, is_first, say, together
 from albef_jax.models.albef import count_parameters
 from albef_jax.tasks.base import Evaluation, Task
@@ -124,7 +125,7 @@ def _run(
             ) from error
     try:
         evaluation = _evaluate(task, state, mesh, workdir)
-    except (ConfigError, NothingToEvaluate, TooManyBadSamples) as error:
+    except (ConfigError, NothingToEvaluate, TooManyBadSamples, UnsoundScores) as error:
         raise RunError(error) from error
     if not is_first():
         return workdir / REPORT
@@ -254,11 +255,6 @@ def _state(
 
 def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
     say("evaluating ...")
-    if bad := replay.unsound(state.params):  # NaN would be ranked like any number
-        raise NothingToEvaluate(
-            f"step {int(state.step)} cannot be evaluated: {replay.first_not_finite({}, bad)} are "
-            "not finite; continue from an earlier checkpoint, or start from another"
-        )
     evaluation = task.evaluate(state, mesh)
     if is_first():
         text = json.dumps(evaluation.results, indent=2) + "\n"

@@ -37,6 +37,7 @@ from albef_jax.data.open import (
 )
 from albef_jax.data.packing.lengths import Lengths, as_json, longer_than, percentile
 from albef_jax.data.text import Tokenizer, clean_caption, clean_question
+from albef_jax.outputs import check_file
 from tools.run_config import parser, start
 
 _HOLD = 0.99  # share of the texts that the suggested data.text_len holds whole
@@ -105,6 +106,10 @@ def summary(told: dict[str, Any]) -> str:
 
 def run(given: argparse.Namespace, config: ConfigDict) -> int:
     """Walk, print, and say by the exit code whether all is well."""
+    if given.report:
+        check_file(given.report, "--report")
+    if given.limit < 0:
+        raise ValueError(f"--limit={given.limit}: must not be negative; 0 for all")
     source = open_data(config, "eval" if given.eval else "train")
     for note in getattr(source, "notes", ()):
         print(f"note: {note}", file=sys.stderr)

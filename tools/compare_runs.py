@@ -13,10 +13,13 @@ import sys
 from pathlib import Path
 
 from albef_jax import atomic
+from albef_jax.outputs import check_file
+from albef_jax.terminal import print_anything
 
 
 def main() -> int:
     """Compare; mistakes are a line each, and exit code 2."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.compare_runs",
         description=__doc__,
@@ -30,6 +33,7 @@ def main() -> int:
     from albef_jax.evaluate.runs import read_runs
 
     try:
+        check_file(given.out, "--out", make_folder=True)
         found = compare(read_runs(given.runs))
         given.out.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(given.out, page(found))

@@ -16,6 +16,8 @@ import jax
 from albef_jax.checkpoints.convert import convert, format_report
 from albef_jax.checkpoints.name_table import TABLES
 from albef_jax.checkpoints.torch_file import CheckpointError
+from albef_jax.outputs import CannotWrite, check_folder
+from albef_jax.terminal import print_anything
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,10 +49,13 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Convert, print the report, and say by the exit code whether all names fitted."""
+    print_anything()
     options = _arguments()
     jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with a run
     allow = tuple(filter(None, (name.strip() for name in options.allow.split(","))))
     try:
+        # A file is written beside its place first, a folder too: the folder above counts.
+        check_folder(options.dst.parent, "dst")
         report = convert(
             options.src,
             options.dst,
@@ -60,7 +65,7 @@ def main() -> int:
             as_release=options.release,
             with_teacher=options.with_teacher,
         )
-    except (CheckpointError, OSError) as error:
+    except (CannotWrite, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(format_report(report))

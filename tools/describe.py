@@ -16,10 +16,12 @@ import jax
 
 from albef_jax.checkpoints.describe import describe, format_description
 from albef_jax.checkpoints.torch_file import CheckpointError
+from albef_jax.terminal import print_anything
 
 
 def main() -> int:
     """Print the facts; 1 if there is no checkpoint to be read."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.describe",
         description=__doc__,

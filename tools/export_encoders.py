@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import albef_jax
+from albef_jax.terminal import print_anything
 
 
 def main() -> None:
     """Load, export, and tell what was written."""
+    print_anything()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -21,11 +23,12 @@ def main() -> None:
     given = parser.parse_args()
     from albef_jax.checkpoints.torch_file import CheckpointError
     from albef_jax.serve.api import CannotServe
-    from albef_jax.serve.export import export_encoders
+    from albef_jax.serve.export import check_targets, export_encoders
 
     try:
+        check_targets(given.folder)
         written = export_encoders(albef_jax.load(given.checkpoint), given.folder)
-    except (CannotServe, CheckpointError, FileExistsError, ValueError) as error:
+    except (CannotServe, CheckpointError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for path in written:
         print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

@@ -11,12 +11,14 @@ import argparse
 from pathlib import Path
 
 from albef_jax.data.scenes.vocab import extended
+from albef_jax.terminal import print_anything
 
 PATH = Path(__file__).parents[1] / "albef_jax/data/vocab/scenes.txt"
 
 
 def main() -> None:
     """Write the vocabulary anew."""
+    print_anything()
     argparse.ArgumentParser(
         prog="python -m tools.make_scene_vocab",
         description=__doc__,

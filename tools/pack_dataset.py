@@ -24,6 +24,7 @@ from albef_jax.data.packing.from_config import make_plan, open_pairs
 from albef_jax.data.packing.pack import BAD, DUPLICATES, pack
 from albef_jax.data.packing.plan import PackingError, Plan
 from albef_jax.data.records import PairSource
+from albef_jax.outputs import check_folder
 from tools.run_config import parser, start
 
 
@@ -44,6 +45,7 @@ def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
 
 def planned(given: argparse.Namespace, config: ConfigDict) -> tuple[PairSource, Plan]:
     """The opened source and the plan to pack it by."""
+    check_folder(given.out, "--out")
     part = chosen_part(given)
     source = open_pairs(config, part)
     names = ("name", "shard_size", "resize", "quality", "origin", "licence")

@@ -17,18 +17,17 @@ from ml_collections import ConfigDict
 
 from albef_jax.data.packing.from_config import open_pairs
 from albef_jax.data.packing.plan import PackingError
+from albef_jax.optional import needed
 from tools.pack_dataset import arguments, chosen_part, planned, told
 from tools.run_config import start
 
 
 def run(given: argparse.Namespace, config: ConfigDict) -> int:
     """Pack, and say what came of it."""
-    try:
-        from albef_jax.data.packing.with_beam import HERE, pack_with_beam
-    except ImportError as error:
-        raise PackingError(
-            f"{error}: pip install 'albef-jax[beam]', in an environment of its own"
-        ) from None
+    what = "packing with Beam, in an environment of its own,"
+    needed("apache_beam", what, "beam", "apache-beam", raises=PackingError)
+    from albef_jax.data.packing.with_beam import HERE, pack_with_beam
+
     out = given.out.absolute()  # a worker may start elsewhere
     _, plan = planned(given, config)
     opening = partial(open_pairs, config, chosen_part(given))

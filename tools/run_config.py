@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 from albef_jax.config import ConfigError
 from albef_jax.optional_knobs import set_none, without_none
 from albef_jax.recipe_files import resolved
+from albef_jax.terminal import print_anything
 from albef_jax.validation import validate
 
 
@@ -41,6 +42,7 @@ def start(
     Returns:
         The exit code; 2 for mistakes, which are a line each and no traceback.
     """
+    print_anything()
     given, rest = options.parse_known_args()
     try:
         config = _configuration(rest)

@@ -19,6 +19,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
+from albef_jax.terminal import print_anything
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -61,6 +63,7 @@ def fewer_colours(png: str) -> str:
 
 def main() -> int:
     """Execute and write each notebook; one whose cell fails stays as it is."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.run_notebooks",
         description=__doc__,

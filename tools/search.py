@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from albef_jax.outputs import check_folder, check_image
+from albef_jax.terminal import print_anything
+
 _COMMANDS = ("build", "query")
 
 
@@ -33,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--model", type=Path, required=True, help="whatever albef_jax.load takes")
     what = "a folder, or an annotation file (JSON) whose items have 'image'"
     build.add_argument("--images", type=Path, help=what)
-    what = "a text file, a caption a line; a JSON list; or an annotation file with 'caption'"
+    what = "a caption a line, .json, .jsonl, .csv with a column 'caption', or a Flickr token file"
     build.add_argument("--captions", type=Path, help=what)
     what = "where paths in annotations start from; by default their folder"
     build.add_argument("--image_root", type=Path, help=what)
@@ -55,6 +58,7 @@ def _build(given: argparse.Namespace) -> None:
     from albef_jax.serve.index import build_index
     from albef_jax.serve.index_items import items_of
 
+    check_folder(given.index, "index")
     items = items_of(given.images, given.captions, given.image_root)
     if items.note:
         print(items.note, file=sys.stderr)
@@ -75,8 +79,10 @@ def _build(given: argparse.Namespace) -> None:
 def _query(given: argparse.Namespace) -> None:
     from albef_jax.serve.index import open_index
 
+    if given.k < 1:
+        raise ValueError(f"--k={given.k}: must be 1 or more")
     if given.sheet:
-        _check_sheet(given.sheet)
+        check_image(given.sheet, "--sheet")
     index = open_index(given.index, given.model, vocab=given.vocab)
     hits = index.search(given.query, given.k, rerank=not given.no_rerank)
     if given.json:
@@ -87,16 +93,6 @@ def _query(given: argparse.Namespace) -> None:
         print("\n".join([" #    ITM    ITC  name", *map(_row, range(1, len(hits) + 1), hits)]))
     if given.sheet:
         _draw(given, index, hits)
-
-
-def _check_sheet(path: Path) -> None:
-    """Before a search that takes long."""
-    from PIL import Image
-
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"--sheet={path}: name a picture, as sheet.jpg")
-    if not path.parent.is_dir():
-        raise ValueError(f"--sheet={path}: no such directory: {path.parent}")
 
 
 def _row(number: int, hit) -> str:
@@ -118,6 +114,7 @@ def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
 
 def main() -> int:
     """Build or search; mistakes are a line each, and exit code 2."""
+    print_anything()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
         arguments.insert(0, "query")

@@ -149,9 +149,9 @@ def did_you_mean(given: Any, options: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_picture(path: Path, upright: bool = False) -> np.ndarray:
     """A picture as uint8 RGB `[H, W, 3]`; raises `BadSample` if it is missing or unusable."""
-    return decode(read_bytes(path), str(path))
+    return decode(read_bytes(path), str(path), upright)
 
 
 def read_bytes(path: Path) -> bytes:

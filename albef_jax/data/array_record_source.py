@@ -50,6 +50,8 @@ class ArrayRecordPairs:
         ValueError: unusable shards, all named in one message.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(self, files: Sequence[str | Path], setting: str = "data.train_files"):
         self._files = [Path(file) for file in files]
         if not self._files:
@@ -71,7 +73,8 @@ class ArrayRecordPairs:
     def __getitem__(self, index: int) -> Pair:
         """The pair at `index`; raises `BadSample` if record or picture is unusable."""
         found = self.encoded(index)
-        return Pair(found.name, decode(found.data, found.name), found.captions, found.image_id)
+        image = decode(found.data, found.name, self.upright)
+        return Pair(found.name, image, found.captions, found.image_id)
 
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index`, not decoded; raises `BadSample` if the record is unusable."""

@@ -40,7 +40,8 @@ class PairsByImage:
     def __getitem__(self, index: int) -> Pair:
         """The image at `index` with all its captions; raises `BadSample` if it is unusable."""
         found = self.encoded(index)
-        return Pair(found.name, decode(found.data, found.name), found.captions, found.image_id)
+        image = decode(found.data, found.name, self.upright)
+        return Pair(found.name, image, found.captions, found.image_id)
 
     def encoded(self, index: int) -> EncodedPair:
         """The image at `index` as bytes, with all its captions; raises `BadSample`."""
@@ -52,6 +53,11 @@ class PairsByImage:
     def image_paths(self) -> Iterator[str]:
         """The path of each row's image."""
         return self._pairs.image_paths()
+
+    @property
+    def upright(self) -> bool:
+        """Whether the EXIF orientation is applied."""
+        return self._pairs.upright
 
     @property
     def dropped_empty_captions(self) -> int:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from albef_jax.data import rgb
 from albef_jax.data.records import BadSample
 
 MAX_PIXELS = 100_000_000
@@ -19,21 +20,24 @@ _CV2_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels; scale it down or leave it out"
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
+def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
     """The picture in `data`, whatever its format, as 8-bit RGB.
 
     Equal to Pillow's `convert("RGB")`, so the EXIF orientation is ignored and transparency dropped,
-    as in the published system; but 16-bit grey is scaled to 8 bits, where Pillow would clip it.
+    as in the published system; but more than 8 bits are scaled (see `rgb.of_pil`), where Pillow
+    would clip them.
 
     Args:
         data: the bytes of a picture file.
         name: what to call it in errors.
+        upright: apply the EXIF orientation.
 
     Returns:
         uint8 RGB `[H, W, 3]`.
 
     Raises:
-        BadSample: empty, truncated, not a picture, or over `MAX_PIXELS` (found before decoding).
+        BadSample: empty, truncated, not a picture, of an unknown range of values, or over
+            `MAX_PIXELS` (found before decoding).
     """
     if not data:
         raise BadSample(name, "the file is empty (0 bytes)")
@@ -47,10 +51,13 @@ def decode(data: bytes, name: str) -> np.ndarray:
                 if data.find(_END_OF_JPEG, file.tell()) < 0:
                     raise BadSample(name, "a truncated JPEG: it has no end")
                 if picture.mode in ("RGB", "L"):
-                    return _decode_jpeg(data, name)
-            return _to_rgb(picture)
+                    image = _decode_jpeg(data, name)
+                    return rgb.turned(image, rgb.orientation(picture)) if upright else image
+            return rgb.of_pil(picture, upright)
     except BadSample:
         raise
+    except rgb.NoRgb as error:
+        raise BadSample(name, str(error)) from None
     except UnidentifiedImageError:
         raise BadSample(name, "not a picture in a format that Pillow reads") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -73,10 +80,3 @@ def _decode_jpeg(data: bytes, name: str) -> np.ndarray:
     if image is None:
         raise BadSample(name, "cannot be decoded: broken JPEG data")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _to_rgb(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I;16"):
-        grey = (np.array(picture) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(picture.convert("RGB"))

@@ -51,6 +51,8 @@ class JsonPairs:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -79,7 +81,8 @@ class JsonPairs:
     def __getitem__(self, index: int) -> Pair:
         """The pair at `index`; raises `BadSample` if its picture is missing or unusable."""
         found = self.encoded(index)
-        return Pair(found.name, decode(found.data, found.name), found.captions, found.image_id)
+        image = decode(found.data, found.name, self.upright)
+        return Pair(found.name, image, found.captions, found.image_id)
 
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index` with its picture's bytes; raises `BadSample` if there are none."""

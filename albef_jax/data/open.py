@@ -86,17 +86,24 @@ def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
         from albef_jax.data.tfds_source import TfdsPairs
 
         names = split_list(part.files)
-        return TfdsPairs(names, root, part.image_field, part.caption_field, part.setting)
+        tfds = TfdsPairs(names, root, part.image_field, part.caption_field, part.setting)
+        return _oriented(config, tfds)
     files = expand(root, part.files)
     if part.source == "webdataset":
         from albef_jax.data.tar_source import TarPairs
 
-        return TarPairs(files, part.caption_field, part.setting)
+        return _oriented(config, TarPairs(files, part.caption_field, part.setting))
     if part.source == "array_record":
         from albef_jax.data.array_record_source import ArrayRecordPairs
 
-        return ArrayRecordPairs(files, part.setting)
-    return JsonPairs(files, Path(root) / part.image_root, part.setting)
+        return _oriented(config, ArrayRecordPairs(files, part.setting))
+    return _oriented(config, JsonPairs(files, Path(root) / part.image_root, part.setting))
+
+
+def _oriented(config: ConfigDict, source: Any) -> Any:
+    """A source of files, told whether to turn their pictures upright."""
+    source.upright = config.data.exif_orientation
+    return source
 
 
 def _training_scenes(config: ConfigDict) -> ScenesSource:
@@ -126,7 +133,7 @@ def open_questions(config: ConfigDict, part: Part) -> Opened:
         max_answers=config.data.max_answers if part == "train" else None,
         setting=f"data.{part}_files",
     )
-    return source, what
+    return _oriented(config, source), what
 
 
 def open_answer_list(config: ConfigDict) -> tuple[str, ...]:
@@ -167,7 +174,7 @@ def open_referring(config: ConfigDict, part: Part) -> Opened:
         **(boxes if part == "eval" else {}),
         setting=f"data.{part}_files",
     )
-    return source, what
+    return _oriented(config, source), what
 
 
 def _scenes(config: ConfigDict, part: Part, kind: type[SceneSplit], what: str) -> Opened:
@@ -187,7 +194,8 @@ def _scenes(config: ConfigDict, part: Part, kind: type[SceneSplit], what: str) -
 
 def _from_json(config: ConfigDict, part: Part, kind: Callable) -> Opened:
     files, what = _files(config, part)
-    return kind(files, image_root(config), setting=f"data.{part}_files"), what
+    source = kind(files, image_root(config), setting=f"data.{part}_files")
+    return _oriented(config, source), what
 
 
 def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:

@@ -56,6 +56,8 @@ class JsonQuestions:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -81,7 +83,7 @@ class JsonQuestions:
         """The question at `index`; raises `BadSample` if its picture is missing or unusable."""
         row = self._rows[index]
         path = self._roots[row.dataset] / row.image
-        return Question(str(path), read_picture(path), *row[1:])
+        return Question(str(path), read_picture(path, self.upright), *row[1:])
 
     def image_paths(self) -> Iterator[str]:
         """The path of each question's image."""

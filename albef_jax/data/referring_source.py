@@ -73,6 +73,8 @@ class JsonReferring:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -106,7 +108,7 @@ class JsonReferring:
         """
         row = self._rows[index]
         path = self._root / row.image
-        image = read_picture(path)
+        image = read_picture(path, self.upright)
         size = image.shape[1], image.shape[0]
         if row.box is not None and (problem := box_problem(row.box, size)):
             raise BadSample(str(path), f"ref_id {row.ref_id}: box {problem}")

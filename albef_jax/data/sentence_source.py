@@ -41,6 +41,8 @@ class JsonSentences:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -58,7 +60,7 @@ class JsonSentences:
         """The sentence at `index`; raises `BadSample` if its picture is missing or unusable."""
         row = self._rows[index]
         path = self._root / row.images[0]
-        return Sentence(str(path), read_picture(path), row.sentence, row.label)
+        return Sentence(str(path), read_picture(path, self.upright), row.sentence, row.label)
 
     def image_paths(self) -> Iterator[str]:
         """The path of each sentence's image or images."""
@@ -81,6 +83,8 @@ class JsonTwoPictures:
             pictures probed across the list are not there.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -99,7 +103,8 @@ class JsonTwoPictures:
         row = self._rows[index]
         left, right = (self._root / image for image in row.images)
         name = f"{left} and {right}"
-        return TwoPictures(name, read_picture(left), read_picture(right), row.sentence, row.label)
+        pictures = read_picture(left, self.upright), read_picture(right, self.upright)
+        return TwoPictures(name, *pictures, row.sentence, row.label)
 
     def image_paths(self) -> Iterator[str]:
         """The path of each sentence's image or images."""

@@ -43,6 +43,8 @@ class TarPairs:
         ValueError: unusable shards, all named in one message; or no captions where they should be.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         files: Sequence[str | Path],
@@ -67,7 +69,8 @@ class TarPairs:
     def __getitem__(self, index: int) -> Pair:
         """The pair at `index`, named `path of the shard/key`; raises `BadSample`."""
         found = self.encoded(index)
-        return Pair(found.name, decode(found.data, found.name), found.captions, found.image_id)
+        image = decode(found.data, found.name, self.upright)
+        return Pair(found.name, image, found.captions, found.image_id)
 
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index`, not decoded; raises `BadSample` if a part is missing."""

@@ -54,6 +54,8 @@ class TfdsPairs:
             features; all problems in one message, each with what to do.
     """
 
+    upright = False  # whether the EXIF orientation is applied
+
     def __init__(
         self,
         names: Sequence[str],
@@ -89,7 +91,8 @@ class TfdsPairs:
     def __getitem__(self, index: int) -> Pair:
         """The pair at `index`, named `split/number in the split`; raises `BadSample`."""
         found = self.encoded(index)
-        return Pair(found.name, decode(found.data, found.name), found.captions, found.image_id)
+        image = decode(found.data, found.name, self.upright)
+        return Pair(found.name, image, found.captions, found.image_id)
 
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index`, not decoded; raises `BadSample` if its caption is unusable."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from albef_jax.evaluate.soundness import check_finite
+
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """How often each class was taken for each, int64 `[C, C]`: rows are the truth.
@@ -56,9 +58,7 @@ def judge(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
             f"logits {logits.shape} for {len(labels)} labels and {len(class_names)} classes: "
             "expected one row a label, one column a class, and at least one row"
         )
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if bad.size:
-        raise ValueError(f"the logits of item {bad[0]} are not finite: {logits[bad[0]].tolist()}")
+    check_finite("logits", logits)
     table = confusion(labels, logits.argmax(axis=1), len(class_names))
     truths, right = table.sum(axis=1), np.diag(table)
     recall = [

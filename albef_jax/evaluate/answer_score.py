@@ -1,8 +1,8 @@
 """Scores of answers to questions, as the public VQA evaluation counts them.
 
 An answer is made plain in two steps: marks go, then articles go, number words become digits and
-contractions get their apostrophe back. Ten people answered each question, and an answer is right
-as far as three of them gave it.
+contractions get their apostrophe back. Where ten people answered a question, an answer is right as
+far as three of them gave it, as published; of other numbers, the share that gave it counts.
 """
 
 import re
@@ -10,6 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+
+# Rules of scoring, in words; results say how many questions fell under each.
+PUBLISHED = "ten answers: three of the others gave it"
+SHARE = "share of the people who gave it"
+EQUALITY = "one answer: equality"
+PEOPLE = 10  # who answered each question of the published data set
 
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
 ARTICLES = frozenset(("a", "an", "the"))
@@ -70,19 +76,25 @@ def _one_line(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
+def rule_of(people: int) -> str:
+    """By which rule a question is scored that so many people answered."""
+    return {1: EQUALITY, PEOPLE: PUBLISHED}.get(people, SHARE)
+
+
 def soft_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """How right a prediction is, 0 to 1.
 
-    Each person is asked in turn whether three of the others gave the prediction; the mean of these
-    shares, at most 1 each, is the score. As published, the prediction is always normalized, while
-    people's answers lose their marks only, and that only if they differ.
+    With ten answers, the published rule: each person is asked in turn whether three of the others
+    gave the prediction; the mean of these shares, at most 1 each, is the score. The prediction is
+    always normalized, while people's answers lose their marks only, and that only if they differ.
 
-    A question with one answer (Visual Genome, the built-in world) has no others to ask: there the
-    score is 1 if both are equal after normalization, else 0.
+    That rule is made for ten: of three people who agree with the prediction it asks for three
+    others. With any other number the score is the share of people who agree, after normalization of
+    both: 1 if all do; with one answer (Visual Genome, the built-in world), 1 or 0.
     """
     predicted = normalize(prediction)
-    if len(answers) == 1:
-        return float(predicted == normalize(answers[0]))
+    if len(answers) != PEOPLE:
+        return sum(predicted == normalize(answer) for answer in answers) / len(answers)
     given = [_one_line(answer) for answer in answers]
     if len(set(given)) > 1:
         given = [without_marks(answer) for answer in given]
@@ -95,16 +107,16 @@ def score(
 ) -> dict:
     """Mean soft accuracy in percent, over all questions and by their kind.
 
-    With one answer a question this is the share of exact matches after normalization. Questions
-    without answers, as in a test set, are counted and not scored.
+    Questions without answers, as in a test set, are counted and not scored.
 
     Args:
-        answers: of people, for each prediction: ten, one, or none.
+        answers: of people, for each prediction; none where they are not known.
         kinds: a question's kind, such as "yes/no"; any grouping will do.
 
     Returns:
         `overall` (None if no question has an answer); `per_kind` and `count_per_kind`, by kind in
-        order of appearance; `count`, of scored questions; `unscored`.
+        order of appearance; `count`, of scored questions; `rules`, how many of them were scored by
+        which; `unscored`.
 
     Raises:
         ValueError: the three differ in length.
@@ -124,6 +136,7 @@ def score(
         "per_kind": {kind: _percent(values) for kind, values in by_kind.items()},
         "count_per_kind": {kind: len(values) for kind, values in by_kind.items()},
         "count": len(scores),
+        "rules": dict(Counter(rule_of(len(truth)) for truth in answers if truth)),
         "unscored": len(predictions) - len(scores),
     }
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from albef_jax.evaluate.soundness import UnsoundScores
+
 # Published: a box counts as found from this overlap on.
 FOUND = 0.5
 
@@ -19,11 +21,13 @@ def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
     the edge repeat it, no antialiasing. Values may fall a little below the lowest.
 
     Raises:
-        ValueError: a heat map that is not finite.
+        UnsoundScores: a heat map that is not finite.
     """
     heatmap = np.asarray(heatmap)
     if not np.isfinite(heatmap).all():
-        raise ValueError("the heat map has values that are not finite; check the model's weights")
+        raise UnsoundScores(
+            "the heat map has values that are not finite; check the model's weights"
+        )
     rows, columns = (
         _bicubic(old, new) for old, new in zip(heatmap.shape, (height, width), strict=True)
     )

@@ -18,6 +18,7 @@ from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.pipeline import Batch, eval_batches
 from albef_jax.data.records import PairSource
 from albef_jax.data.text import Tokenizer, clean_caption
+from albef_jax.evaluate.soundness import check_finite
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.pixels import normalize
@@ -147,7 +148,7 @@ def run_in_chunks(
 
 
 def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, rows: int) -> Encoded:
-    """Encode pictures and captions, `rows` at a time."""
+    """Encode pictures and captions, `rows` at a time; `UnsoundScores` if features hold NaN."""
 
     @jax.jit
     def image(params, batch):
@@ -159,6 +160,9 @@ def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, ro
         embeds = albef.encode_text(config, params, batch["text_ids"], batch["text_mask"])
         return embeds, albef.text_feature(params, embeds)
 
-    images = run_in_chunks(partial(image, params), mesh, rows, {"image": gallery.images})
+    (images,) = run_in_chunks(partial(image, params), mesh, rows, {"image": gallery.images})
+    check_finite("image features", images)  # before the longer work
     texts = {"text_ids": gallery.text_ids, "text_mask": gallery.text_mask}
-    return Encoded(*images, *run_in_chunks(partial(text, params), mesh, rows, texts))
+    embeds, features = run_in_chunks(partial(text, params), mesh, rows, texts)
+    check_finite("text features", features)
+    return Encoded(images, embeds, features)

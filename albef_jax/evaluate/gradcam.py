@@ -30,6 +30,12 @@ def _probed(layer: Any, params: Params, *inputs: Any, probe: Array) -> tuple[Arr
     return cast(Array, output), probabilities
 
 
+def _check(name: str, number: int, first: int, count: int) -> None:
+    """Raise `ValueError` for a layer that does not exist, whose heat would be zero everywhere."""
+    if not first <= number < first + count:
+        raise ValueError(f"{name}={number}: must be {first} to {first + count - 1} in this model")
+
+
 def fusion_attention(
     config: ModelConfig,
     params: Params,
@@ -43,7 +49,11 @@ def fusion_attention(
 
     Args:
         layer: counted over all BERT layers, as published (8 of 12).
+
+    Raises:
+        ValueError: no fusion layer has this number.
     """
+    _check("layer", layer, config.text_depth, config.fusion_depth)
     image_embeds = albef.encode_image(config, params, image)
     text_embeds = albef.encode_text(config, params, text_ids, text_mask)[:, None]
     bias = attention.self_bias(text_mask, causal=False)
@@ -91,7 +101,9 @@ def image_attention(
     block: int,
 ) -> tuple[Float[Array, "B H N"], Float[Array, "B H N"]]:
     """Self-attention of the class token in a ViT block, and the gradient of the contrastive
-    similarity of each pair with respect to it."""
+    similarity of each pair with respect to it; raises `ValueError` for a block that is not there.
+    """
+    _check("block", block, 0, config.image_depth)
     text_embeds = albef.encode_text(config, params, text_ids, text_mask)
     text_feat = albef.text_feature(params, text_embeds)
     stacked = params["image_encoder"]["blocks"]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from albef_jax.evaluate.soundness import UnsoundScores
+
 KS = (1, 5, 10)
 
 
@@ -56,12 +58,10 @@ def ranks(
         alike: int `[C]`, equal for candidates that are the same to any model; None: there are none.
 
     Raises:
-        ValueError: a score is NaN.
+        UnsoundScores: NaN, which nothing is as good as: every query would be found at once.
     """
     if np.isnan(scores).any():
-        raise ValueError(
-            "scores of the evaluation are NaN, and NaN has no rank: the weights are not finite"
-        )
+        raise UnsoundScores("scores of retrieval are NaN; check the model's weights")
     if alike is not None:
         scores = _as_one(scores, alike)
     found = []

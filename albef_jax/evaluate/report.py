@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from albef_jax import atomic
 from albef_jax.evaluate.bounds import BOUNDS, with_bounds
 from albef_jax.evaluate.curves import Lines, draw
 from albef_jax.evaluate.embed import data_uri, mark
@@ -64,7 +65,7 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
     )
     path = workdir / REPORT
     path.parent.mkdir(exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    atomic.write_text(path, text)
     return path
 
 

@@ -64,7 +64,7 @@ def _tile(sheet: Image.Image, left: int, top: int, place: int, hit: Hit) -> None
     inner = TILE - 16
     try:
         # The whole picture: what was cut off might be what was asked for.
-        whole = Image.fromarray(read_picture(hit.path)) if hit.path else None
+        whole = Image.fromarray(read_picture(hit.path, upright=True)) if hit.path else None
     except BadSample as problem:
         _write(draw, (left + 12, top + TILE // 2), problem.reason, 13, inner, FAINT)
         whole = None

@@ -12,7 +12,11 @@ from jax import export
 
 from albef_jax.models import albef
 from albef_jax.models.pixels import normalize
+from albef_jax.optional import needed
+from albef_jax.outputs import check_folder
 from albef_jax.serve.api import Model
+from albef_jax.serve.outcomes import NotFinite
+from albef_jax.serve.programs import ENCODERS, damaged_weights
 
 IMAGE_FILE = "image_encoder.stablehlo"
 TEXT_FILE = "text_encoder.stablehlo"
@@ -28,10 +32,16 @@ def export_encoders(
     `[b, T]`; both give unit vectors `[b, E]`. The batch b is symbolic: any number will do.
 
     Raises:
-        CannotServe: the checkpoint has no features.
+        CannotServe: the checkpoint has no features, or (NotFinite) they hold NaN.
         FileExistsError: a file of that name is there already.
+        CannotWrite: the folder cannot be written to.
+        PackageError: flatbuffers is missing.
     """
+    check_targets(folder)
     model.need("image_proj", "features")
+    encoders = {name: model.params[name] for name in ENCODERS}
+    if unsound := damaged_weights(encoders):
+        raise NotFinite(unsound)
     (batch,) = export.symbolic_shape("b")
     side, params = model.config.image_size, model.params
 
@@ -50,6 +60,15 @@ def export_encoders(
     _write(folder / IMAGE_FILE, jax.jit(image), (pictures,), platforms)
     _write(folder / TEXT_FILE, jax.jit(text), (ids, ids), platforms)
     return folder / IMAGE_FILE, folder / TEXT_FILE
+
+
+def check_targets(folder: Path) -> None:
+    """Refuse a folder that holds such files, or cannot be written to, before the work."""
+    needed("flatbuffers", "exporting", "export")
+    check_folder(folder, "folder")
+    for path in (folder / IMAGE_FILE, folder / TEXT_FILE):
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another folder, or remove it")
 
 
 def _write(path: Path, function: Any, inputs: tuple, platforms: tuple[str, ...]) -> None:

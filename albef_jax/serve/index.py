@@ -18,9 +18,10 @@ from albef_jax.data.images import resize_for_eval
 from albef_jax.data.records import BadSample
 from albef_jax.serve import index_files
 from albef_jax.serve.api import Model, load
+from albef_jax.serve.arguments import ArgumentError, whole_number
 from albef_jax.serve.index_files import Rows, model_digest
 from albef_jax.serve.index_items import Item, Items, SearchError
-from albef_jax.serve.inputs import Picture
+from albef_jax.serve.inputs import Picture, is_one_picture
 from albef_jax.version import __version__
 
 BLOCK = 256  # items between two writes: what a kill can cost
@@ -83,6 +84,7 @@ def build_index(
         CannotServe: the checkpoint has no features.
         SearchError: the folder holds something else, or no picture can be used.
     """
+    block = whole_number("block", block, 1)
     model.need("image_proj", "features")
     index_files.faiss()  # an hour of encoding should not end in an ImportError
     about = {
@@ -177,7 +179,7 @@ def _read_ahead(
         if items.kind == "text":
             return item.name
         try:
-            picture = read_picture(Path(items.root) / item.name)
+            picture = read_picture(Path(items.root) / item.name, upright=True)
         except BadSample as problem:
             return problem
         return resize_for_eval(picture, model.config.image_size)
@@ -225,11 +227,14 @@ class Index:
             rerank: have the match head judge the k, and order them by that.
 
         Raises:
-            SearchError: a query of the wrong kind, or a picture that is there no longer.
+            SearchError: k is no whole number of 1 or more, a query of the wrong kind, or a picture
+                that is there no longer.
             CannotServe: re-ranking by a checkpoint without a match head.
         """
-        if k < 1:
-            raise SearchError(f"k={k}: must be 1 or more")
+        try:
+            k = whole_number("k", k, 1)
+        except ArgumentError as error:
+            raise SearchError(str(error)) from None
         self._check(query)
         encode: Any = self.model.encode_text if self.kind == "image" else self.model.encode_image
         feature = encode(query).feature[:1].astype(np.float32)
@@ -244,6 +249,8 @@ class Index:
 
     def _check(self, query: Any) -> None:
         text = isinstance(query, str)
+        if not text and not is_one_picture(query):
+            raise SearchError(f"one query at a time, not {type(query).__name__}")
         if self.kind == "image" and not text:
             raise SearchError(f"{self.folder} holds pictures: ask it by a text, not by a picture")
         if self.kind == "text" and text and not Path(query).is_file():
@@ -259,7 +266,8 @@ class Index:
         pictures = []
         for item in found:
             try:
-                pictures.append(read_picture(Path(self.manifest["root"]) / item.name))
+                path = Path(self.manifest["root"]) / item.name
+                pictures.append(read_picture(path, upright=True))
             except BadSample as problem:
                 raise SearchError(
                     f"{problem}; it was there when {self.folder} was built: build it again, or "

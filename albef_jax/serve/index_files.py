@@ -25,38 +25,33 @@ import jax
 import numpy as np
 
 from albef_jax.atomic import write_text
+from albef_jax.optional import needed
 from albef_jax.serve.api import Model
 from albef_jax.serve.index_items import Item, SearchError
+from albef_jax.serve.programs import ENCODERS
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT, VERSION = "albef_jax index", 1
+FORMAT, VERSION = "albef_jax index", 2  # 2: of upright pictures
 MANIFEST, BAD, BUILDING = "manifest.json", "bad_samples.jsonl", "building"
-_ENCODERS = ("image_encoder", "text_encoder", "image_proj", "text_proj")
 
 Rows = dict[Item, np.ndarray]
 
 
 def faiss() -> Any:
     """The library of vectors, which only searching needs."""
-    try:
-        with warnings.catch_warnings():  # of its wrapper, on newer Pythons
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import faiss as library
-    except ImportError:
-        raise SearchError(
-            "searching needs faiss-cpu: pip install 'albef-jax[search]', or pip install faiss-cpu"
-        ) from None
-    return library
+    with warnings.catch_warnings():  # of its wrapper, on newer Pythons
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return needed("faiss", "searching", "search", "faiss-cpu", raises=SearchError)
 
 
 def model_digest(model: Model) -> str:
     """SHA-256 over all that features depend on: the encoders' weights, sizes, and vocabulary."""
     total = hashlib.sha256(f"{model.config.image_size} {model.tokenizer.vocab_size}".encode())
-    parts = {name: model.params[name] for name in _ENCODERS}
+    parts = {name: model.params[name] for name in ENCODERS}
     for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
         array = np.asarray(leaf, "<f4", order="C")
         total.update(f"{jax.tree_util.keystr(path)} {array.shape}".encode())
@@ -106,7 +101,8 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> tuple[list[Item], Any]
             told = "missing" if size is None else f"{size} bytes instead of {facts['bytes']}"
             raise SearchError(f"{path}: {told}; delete {folder / MANIFEST} and build again")
     try:
-        library = faiss().read_index(str(vectors))
+        with vectors.open("rb") as file:
+            library = faiss().read_index(faiss().PyCallbackIOReader(file.read))
         listed = [Item(**json.loads(line)) for line in items.read_text("utf-8").splitlines()]
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
@@ -134,7 +130,8 @@ def write_index(
     index = library.IndexFlatIP(features.shape[1])
     index.add(np.ascontiguousarray(features, np.float32))
     draft = folder / f".{vectors.name}.new"
-    library.write_index(index, str(draft))
+    with draft.open("wb") as file:  # by our hand: faiss cannot name every file that there may be
+        library.write_index(index, library.PyCallbackIOWriter(file.write))
     draft.replace(vectors)
     write_text(listed, "".join(_line(item) + "\n" for item in items))
     told = [{"name": item.name, "reason": reason} for item, reason in bad]

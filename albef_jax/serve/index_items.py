@@ -8,18 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from albef_jax.data.annotations import image_of, parsed_items, probe_pictures, read_json, refuse
+from albef_jax.data.annotations import image_of, parsed_items, probe_pictures
 from albef_jax.data.text import well_formed
+from albef_jax.serve.caption_files import read_captions
+from albef_jax.serve.outcomes import SearchError
 
 _SETTING = "--images or --captions"
-
-
-class SearchError(ValueError):
-    """An index that cannot be built, read or asked; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,7 @@ def items_of(
     Args:
         images: a folder, searched with its folders; or an annotation file, whose items have
             "image".
-        captions: a text file with a caption a line, a JSON list of captions, or an annotation file,
-            whose items have "caption".
+        captions: a file of any form that `caption_files` reads.
         image_root: where an annotation file's paths start from; by default its own folder.
 
     Raises:
@@ -122,43 +118,11 @@ def _annotated_pictures(file: Path, root: Path) -> Items:
 
 
 def _captions(file: Path) -> Items:
-    texts = _lines(file) if file.suffix.lower() != ".json" else _json_captions(file)
+    texts = read_captions(file)
     found = tuple(Item(text) for text in _once(well_formed(text) for text in texts if text.strip()))
     if not found:
         raise SearchError(f"{file}: no captions; write one a line, or a JSON list of them")
     return Items("text", str(file.absolute()), "", found)
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-    except OSError as error:
-        raise SearchError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SearchError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-
-
-def _json_captions(file: Path) -> list[str]:
-    listed = read_json(file)
-    if not isinstance(listed, list):
-        raise SearchError(f"{file}: holds a JSON {type(listed).__name__}, not a list of captions")
-    problems, texts = [], []
-    for number, entry in enumerate(listed):
-        try:
-            texts += _texts(entry)
-        except ValueError as error:
-            problems.append(f"item {number} {error}")
-    refuse(problems, f"{file}: the captions cannot be used (items are counted from 0):")
-    return texts
-
-
-def _texts(entry: Any) -> list[str]:
-    """The captions in an entry of a list: itself, or its field "caption"."""
-    given = entry.get("caption") if isinstance(entry, dict) else entry
-    texts: list[Any] = given if isinstance(given, list) else [given]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("is neither a text nor an object with 'caption', a text or texts")
-    return texts
 
 
 def _on_disk(root: Path, name: str) -> Item:

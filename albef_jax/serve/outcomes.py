@@ -32,6 +32,29 @@ class CannotServe(Exception):
         )
 
 
+class SearchError(ValueError):
+    """An index that cannot be built, read or asked; the message says what to do."""
+
+
+class NotFinite(CannotServe):
+    """The model gives NaN or infinity, and no answer can be made of that.
+
+    Args:
+        weights: names of those that are not finite themselves.
+    """
+
+    def __init__(self, weights: list[str]):
+        self.weights = weights
+        told = "the model's numbers overflow for this input, though its weights are finite"
+        if weights:
+            more = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+            told = (
+                f"the weights of this checkpoint are not finite (NaN or infinity in {weights[0]}"
+                f"{more}): its training went wrong; load an earlier checkpoint"
+            )
+        Exception.__init__(self, told)
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Pictures or texts as the model sees them.

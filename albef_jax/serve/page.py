@@ -8,6 +8,8 @@ Example:
 """
 
 import argparse
+import asyncio
+import logging
 import os
 import socket
 import sys
@@ -20,14 +22,18 @@ from PIL import Image
 
 from albef_jax.checkpoints.torch_file import CheckpointError
 from albef_jax.data.scenes.source import ScenesSource
+from albef_jax.optional import needed
 from albef_jax.serve.api import Model, load
+from albef_jax.serve.ending import ended_by_exception
 from albef_jax.serve.index import open_index
 from albef_jax.serve.outcomes import CannotServe
 from albef_jax.serve.page_answers import MOST_BYTES, Answers, Refused
+from albef_jax.terminal import print_anything
 
 HOST = "127.0.0.1"
 PORT = 7860
 _EXAMPLES, _EXAMPLE_SIDE = 6, 224
+_LAST_SECONDS = 3  # for answers that are under way when the page ends
 # The part of a model that a tab asks, and what it gives.
 _TABS = {
     "match": ("itm_head", "matching"),
@@ -47,13 +53,7 @@ _STYLE = ".gradio-container {width: 100% !important; max-width: 1080px !importan
 def gradio() -> Any:
     """The library of the page, told to keep to itself."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio as library
-    except ImportError:
-        raise CannotShow(
-            "the page needs gradio: pip install 'albef-jax[demo]', or pip install gradio"
-        ) from None
-    return library
+    return needed("gradio", "the page", "demo", raises=CannotShow)
 
 
 class CannotShow(Exception):
@@ -239,7 +239,7 @@ def application(page: Any, port: int) -> Any:
 
 
 def serve(model: Model, index: Path | None, port: int) -> None:
-    """Show the page until Ctrl-C.
+    """Show the page until Ctrl-C or SIGTERM; what was uploaded goes then.
 
     Raises:
         CannotShow: gradio is missing, or the port is taken.
@@ -248,14 +248,24 @@ def serve(model: Model, index: Path | None, port: int) -> None:
     gradio()
     _check_port(port)
     answers = Answers(model, open_index(index, model) if index else None)
-    with tempfile.TemporaryDirectory(prefix="albef_jax_page_") as folder:
+    with ended_by_exception(), tempfile.TemporaryDirectory(prefix="albef_jax_page_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go with it
         import uvicorn
 
         page = build_page(answers, example_pictures(Path(folder)))
         app = application(page, port)
         print(f"http://{HOST}:{port}  (Ctrl-C ends)", flush=True)
-        uvicorn.run(app, host=HOST, port=port, log_level="warning")
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        # A browser that has the page open holds a connection: it must not hold up the end.
+        uvicorn.run(
+            app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=_LAST_SECONDS
+        )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the server's log is more than connections that the end cuts."""
+    cut = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut and "graceful shutdown" not in record.getMessage()
 
 
 def _check_port(port: int) -> None:
@@ -271,6 +281,7 @@ def _check_port(port: int) -> None:
 
 def main() -> int:
     """The command line; mistakes are a line each, and exit code 2."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m albef_jax.serve.page",
         description=__doc__,

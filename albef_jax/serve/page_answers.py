@@ -13,9 +13,11 @@ from albef_jax.data.annotations import read_picture
 from albef_jax.data.records import BadSample
 from albef_jax.evaluate.overlays import heat_over, resized
 from albef_jax.serve.api import Model
+from albef_jax.serve.arguments import ArgumentError
 from albef_jax.serve.index import Index
 from albef_jax.serve.index_items import SearchError
 from albef_jax.serve.outcomes import CannotServe
+from albef_jax.terminal import as_utf8
 
 MOST_BYTES = 10 * 2**20  # of a file
 MOST_FILES = 32
@@ -39,9 +41,9 @@ def polite(function: Callable) -> Callable:
             return function(*given, **named)
         except BadSample as problem:
             name = Path(problem.name).name
-            raise Refused(f"{name} cannot be used: {problem.reason}") from None
-        except (CannotServe, SearchError) as problem:
-            raise Refused(str(problem)) from None
+            raise Refused(as_utf8(f"{name} cannot be used: {problem.reason}")) from None
+        except (ArgumentError, CannotServe, SearchError) as problem:
+            raise Refused(as_utf8(str(problem))) from None
 
     return answered
 
@@ -148,7 +150,7 @@ def _picture(file: str | None) -> np.ndarray:
     path = Path(file)
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise Refused(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB; scale it down.")
-    return read_picture(path)
+    return read_picture(path, upright=True)  # phones say by EXIF data how they were held
 
 
 def _text(text: str | None, what: str) -> str:
@@ -161,4 +163,5 @@ def _text(text: str | None, what: str) -> str:
 
 
 def _scores(name: str, itm: float | None, itc: float) -> str:
+    name = as_utf8(name)  # a page is sent as UTF-8
     return f"{name}: ITM {itm:.3f}, ITC {itc:.3f}" if itm is not None else f"{name}: ITC {itc:.3f}"

@@ -17,6 +17,7 @@ from albef_jax.data.records import BadSample, Question
 from albef_jax.data.text import Tokenizer
 from albef_jax.evaluate.answer_score import majority, score, soft_accuracy
 from albef_jax.evaluate.answering import Answerer, Generated, Ranked
+from albef_jax.evaluate.soundness import check_finite
 from albef_jax.evaluate.task_examples import AnsweredQuestion, right_and_wrong
 from albef_jax.evaluate.unseen import lines_of, of_unseen
 from albef_jax.hosts.agree import is_first
@@ -108,6 +109,7 @@ class Vqa(FinetuneTask):
                 f"accuracy {figures['overall']:.2f} % of {figures['count']} questions (most "
                 f"frequent answer {figures['majority']:.2f} %)"
             )
+            lines += [f"scored by: {rule}, {n} questions" for rule, n in figures["rules"].items()]
         lines += lines_of(figures)
         lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
         results = self.results(state, answers=figures)
@@ -132,7 +134,7 @@ class Vqa(FinetuneTask):
             return row | {"question": replace(question, image=NO_PICTURE), "readable": readable}
 
         run = self._answerer(self.answers).compile()
-        found = []
+        found: list[Answered] = []
         for batch in ordered_batches(
             read,
             self._blank(),
@@ -143,6 +145,8 @@ class Vqa(FinetuneTask):
         ):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
             best = fetch(run(params, spread(mesh, arrays)))
+            scores = np.asarray(best.scores if isinstance(best, Ranked) else best.score)
+            check_finite("scores", scores[np.flatnonzero(batch["valid"])], len(found))
             for row in map(int, np.flatnonzero(batch["valid"])):
                 told = self._in_words(best, row, self.answers)
                 place, readable = int(batch["sample_index"][row]), bool(batch["readable"][row])

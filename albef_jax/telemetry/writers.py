@@ -5,11 +5,12 @@ import math
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from albef_jax import atomic
+from albef_jax.optional import PackageError, needed
+from albef_jax.terminal import as_utf8
 
 # What `log.writers` may name, and the module that each needs, an extra of the same name.
 MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
@@ -92,7 +93,7 @@ class WeightsAndBiases:
             atomic.write_text(file, uuid.uuid4().hex + "\n")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "albef_jax"),
-            name=workdir.resolve().name,
+            name=as_utf8(workdir.resolve().name),
             id=file.read_text("utf-8").strip(),
             resume="allow",
             dir=str(workdir),
@@ -133,15 +134,15 @@ def names_of(knob: str) -> list[str]:
 
 
 def problems(knob: str) -> Iterator[str]:
-    """One line for each name in `log.writers` that is unknown, or whose package is missing."""
+    """One line for each name in `log.writers` that is unknown, or whose package cannot be used."""
     for name in names_of(knob):
         if name not in MODULES:
             yield f"log.writers={knob!r}: {name} is unknown; choose among {', '.join(MODULES)}"
-        elif find_spec(MODULES[name]) is None:
-            yield (
-                f"log.writers={knob!r}: {MODULES[name]} is not installed; "
-                f"pip install 'albef-jax[{name}]'"
-            )
+            continue
+        try:
+            needed(MODULES[name], f"log.writers={knob!r}", name)
+        except PackageError as error:
+            yield str(error)
 
 
 def open_writers(knob: str | None, workdir: Path, start: int) -> Writers:

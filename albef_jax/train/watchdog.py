@@ -68,7 +68,7 @@ class Watchdog:
             f"WARNING: no progress for {time.monotonic() - since:.0f} s; waiting for {what}. "
             f"The stacks of all threads, also in {self._file}:\n{stacks()}\n{workers.stacks()}"
         )
-        with self._file.open("a", encoding="utf-8") as file:
+        with self._file.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         print(text, file=sys.stderr, flush=True)
         if self._leave:

@@ -53,3 +53,14 @@ def test_a_grouped_list_stays_as_it_is(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"image": "a.png", "caption": ["x", "y"]}]))
     pairs = PairsByImage(JsonPairs([tmp_path / "a.json"], tmp_path))
     assert len(pairs) == 1 and pairs[0].captions == ("x", "y") and not pairs.notes
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_images_are_turned_as_those_of_the_list(tmp_path, upright):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg", exif=turned)
+    (tmp_path / "a.json").write_text(json.dumps([{"image": "a.jpg", "caption": "x"}]))
+    pairs = JsonPairs([tmp_path / "a.json"], tmp_path)
+    pairs.upright = upright
+    assert PairsByImage(pairs)[0].image.shape == ((8, 6, 3) if upright else (6, 8, 3))

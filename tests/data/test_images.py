@@ -1,10 +1,12 @@
 import io
+import struct
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from albef_jax.data import rgb
 from albef_jax.data.images import decode, resize_for_eval
 from albef_jax.data.records import BadSample
 
@@ -146,3 +148,96 @@ def test_resize_for_eval_is_pillow_bicubic():
 def test_resize_for_eval_leaves_the_right_size_alone():
     image = smooth_picture(32, 32)
     assert resize_for_eval(image, 32) is image
+
+
+RAMP = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
+GREY = (RAMP >> 8).astype(np.uint8)
+
+
+def pgm(values, highest):
+    return b"P5 64 48 %d\n" % highest + values.astype(">u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("png", encoded(Image.fromarray(RAMP))),
+        ("tiff", encoded(Image.fromarray(RAMP), "TIFF")),
+        ("jpeg 2000", encoded(Image.fromarray(RAMP), "JPEG2000", irreversible=False)),
+        ("pgm, read into 32 bits", pgm(RAMP, 65535)),
+        ("pgm of 12 bits", pgm(RAMP >> 4, 4095)),
+        (
+            "float tiff from 0 to 1",
+            encoded(Image.fromarray(RAMP.astype(np.float32) / 65535), "TIFF"),
+        ),
+    ],
+)
+def test_more_than_8_bits_are_scaled_and_not_clipped(kind, data):
+    for image in (decode(data, kind), rgb.of_pil(Image.open(io.BytesIO(data)))):
+        assert np.abs(image.astype(int) - GREY[..., None]).max() <= 1
+
+
+def test_12_bits_in_a_tiff_are_not_nearly_black():
+    """Pillow leaves them from 0 to 4095 in 16 bits."""
+    packed = np.stack([RAMP[:, ::2] >> 4, RAMP[:, 1::2] >> 4], -1).astype(np.uint32)
+    both = (packed[..., 0] << 12) | packed[..., 1]
+    data = np.stack([both >> 16, both >> 8, both], -1).astype(np.uint8).tobytes()
+    entries = [(256, 64), (257, 48), (258, 12), (259, 1), (262, 1), (273, 200), (277, 1)]
+    entries += [(278, 48), (279, len(data))]
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + rows + bytes(4)
+    image = decode(head + bytes(200 - len(head)) + data, "12 bits")
+    assert np.abs(image.astype(int) - GREY[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (RAMP.astype(np.int32), r"32 or signed 16 bits \(from 0 to 65535\).*range is not known"),
+        (RAMP.astype(np.float32), r"floats from 0 to 65535: give values from 0 to 1"),
+        (np.full((48, 64), np.nan, np.float32), "not finite"),
+    ],
+)
+def test_an_unknown_range_is_a_bad_sample(array, reason):
+    with pytest.raises(BadSample, match=rf"^scan\.tif: .*{reason}"):
+        decode(encoded(Image.fromarray(array), "TIFF"), "scan.tif")
+    with pytest.raises(rgb.NoRgb, match=r"not known|floats"):
+        rgb.of_pil(Image.fromarray(array))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        RAMP,
+        GREY,
+        GREY[..., None],
+        np.stack([GREY] * 3, -1),
+        np.stack([GREY] * 4, -1),
+        GREY / 255,
+        (GREY / 255).astype(np.float32),
+        np.stack([RAMP] * 3, -1),
+    ],
+    ids=lambda array: f"{array.dtype} {array.shape}",
+)
+def test_an_array_of_any_kind_is_the_same_picture(array):
+    assert np.array_equal(rgb.of_array(array), np.stack([GREY] * 3, -1))
+
+
+def test_true_is_white():
+    assert rgb.of_array(GREY > 127).max() == 255
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_exif_orientation_is_applied_where_asked_for(kind, number):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    data = encoded(RGB, kind, exif=exif)
+    expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert np.array_equal(decode(data, "photo", upright=True), expected)
+    assert np.array_equal(rgb.of_pil(Image.open(io.BytesIO(data)), upright=True), expected)
+
+
+def test_damaged_exif_data_turn_nothing():
+    data = encoded(RGB, "JPEG", exif=b"Exif\0\0no TIFF header here")
+    assert decode(data, "photo", upright=True).shape == (48, 64, 3)

@@ -5,6 +5,9 @@ import pytest
 
 from albef_jax.evaluate.answer_score import (
     CONTRACTIONS,
+    EQUALITY,
+    PUBLISHED,
+    SHARE,
     majority,
     normalize,
     plain_words,
@@ -96,6 +99,26 @@ def test_one_answer_is_compared_after_normalization_of_both():
     assert soft_accuracy("the Two dogs!", ("2 dogs",)) == 1
     assert soft_accuracy("2 dogs", ("a two dogs.",)) == 1
     assert soft_accuracy("2 cats", ("2 dogs",)) == 0
+
+
+@pytest.mark.parametrize("people", range(1, 11))
+def test_unanimity_is_right_whatever_the_number_of_people(people):
+    assert soft_accuracy("yes", ["yes"] * people) == 1
+    assert soft_accuracy("no", ["yes"] * people) == 0
+
+
+@pytest.mark.parametrize("people", [2, 3, 4, 5, 6, 7, 8, 9, 11])
+def test_other_numbers_than_ten_are_scored_by_their_share(people):
+    for agreed in range(people + 1):
+        given = ["a Dog."] * agreed + ["cat"] * (people - agreed)
+        assert soft_accuracy("dog", given) == pytest.approx(agreed / people)
+
+
+def test_results_say_which_rule_was_used():
+    answers = [("red",), ("yes",) * 3, ("yes", "no"), ("2",) * 10, ()]
+    found = score(["red", "yes", "yes", "2", "x"], answers, ["kind"] * 5)
+    assert found["rules"] == {EQUALITY: 1, SHARE: 2, PUBLISHED: 1}
+    assert found["overall"] == pytest.approx(100 * 3.5 / 4)
 
 
 def test_questions_without_answers_are_counted_and_not_scored():

@@ -240,3 +240,14 @@ def test_a_picture_is_where_the_class_token_helps_the_contrast():
     weighted = PROBABILITIES[:, :, 0] * np.maximum(GRADIENT[:, :, 0], 0)
     expected = weighted.mean(axis=1)[:, 1:].reshape(2, 3, 3)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1, 4, 99])
+def test_a_layer_that_does_not_exist_has_no_heat(tiny, batch, number):
+    """Two text layers, two fusion layers, two blocks; nothing is compiled."""
+    inputs = tiny.config, tiny.params, batch.image, batch.text_ids, batch.text_mask
+    with pytest.raises(ValueError, match=rf"^layer={number}: must be 2 to 3 in this model$"):
+        gradcam.fusion_attention(*inputs, layer=number)
+    if number not in (0, 1):
+        with pytest.raises(ValueError, match=rf"^block={number}: must be 0 to 1 in this model$"):
+            gradcam.image_attention(*inputs, block=number)

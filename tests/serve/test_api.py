@@ -36,10 +36,10 @@ SIZES = {
 }
 
 
-def model_of(task):
+def model_of(task, batch_size=4):
     config = ModelConfig(**SIZES)
     params = task_models.init(config, task, jax.random.key(1))
-    return api.Model(task, config, params, Tokenizer("scenes", 40), batch_size=4)
+    return api.Model(task, config, params, Tokenizer("scenes", 40), batch_size)
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +95,14 @@ def test_pictures_in_every_form(model, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        (np.zeros((4, 4, 3)), ValueError, "uint8"),
-        (np.zeros((4, 4, 4), np.uint8), ValueError, "R, G, B"),
+        (np.full((4, 4, 3), 255.0), ValueError, "floats from 255 to 255: .*0 to 1"),
+        (np.zeros((4, 4, 3), int), ValueError, "int64, whose range is not known: give uint8"),
+        (np.full((4, 4, 3), np.nan), ValueError, "NaN"),
+        (np.zeros((3, 4, 5), np.uint8), ValueError, "R, G, B"),
+        ({"a.jpg": 1}, TypeError, "not dict"),
+        (b"\xff\xd8", TypeError, "not bytes"),
         (5, TypeError, "int"),
-        ([], ValueError, "no pictures"),
+        ([], ValueError, "no images"),
         ("nowhere.jpg", OSError, "nowhere"),
     ],
 )
@@ -114,7 +118,7 @@ def test_match_of_one_and_many(model, pictures):
     np.testing.assert_allclose(many.itm, pairs.itm, rtol=1e-5)
     features = model.encode_image(pictures[:1]).feature, model.encode_text(texts).feature
     np.testing.assert_allclose(many.itc, features[1] @ features[0][0], rtol=1e-4, atol=1e-6)
-    with pytest.raises(ValueError, match="2 pictures and 3 texts"):
+    with pytest.raises(ValueError, match="2 in images and 3 in texts"):
         model.match(list(pictures[:2]), texts)
 
 

@@ -5,6 +5,7 @@ from test_api import model_of
 
 from albef_jax.serve.api import CannotServe
 from albef_jax.serve.export import export_encoders
+from albef_jax.serve.outcomes import NotFinite
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +37,13 @@ def test_nothing_is_overwritten(exported):
     model, folder, _ = exported
     with pytest.raises(FileExistsError):
         export_encoders(model, folder, platforms=("cpu",))
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    model = model_of("retrieval")
+    model.params["image_proj"] = jax.tree.map(
+        lambda leaf: leaf * np.nan, model.params["image_proj"]
+    )
+    with pytest.raises(NotFinite, match="image_proj"):
+        export_encoders(model, tmp_path, platforms=("cpu",))
+    assert not list(tmp_path.iterdir())

@@ -81,6 +81,9 @@ def test_an_index_of_pictures_is_asked_by_a_text(model, folder, tmp_path):
         index.search(folder / "0.png")
     with pytest.raises(SearchError, match="empty"):
         index.search("  ")
+    for several in (["a ball", "a star"], [folder / "0.png"] * 2):
+        with pytest.raises(SearchError, match="one query at a time, not list"):
+            index.search(several)
     with pytest.raises(SearchError, match="k=0"):
         index.search("a ball", k=0)
 
@@ -228,3 +231,16 @@ def test_what_cannot_be_indexed(model, captions, tmp_path):
         build_index(model, items_of(captions=captions), tmp_path)
     with pytest.raises(SearchError, match="no index here"):
         open_index(tmp_path, model)
+
+
+def test_phone_photos_are_indexed_and_judged_upright(model, tmp_path):
+    upright = np.random.default_rng(3).integers(0, 256, (40, 56, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    lying = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_270)
+    (tmp_path / "photos").mkdir()
+    lying.save(tmp_path / "photos" / "phone.png", exif=exif)
+    build_index(model, items_of(images=tmp_path / "photos"), tmp_path / "index")
+    (hit,) = open_index(tmp_path / "index", model).search("a red ball")
+    expected = model.match(upright, "a red ball")
+    assert (hit.itc, hit.itm) == pytest.approx((expected.itc[0], expected.itm[0]), abs=1e-5)

@@ -150,7 +150,7 @@ def test_other_processes_write_nothing(tmp_path):
 
 
 def test_unknown_and_missing_writers_are_named(monkeypatch):
-    monkeypatch.setattr(writers, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     (unknown, missing) = writers.problems("tensorbord, wandb")
     assert "tensorbord is unknown; choose among tensorboard, wandb" in unknown
     assert "pip install 'albef-jax[wandb]'" in missing

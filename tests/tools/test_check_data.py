@@ -1,4 +1,6 @@
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,21 @@ def test_evaluation_data_and_a_limit(checked):
     code, printed, _ = checked(*files, "--limit=1", "--smallest=41")
     assert code == 1 and "checked                    1" in printed
     assert "tiny picture: " in printed and "40 x 40 pixels" in printed
+
+
+def test_names_that_the_console_cannot_write(folder, checked, monkeypatch):
+    """Not UTF-8, and characters that ASCII lacks; the report holds them all the same."""
+    names = ["caf\udce9.png", "猫.png"]
+    items = [{"image": name, "caption": "a dog"} for name in ("0.png", *names)]
+    (folder / "a.json").write_text(json.dumps(items), "utf-8")
+    for name in names:
+        (folder / name).write_bytes(b"")
+    file = folder / "report.json"
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    code, *_ = checked("--config.data.train_files=a.json", f"--report={file}")
+    sys.stdout.flush()
+    printed = sys.stdout.buffer.getvalue().decode("ascii")
+    assert code == 1 and "caf\\udce9.png: the file is empty" in printed
+    assert "\\u732b.png: the file is empty" in printed
+    found = {Path(one["name"]).name for one in json.loads(file.read_bytes())["found"]}
+    assert found == set(names)

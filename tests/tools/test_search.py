@@ -1,3 +1,4 @@
+import io
 import json
 import sys
 
@@ -71,6 +72,25 @@ def test_building_and_searching(call, run_and_pictures, tmp_path):
     assert any(red > 200 and green < 60 and blue < 60 for red, green, blue in colours)
     code, out, _ = call("query", index, "a star", "--json", "--no_rerank", "--k=2")
     assert [hit["itm"] for hit in json.loads(out)] == [None, None]
+
+
+def test_names_that_the_console_cannot_write(call, run_and_pictures, tmp_path, monkeypatch):
+    """Not UTF-8, and characters that ASCII lacks; the folder of the index has such a name, too."""
+    workdir, _ = run_and_pictures
+    (tmp_path / "photos").mkdir()
+    names = ["caf\udce9.png", "猫.png"]
+    for name in names:
+        Image.new("RGB", (60, 40), "red").save(tmp_path / "photos" / name)
+    index, sheet = tmp_path / "index\udce9", tmp_path / "sheet.png"
+    assert call("build", index, f"--model={workdir}", f"--images={tmp_path / 'photos'}")[0] == 0
+    for form in ("--no_rerank", "--json"):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+        code, *_ = call(index, "a star", form, f"--sheet={sheet}")
+        sys.stdout.flush()
+        printed = sys.stdout.buffer.getvalue().decode("ascii")
+        assert code == 0 and "caf\\udce9.png" in printed and "\\u732b.png" in printed
+    assert {hit["name"] for hit in json.loads(printed)} == set(names)
+    assert sheet.stat().st_size > 1000
 
 
 def test_captions(call, run_and_pictures, tmp_path):

@@ -31,6 +31,8 @@ def make_plan(config: ConfigDict, part: Part, source: PairSource, **options: Any
     """The plan that packs a source opened with this configuration; `options` are its fields."""
     named = train_files(config) if part == "train" else eval_files(config) or train_files(config)
     given: dict[str, Any] = {"part": part, **asdict(named), "root": config.data.root}
+    if config.data.exif_orientation:
+        given["exif_orientation"] = True
     if named.source == "scenes":
         given |= {"scenes": config.data.scenes.to_dict(), "seed": config.seed}
         given["image_size"] = config.model.image_size

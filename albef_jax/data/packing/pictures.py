@@ -26,7 +26,8 @@ def stored(source: PairSource, index: int, resize: int, quality: int) -> Stored:
     """Item `index` as it is stored; raises `BadSample` if it is unusable (it is decoded to see)."""
     if isinstance(source, EncodedPairs):
         pair = source.encoded(index)
-        image, how = decode(pair.data, pair.name), "kept"
+        upright = getattr(source, "upright", False)
+        image, how = decode(pair.data, pair.name, upright), "kept"
     else:
         found = source[index]
         image, how = found.image, "drawn"

@@ -1,0 +1,61 @@
+"""Whether what a command will write can be written, found before the work and not after it."""
+
+import io
+import os
+from pathlib import Path
+
+from PIL import Image
+
+
+class CannotWrite(ValueError):
+    """A path that cannot be written; the message names the option and says why."""
+
+
+def check_file(path: Path, option: str, make_folder: bool = False) -> None:
+    """Check a file that is written at the end.
+
+    Args:
+        option: as a person gave it, `--report`, for the message.
+        make_folder: its folder is made where it is missing.
+
+    Raises:
+        CannotWrite: it is a folder, or its folder is missing or cannot be written to.
+    """
+    if path.is_dir():
+        raise CannotWrite(f"{option}={path}: is a folder; name a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise CannotWrite(f"{option}={path}: may not be written; name another file")
+    if not make_folder and not path.parent.is_dir():
+        raise CannotWrite(f"{option}={path}: no such directory: {path.parent}")
+    check_folder(path.parent, option)
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Check a folder that is written to; it need not be there yet.
+
+    Raises:
+        CannotWrite: it, or the nearest folder above it that is there, is a file or is read-only.
+    """
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise CannotWrite(f"{option}={path}: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CannotWrite(f"{option}={path}: nothing may be written in {there}")
+
+
+def check_image(path: Path, option: str) -> None:
+    """Check an image that is drawn at the end: by its name, Pillow must be able to write it.
+
+    Raises:
+        CannotWrite: as `check_file`, or a format that Pillow does not know or cannot write.
+    """
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        raise CannotWrite(f"{option}={path}: name a picture, as sheet.jpg")
+    try:
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), kind)
+    except (KeyError, OSError, ValueError):  # no writer; one that is a stub; not for RGB
+        raise CannotWrite(
+            f"{option}={path}: Pillow cannot write {path.suffix}; name a .jpg or .png"
+        ) from None
+    check_file(path, option)

@@ -1,0 +1,26 @@
+"""Checks of plain arguments: each mistake names the argument and what it may be."""
+
+from typing import Any
+
+import numpy as np
+
+
+class ArgumentError(ValueError):
+    """An argument that a method cannot use; the message names it and says what would do."""
+
+
+def whole_number(name: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
+    """A whole number from `low` to `high`, as an int.
+
+    Args:
+        what: the numbers stand for, for the message: "fusion layers of this model".
+
+    Raises:
+        ArgumentError: another number, or no whole number; True and False are none.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if whole and low <= value and (high is None or value <= high):
+        return int(value)
+    allowed = f"{low} or more" if high is None else f"{low} to {high}"
+    told = f" ({what})" if what else ""
+    raise ArgumentError(f"{name}={value!r}: must be a whole number, {allowed}{told}")
