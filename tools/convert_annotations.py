@@ -25,6 +25,8 @@ from albef_jax.data.official.fields import Given, Options
 from albef_jax.data.official.formats import PICKLES
 from albef_jax.data.patterns import split_list
 from albef_jax.data.refer_files import read_plain_pickle
+from albef_jax.outputs import check_file
+from albef_jax.terminal import print_anything
 
 
 def run(sources: list[Path], out: Path, options: Options) -> str:
@@ -39,8 +41,7 @@ def run(sources: list[Path], out: Path, options: Options) -> str:
             raise ValueError(f"{out}: would overwrite a source; name another file")
     if out.suffix != ".json":
         raise ValueError(f"{out}: the list is written as JSON; name a file that ends in .json")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out.parent}: no such directory")
+    check_file(out, "OUT")
     files = [
         Given(
             str(source),
@@ -51,7 +52,7 @@ def run(sources: list[Path], out: Path, options: Options) -> str:
     found, (rows, notes) = convert(files, options)
     if not rows:
         raise ValueError(f"{sources[0]}: {found.name}, and no item in it can be used")
-    write_text(out, json.dumps(rows, ensure_ascii=False) + "\n")
+    write_text(out, json.dumps(rows) + "\n")
     first = rows[0].get("image") or rows[0]["images"][0]
     return (
         f"{out}: {len(rows)} items from {found.name}, for task {found.task}; image paths start "
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the JSON list to write")
     parser.add_argument("--split", default="", help="of files with several: those to take, as a,b")
     parser.add_argument("--images", default="", help="goes before each image path, as val2014/")
+    print_anything()
     given = parser.parse_intermixed_args(arguments)
     try:
         print(run(given.sources, given.out, Options(split_list(given.split), given.images)))
