@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 BF16 = "fused,dtype=bfloat16"
 DOTS = "remat_image=dots,remat_text=dots,remat_fusion=dots"
 CUDNN = "attention=cudnn"
+FOLDER = "{folder}"  # in a command: where its profile goes
 _TAIL = 1500  # characters kept of a part that failed
 _SHARE = 0.6  # of what is left that a part may take at most
 
@@ -56,7 +57,7 @@ PARITY = Part(
 TOGETHER = f"{BF16},{CUDNN},{DOTS}"
 PARTS = {
     "parity": PARITY,
-    "step_64": _step(64, TOGETHER, options=("--profile={folder}",)),
+    "step_64": _step(64, TOGETHER, options=(f"--profile={FOLDER}",)),
     "step_256": _step(256, TOGETHER),
     "encoders": Part(
         ("-m", "benchmarks.encoders", "--dtype=bfloat16", f"--{CUDNN}", "--batch=256"), 30
@@ -76,7 +77,8 @@ def run(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
     }
     if part is PARITY:
         environment["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
-    command = [sys.executable, *(word.format(folder=folder / "profile") for word in part.command)]
+    profile = folder / "profile"
+    command = [sys.executable, *(word.replace(FOLDER, str(profile)) for word in part.command)]
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -90,7 +92,13 @@ def run(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
     if part is PARITY:
         lines = done.stdout.strip().splitlines()
         return {**taken, "said": lines[-1], "errors": [line for line in lines if "e-" in line]}
-    return {**taken, **json.loads(done.stdout.strip().splitlines()[-1])}
+    found = {**taken, **json.loads(done.stdout.strip().splitlines()[-1])}
+    if any(FOLDER in word for word in part.command):
+        try:
+            found["kernels"] = heaviest(find_trace(profile), steps=2)
+        except (OSError, ValueError, KeyError) as error:
+            found["kernels"] = f"not read: {error}"
+    return found
 
 
 def rows(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -122,14 +130,12 @@ def measure(parts: Sequence[str], budget: float, out: Path) -> dict[str, dict[st
         folder = Path(scratch)
         for name in parts:
             left = ends - time.monotonic()
-            if left < PARTS[name].least:
+            part = PARTS[name]
+            if left < part.least:
                 found[name] = {"failed": f"not started: {left:.0f} s were left"}
-                continue
-            print(f"{name} ...", flush=True)
-            found[name] = run(PARTS[name], max(PARTS[name].least, _SHARE * left), folder)
-            if (folder / "profile").is_dir():
-                found[name]["kernels"] = heaviest(find_trace(folder / "profile"), steps=2)
-                (folder / "profile").rename(folder / f"profile_of_{name}")
+            else:
+                print(f"{name} ...", flush=True)
+                found[name] = run(part, max(part.least, _SHARE * left), folder)
             out.write_text(json.dumps(found, indent=1) + "\n")
     return found
 
