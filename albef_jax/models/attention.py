@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.models.precision import wide
 
+Implementation = Literal["xla", "cudnn"]
 # What the published system adds to a masked score (LEDGER, encoders).
 SELF_PENALTY = -10_000.0
 CROSS_PENALTY = -1e9
@@ -38,11 +39,16 @@ def split_heads(x: Float[Array, "B T D"], heads: int) -> Float[Array, "B T H K"]
     return x.reshape(*x.shape[:2], heads, -1)
 
 
+def available(implementation: Implementation) -> Implementation:
+    """An implementation of the image encoder's attention that runs on the default device."""
+    return implementation if jax.default_backend() == "gpu" else "xla"
+
+
 def image_attention(
     query: Float[Array, "B T H K"],
     key: Float[Array, "B S H K"],
     value: Float[Array, "B S H K"],
-    implementation: Literal["xla", "cudnn"],
+    implementation: Implementation,
 ) -> Float[Array, "B T H K"]:
     """Unmasked attention without dropout.
 

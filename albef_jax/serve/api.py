@@ -9,7 +9,7 @@ widths, H and W an image's height and width.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from albef_jax.data.text import Tokenizer, clean_caption, clean_question
 from albef_jax.evaluate.word_heat import published_layer
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
+from albef_jax.models.attention import available
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.serve.arguments import whole_number
 from albef_jax.serve.choices import distinct_answers, sides_of
@@ -68,6 +69,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
     names = {field.name for field in fields(ModelConfig)}
     kept = {name: value for name, value in known.get("model", {}).items() if name in names}
     config = ModelConfig(**with_heads(sizes_of(found.params)) | kept)
+    config = replace(config, attention=available(config.attention))
     data = known.get("data", {})
     if vocab is None:
         vocab = data.get("vocab", "bert-base-uncased")

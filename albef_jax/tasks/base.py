@@ -26,6 +26,7 @@ from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
 from albef_jax.data.text import Tokenizer
 from albef_jax.hosts.agree import is_first, say, together
 from albef_jax.models import albef, task_models
+from albef_jax.models.attention import available
 from albef_jax.models.sizes import ModelConfig
 from albef_jax.train import schedules
 from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
@@ -252,10 +253,10 @@ def for_devices(model: ModelConfig) -> ModelConfig:
 
     A run with cuDNN's attention can be evaluated where there is no NVIDIA card.
     """
-    if model.attention == "xla" or jax.default_backend() == "gpu":
-        return model
-    say(f"model.attention={model.attention} needs an NVIDIA card; here it is xla, and slower")
-    return replace(model, attention="xla")
+    attention = available(model.attention)
+    if attention != model.attention:
+        say(f"model.attention={model.attention} needs an NVIDIA card; here it is {attention}")
+    return replace(model, attention=attention)
 
 
 def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[Row]]:

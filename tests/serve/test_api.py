@@ -198,3 +198,15 @@ def test_settings_of_earlier_versions_are_passed_over(model, monkeypatch):
     )
     monkeypatch.setattr(api, "read_checkpoint", lambda path: found)
     assert api.load("run").config == ModelConfig(**SIZES, dropout=0.3)
+
+
+def test_a_model_trained_with_cudnn_is_read_without_a_card(model, monkeypatch, pictures):
+    settings = {"model": {**SIZES, "attention": "cudnn"}, "data": {"vocab": "scenes"}}
+    found = SimpleNamespace(
+        task="retrieval", params=model.params, config=settings, origin=Path("run")
+    )
+    monkeypatch.setattr(api, "read_checkpoint", lambda path: found)
+    loaded = api.load("run")
+    assert loaded.config.attention == "xla"
+    expected = model.encode_image(pictures).feature
+    np.testing.assert_allclose(loaded.encode_image(pictures).feature, expected, atol=1e-6)
