@@ -31,16 +31,22 @@ def describe(train: Iterable[Path], held_out: Sequence[Path]) -> str:
     return f"items of data.eval_files, of which {names} holds TRAINING items"
 
 
-def shared_images(train: Any, held_out: Any) -> str:
-    """What of the held-out images is in the training data, to add to `describe`; else empty.
+def with_shared_images(what: str, train: Any, held_out: Any) -> str:
+    """What `describe` says, and how many of the images training reads, too.
 
-    Sources that do not know the paths of their images share none that could be found.
+    Args:
+        what: from `describe`.
+        train, held_out: the sources. Those that do not know the paths of their images share none
+            that could be found.
     """
-    if not (isinstance(train, NamedImages) and isinstance(held_out, NamedImages)):
-        return ""
+    known = isinstance(train, NamedImages) and isinstance(held_out, NamedImages)
+    if not known or "TRAINING" in what:
+        return what
     unseen = set(held_out.image_paths())
     count = len(unseen)
     for path in train.image_paths():
         unseen.discard(path)
     seen = count - len(unseen)
-    return f" ({seen} of {count} images are TRAINING images)" if seen else ""
+    if not seen:
+        return what
+    return f"{what.removeprefix('held-out ')}, where {seen} of {count} images are TRAINING images"

@@ -19,7 +19,7 @@ from albef_jax.config import ConfigError, model_config
 from albef_jax.data.augment import Transform
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.examples import Examples
-from albef_jax.data.held_out import shared_images
+from albef_jax.data.held_out import with_shared_images
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.open import train_transform
 from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
@@ -82,8 +82,8 @@ class Task(ABC):
         self.transform = train_transform(config)
         self.held_out, self.evaluated_on = self.open_eval()  # now: its errors come before training
         self.source = self.held_out if eval_only else self.open_train()
-        if "TRAINING" not in self.evaluated_on:
-            self.evaluated_on += shared_images(self.source, self.held_out)
+        if not eval_only:
+            self.evaluated_on = with_shared_images(self.evaluated_on, self.source, self.held_out)
         self._check_vocabulary()
         if not eval_only:
             self._check_size()

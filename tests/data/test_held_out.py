@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from albef_jax.config import default
-from albef_jax.data.held_out import shared_images
+from albef_jax.data.held_out import with_shared_images
 from albef_jax.data.open import open_eval_pairs, open_train_pairs
+from albef_jax.tasks.pretrain import Pretraining
 
 
 @pytest.fixture
@@ -50,9 +51,11 @@ def test_a_part_of_a_mixture_is_a_training_file(config):
 
 def test_images_of_training_are_counted(config):
     train = open_train_pairs(config)
-    for files, words in (("val.json", ""), ("mixed.json", " (1 of 2 images are TRAINING images)")):
+    seen = "items of data.eval_files, where 1 of 2 images are TRAINING images"
+    for files, words in (("val.json", "held-out items of data.eval_files"), ("mixed.json", seen)):
         config.data.eval_files = files
-        assert shared_images(train, open_eval_pairs(config)[0]) == words
+        held_out, what = open_eval_pairs(config)
+        assert with_shared_images(what, train, held_out) == words
 
 
 def test_a_flat_list_is_evaluated_by_image(config):
@@ -62,3 +65,12 @@ def test_a_flat_list_is_evaluated_by_image(config):
     config.data.update({"train_files": "mixed.json", "eval_files": ""})
     assert len(open_train_pairs(config)) == 3
     assert len(open_eval_pairs(config)[0]) == 2
+
+
+def test_an_evaluation_alone_does_not_compare_its_images_with_themselves(config, tmp_path):
+    config.data.update({"eval_files": "mixed.json", "augment": "none"})
+    config.train.update({"batch_size": 2, "contrast_group": 2, "queue_size": 2, "steps": 1})
+    alone = Pretraining(config, tmp_path, eval_only=True)
+    assert alone.evaluated_on == "held-out items of data.eval_files"
+    trained = Pretraining(config, tmp_path, eval_only=False)
+    assert "1 of 2 images are TRAINING images" in trained.evaluated_on
