@@ -1,0 +1,73 @@
+"""Compiles the training step for devices that are described and not there."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh
+
+from albef_jax.models.sizes import ModelConfig
+from albef_jax.objectives.pretraining import Recipe
+from albef_jax.train.mesh import AXES, batch_sharding, state_shardings
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.state import init_state
+from albef_jax.train.step import StepConfig, compile_step
+from benchmarks.devices import GPUS_A_HOST, description
+
+# Nothing can be timed here, so products are left to cuBLAS.
+XLA_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+
+
+def described_mesh(kind: str, count: int = 1, fsdp: int = 1) -> Mesh:
+    """A mesh of devices that are only described.
+
+    Args:
+        kind: one of `benchmarks.devices.DEVICES`.
+        count: how many; more than a host has are spread over hosts.
+    """
+    hosts = max(1, count // GPUS_A_HOST)
+    topology = topologies.get_topology_desc(
+        kind,
+        "cuda",
+        target_config=description(kind),
+        topology=f"1x{hosts}x{count // hosts}",  # slices, hosts, devices of each
+    )
+    devices: np.ndarray = np.array(topology.devices).reshape(count // fsdp, fsdp)
+    return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def step_config(model: ModelConfig, group: int) -> StepConfig:
+    """Pre-training as published; the rates are numbers, which costs the same as schedules."""
+    return StepConfig(
+        model=model,
+        recipe=Recipe(contrast_group=group),
+        optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
+        learning_rate=lambda step: jnp.float32(1e-4),
+        alpha=lambda step: jnp.float32(0.4),
+    )
+
+
+def compiled_step(
+    config: StepConfig, mesh: Mesh, batch: int, length: int, queue: int
+) -> jax.stages.Compiled:
+    """The step's program for the devices of a mesh.
+
+    Args:
+        batch: pairs over all devices.
+        length: tokens of a caption.
+    """
+    state = jax.eval_shape(
+        partial(init_state, config.model, config.optimizer, queue), jax.random.key(0)
+    )
+    placed = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        state_shardings(mesh, state),
+    )
+    rows, side = batch_sharding(mesh), config.model.image_size
+    ids = jax.ShapeDtypeStruct((batch, length), jnp.int32, sharding=rows)
+    image = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8, sharding=rows)
+    inputs = {"image": image, "text_ids": ids, "text_mask": ids}
+    return compile_step(config, mesh, state).lower(placed, inputs).compile()
