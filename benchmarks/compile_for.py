@@ -18,12 +18,12 @@ import json
 import os
 import sys
 import time
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from albef_jax.models.sizes import PRESETS, ModelConfig, preset
 from benchmarks.devices import DEVICES, target
+from benchmarks.model_changes import changed
 
 GiB = 2**30
 _TOLERANCE = 0.01  # between operations by count and of the program
@@ -32,25 +32,6 @@ _TOLERANCE = 0.01  # between operations by count and of the program
 def stop(message: str) -> NoReturn:
     """End with one line on what to change."""
     raise SystemExit(f"error: {message}")
-
-
-def changed(model: ModelConfig, changes: list[str]) -> ModelConfig:
-    """The model with each `knob=value`; `dtype` is bfloat16 unless one says otherwise.
-
-    Raises:
-        SystemExit: the model has no such knob, or it takes no such value.
-    """
-    model = replace(model, dtype="bfloat16")
-    known = [field.name for field in fields(model)]
-    for change in changes:
-        knob, equals, value = change.partition("=")
-        if knob not in known or not equals:
-            stop(f"--set {change}: not KNOB=VALUE with one of {', '.join(known)}")
-        try:
-            model = replace(model, **{knob: type(getattr(model, knob))(value)})
-        except ValueError as error:
-            stop(f"--set {change}: {error}")
-    return model
 
 
 def recomputes(model: ModelConfig) -> bool:
@@ -73,7 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queue", type=int, default=65_536)
     parser.add_argument("--fsdp", type=int, default=1, help="devices that share parameters")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KNOB=VALUE", help="of the model's configuration"
+        "--set", nargs="+", default=[], metavar="KNOB=VALUE", help="of the model; dtype is bfloat16"
     )
     parser.add_argument("--out", type=Path, help="file for the program's text")
     return parser.parse_args()
@@ -89,12 +70,17 @@ def prepare(given: argparse.Namespace) -> tuple[str, int, ModelConfig]:
         kind, count = target(given.target)
     except ValueError as error:
         stop(str(error))
-    model = changed(preset(given.preset), given.set)
-    if given.image_size:
-        model = replace(model, image_size=given.image_size)
-    if model.image_size % model.patch_size:
-        stop(f"--image_size={model.image_size}: no multiple of patch_size={model.patch_size}")
-    if given.pairs % min(given.group, given.pairs) or given.pairs < 1:
+    sizes = {"image_size": given.image_size} if given.image_size else {}
+    try:
+        model = changed(preset(given.preset, dtype="bfloat16", **sizes), given.set)
+    except ValueError as error:
+        stop(f"the model: {error}")
+    for name in ("pairs", "group", "length", "queue", "fsdp"):
+        if getattr(given, name) < 1:
+            stop(f"--{name}={getattr(given, name)}: must be at least 1")
+    if given.length > model.max_positions:
+        stop(f"--length={given.length}: the model has max_positions={model.max_positions}")
+    if given.pairs % min(given.group, given.pairs):
         stop(f"--pairs={given.pairs}: no multiple of --group={given.group}, nor below it")
     if given.queue % (given.pairs * count):
         stop(f"--queue={given.queue}: no multiple of the {given.pairs * count} pairs of a step")
