@@ -13,7 +13,8 @@ _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"\s*([\w\-]+)\(")
 _OPERAND = re.compile(r"%([\w.\-]+)")
-_ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
+_ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\](\{[^}]*\})?")
+_SPACE = re.compile(r"S\((\d+)\)")
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 _ROW = re.compile(r"^(\d+) (.*)$")
 _FIELD = re.compile(r"(\w+)=(\d+)")
@@ -22,10 +23,15 @@ _PROJECT = re.compile(r"^(?:.*/)?((?:albef_jax|benchmarks)(?:/\w+)*/\w+\.py)$")
 
 @dataclass(frozen=True)
 class Array:
-    """A type and a shape."""
+    """A type and a shape.
+
+    Attributes:
+        space: where it lies: 0 is the device's memory, others are on the chip.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    space: int = 0
 
     @property
     def elements(self) -> int:
@@ -39,16 +45,18 @@ class Array:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory, without padding."""
-        return math.ceil(self.elements * self.bits / 8)
+        """What it takes of the device's memory, without padding; nothing on the chip."""
+        return 0 if self.space else math.ceil(self.elements * self.bits / 8)
 
 
 def arrays(result: str) -> tuple[Array, ...]:
     """The arrays of a type as XLA writes it; several of a tuple, none of a token."""
-    return tuple(
-        Array(dtype, tuple(int(n) for n in shape.split(",") if n))
-        for dtype, shape in _ARRAY.findall(result)
-    )
+    found = []
+    for dtype, shape, layout in _ARRAY.findall(result):
+        space = _SPACE.search(layout)
+        sides = tuple(int(n) for n in shape.split(",") if n)
+        found.append(Array(dtype, sides, int(space.group(1)) if space else 0))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -99,12 +107,6 @@ class Instruction:
         """The quoted text of an attribute; empty where there is none."""
         found = re.search(rf'\b{name}="((?:[^"\\]|\\.)*)"', self.attributes)
         return found.group(1) if found else ""
-
-    @property
-    def trips(self) -> int | None:
-        """How often a loop runs; None where XLA does not know."""
-        found = re.search(r"known_trip_count\D*(\d+)", self.attributes)
-        return int(found.group(1)) if found else None
 
 
 Computation = dict[str, Instruction]

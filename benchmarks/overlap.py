@@ -12,6 +12,7 @@ from typing import Any
 from albef_jax.telemetry.collectives import KINDS
 from benchmarks.devices import Device
 from benchmarks.hlo import Computation, Instruction, Program
+from benchmarks.loops import trips
 from benchmarks.roofline import run_by
 
 _SYNCHRONOUS = re.compile(r'"is_sync":\s*true')
@@ -90,7 +91,7 @@ def messages(program: Program, device: Device) -> list[Message]:
             if message := _message(program, body, one, times, device):
                 found.append(message)
             elif one.opcode == "while" and (inside := one.called("body")):
-                walk(inside, times * (one.trips or 1))
+                walk(inside, times * (trips(program, body, one) or 1))
             elif one.opcode == "call" and (inside := one.called("to_apply")):
                 walk(inside, times)
 

@@ -14,6 +14,7 @@ from typing import Any
 from albef_jax.telemetry.collectives import KINDS
 from benchmarks.devices import Device
 from benchmarks.hlo import Computation, Instruction, Program
+from benchmarks.loops import trips
 from benchmarks.parts import part, source
 from benchmarks.traffic import moved, products
 
@@ -85,11 +86,11 @@ def _kernel(
     )
 
 
-def _called(instruction: Instruction) -> list[tuple[str, int]]:
+def _called(program: Program, body: Computation, instruction: Instruction) -> list[tuple[str, int]]:
     """Computations that an instruction runs kernel by kernel, and how often."""
     if instruction.opcode == "while":
-        body = instruction.called("body")
-        return [(body, instruction.trips or 1)] if body else []
+        inside = instruction.called("body")
+        return [(inside, trips(program, body, instruction) or 1)] if inside else []
     if instruction.opcode in ("call", "async-start"):
         name = instruction.called("to_apply", "calls", "called_computations")
         return [(name, 1)] if name else []
@@ -107,14 +108,16 @@ def run_by(
     """
     if instruction.opcode in _FREE or instruction.opcode in COLLECTIVES:
         return []
-    inner = _called(instruction)
+    if "AllocateBuffer" in instruction.text("custom_call_target"):
+        return []
+    inner = _called(program, body, instruction)
     if not inner:
         return [_kernel(program, body, instruction, times, device)]
     return [
         kernel
-        for name, trips in inner
+        for name, runs in inner
         for one in program.computations[name].values()
-        for kernel in run_by(program, program.computations[name], one, times * trips, device)
+        for kernel in run_by(program, program.computations[name], one, times * runs, device)
     ]
 
 
@@ -126,9 +129,11 @@ def kernels(program: Program, device: Device) -> list[Kernel]:
 
 def unknown_loops(program: Program) -> int:
     """Loops of which the text does not say how often they run."""
-    bodies = program.computations.values()
-    loops = (one for body in bodies for one in body.values() if one.opcode == "while")
-    return sum(loop.trips is None for loop in loops)
+    return sum(
+        one.opcode == "while" and trips(program, body, one) is None
+        for body in program.computations.values()
+        for one in body.values()
+    )
 
 
 def _sums(group: Iterable[Kernel]) -> dict[str, Any]:

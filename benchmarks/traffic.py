@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable
 
+from benchmarks import convolutions
 from benchmarks.hlo import Array, Computation, Instruction, Program
 
 _SAME = ("bitcast", "reshape")  # no kernel's work
@@ -20,14 +21,6 @@ _FLASH = "fmha"
 _BYTES = ("s8", "u8")
 # Products of flash attention over [queries, keys]: backward computes the scores again.
 _FORWARD_PRODUCTS, _BACKWARD_PRODUCTS = 2, 5
-
-
-def _users(body: Computation) -> dict[str, list[Instruction]]:
-    users: dict[str, list[Instruction]] = {name: [] for name in body}
-    for instruction in body.values():
-        for operand in instruction.operands:
-            users[operand].append(instruction)
-    return users
 
 
 def _update(root: Instruction, body: Computation) -> Instruction | None:
@@ -44,36 +37,47 @@ def _update(root: Instruction, body: Computation) -> Instruction | None:
 
 def _update_bytes(update: Instruction, body: Computation) -> int:
     """Bytes that an update in place writes and, if it adds to what is there, reads before."""
-    written = body[update.operands[_UPDATES[update.opcode]]].bytes
+    what = body[update.operands[_UPDATES[update.opcode]]].arrays[0]
+    written = math.ceil(what.elements * what.bits / 8)
     return 2 * written if update.opcode == "scatter" else written
 
 
-def _taken(name: str, users: dict[str, list[Instruction]], updates: set[str]) -> float:
+def _taken(program: Program, body: Computation, name: str, updates: set[str]) -> float:
     """Elements read of an array; infinite where something reads all of it."""
     elements = 0.0
-    for user in users[name]:
+    for user in (one for one in body.values() if name in one.operands):
         first = user.operands[0] == name
         if user.opcode in _TAKE and first:
             elements += user.arrays[0].elements
-        elif user.opcode in _THROUGH:
-            elements += _taken(user.name, users, updates)
+        elif user.opcode in _THROUGH and not user.root:
+            elements += _taken(program, body, user.name, updates)
+        elif user.opcode == "fusion":
+            elements += _taken_inside(program, user, name)
         elif not (first and user.name in updates):  # what is overwritten is not read
             return math.inf
     return elements
 
 
-def _fusion_bytes(body: Computation) -> int:
+def _taken_inside(program: Program, fusion: Instruction, name: str) -> float:
+    """Elements that a fusion inside a fusion reads of an operand."""
+    inner = program.computations[fusion.called("calls") or ""]
+    places = {str(place) for place, operand in enumerate(fusion.operands) if operand == name}
+    inside = (one for one in inner.values() if one.opcode == "parameter")
+    return sum(_taken(program, inner, one.name, set()) for one in inside if one.literal in places)
+
+
+def _fusion_bytes(program: Program, body: Computation) -> int:
     root = next(instruction for instruction in body.values() if instruction.root)
     roots = [body[name] for name in root.operands] if root.opcode == "tuple" else [root]
-    users, updates, total = _users(body), set(), 0
+    updates, total = set(), 0
     for one in roots:
         if update := _update(one, body):
             updates.add(update.name)
-            total += _update_bytes(update, body)
+            total += min(_update_bytes(update, body), 2 * one.bytes)
         else:
             total += one.bytes
     for parameter in (one for one in body.values() if one.opcode == "parameter"):
-        taken = _taken(parameter.name, users, updates)
+        taken = _taken(program, body, parameter.name, updates)
         if math.isinf(taken):
             total += parameter.bytes
         elif parameter.arrays:
@@ -91,10 +95,12 @@ def moved(program: Program, instruction: Instruction, body: Computation) -> int:
     if instruction.opcode == "fusion":
         inner = program.computations.get(instruction.called("calls") or "")
         if inner:
-            return _fusion_bytes(inner)
+            return _fusion_bytes(program, inner)
     results = _without_scratch(instruction)
     if instruction.opcode in _TAKE:
         return 2 * results
+    if instruction.opcode == "copy-start":  # its results are the copy, the original and a mark
+        return sum(array.bytes for array in instruction.arrays[:2])
     if instruction.opcode == "dynamic-update-slice":
         return 2 * body[instruction.operands[1]].bytes
     return results + sum(body[name].bytes for name in instruction.operands if name in body)
@@ -111,15 +117,6 @@ def _without_scratch(instruction: Instruction) -> int:
 def _product(result: Array, left: Array, contracted: Iterable[int]) -> int:
     """Two operations for each multiply-add."""
     return 2 * result.elements * math.prod(left.shape[axis] for axis in contracted)
-
-
-def _convolution(instruction: Instruction, kernel: Array) -> int:
-    """Each result sums over the kernel but its output channels."""
-    labels = re.search(r"dim_labels=\w+_(\w+)->", instruction.attributes)
-    if not labels:
-        return 0
-    outputs = kernel.shape[labels.group(1).index("o")]
-    return 2 * instruction.arrays[0].elements * kernel.elements // outputs
 
 
 def _flash(instruction: Instruction, queries: Array) -> int:
@@ -151,7 +148,7 @@ def products(
         contracted = instruction.numbers("lhs_contracting_dims")
         return [(_product(instruction.arrays[0], left, contracted), left.dtype)]
     if instruction.opcode == "convolution" or _CONVOLUTION.search(target):
-        return [(_convolution(instruction, right), left.dtype)]
+        return [(convolutions.operations(instruction, left, right), left.dtype)]
     if instruction.opcode == "custom-call" and _GEMM.search(target):
         contracted = instruction.numbers("lhs_contracting_dimensions")
         return [(_product(instruction.arrays[0], left, contracted), left.dtype)]

@@ -63,6 +63,7 @@ def programs() -> dict[str, str]:
     rows = array(512, 256, mesh=eight, axes=("data",))
     jitted = {
         "chain": (jax.jit(chain), array(1024, 1024)),
+        "conversion": (jax.jit(lambda x: x.astype(jnp.bfloat16)), array(1024, 1024)),
         "product": (jax.jit(product), array(512, 256, **bf16), array(256, 128, **bf16)),
         "loop": (jax.jit(loop), array(256, 256), array(8, 256, 256)),
         "update": (

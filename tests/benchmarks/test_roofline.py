@@ -97,12 +97,49 @@ def test_parts_passes_and_source_lines():
     assert found["student"].source == "albef_jax/models/vit.py:7"
     assert found["teacher"].source == "albef_jax/models/bert.py:31"
     assert found["moment"].source == "update.py:9"
-    assert all(one.bytes == 3 * 64 for one in found.values() if one.name == "student")
+
+
+def test_a_conversion_reads_what_it_converts():
+    (conversion,) = kernels("conversion")
+    assert conversion.bytes == 1024 * 1024 * (4 + 2)
+
+
+def test_a_loop_on_a_tpu():
+    """Arrays on the chip are free, slices are inside fusions of fusions, a condition counts."""
+    program = kept("loop_tpu")
+    found = {one.name: one for one in roofline.kernels(program, H100)}
+    product, stack = found["fusion.11"], found["bitcast_dynamic-update-slice_fusion.2"]
+    square = 512 * 512 * 2
+    assert roofline.unknown_loops(program) == 0
+    assert product.operations == 8 * 2 * 512**3
+    assert product.bytes == 8 * 2 * square  # a slice of the stack, and the weights
+    assert stack.bytes == 8 * square
+    assert "custom-call" not in found  # which only sets memory aside
+
+
+def test_convolutions_count_what_they_multiply():
+    """A product in a batch of 8 as XLA:TPU writes it, and a real one with padding."""
+    text = """
+ENTRY %main (x: bf16[8,4,16], w: bf16[8,32,16], image: f32[2,5,5,3], f: f32[3,3,3,7]) -> f32[] {
+  %x = bf16[8,4,16] parameter(0)
+  %w = bf16[8,32,16] parameter(1)
+  %image = f32[2,5,5,3] parameter(2)
+  %f = f32[3,3,3,7] parameter(3)
+  %batched = bf16[8,4,32] convolution(%x, %w), WINDOW, dim_labels=0bf_0oi->0bf
+  ROOT %real = f32[2,5,5,7] convolution(%image, %f), PADDED, dim_labels=b01f_01io->b01f
+}
+""".replace("WINDOW", "window={size=8 stride=7 lhs_dilate=8}")
+    text = text.replace("PADDED", "window={size=3x3 pad=1_1x1_1}")
+    batched, real = roofline.kernels(parse(text), H100)
+    assert batched.operations == 2 * 8 * 4 * 16 * 32
+    assert real.operations == 2 * 2 * (3 * 3 + 2 * 2) ** 2 * 3 * 7  # 13 of 15 taps an axis
 
 
 def test_layouts_of_tpus_and_small_types():
     program = kept("parts")
-    assert program.computations["main"]["p"].arrays == (Array("bf16", (8, 4)),)
+    assert program.computations["main"]["p"].arrays == (Array("bf16", (8, 4), space=1),)
+    student = next(one for one in roofline.kernels(program, H100) if one.name == "student")
+    assert student.bytes == 8 * 4 * 2  # its operand lies on the chip
     sizes = [array.bytes for array in arrays("(pred[3], s4[5], f8e4m3fn[2], c64[2], token[])")]
     assert sizes == [3, 3, 2, 16]
 
