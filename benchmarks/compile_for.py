@@ -3,13 +3,13 @@
 Compiles the step for a device that is only described, reads the program, and prints a table and
 last one JSON line: whether it fits, operations, memory traffic by part of the model, the most pairs
 a second that its kernels allow, collectives and what runs beside them, the heaviest kernels.
-Nothing runs, and no driver is needed: jax's CUDA wheels are (`make accelerators`).
-Targets: h100, h200, a100; h100x8 are eight on one host. The base step takes minutes.
+Nothing runs, and no driver is needed: jax's CUDA wheels are, or libtpu (`make accelerators`).
+Targets: h100, h200, a100, v5e, v5p, v6e; h100x8 are eight on one host. The base step takes minutes.
 
 Examples:
     python -m benchmarks.compile_for h100 --pairs=64
     python -m benchmarks.compile_for h100 --set attention=cudnn remat_image=dots remat_text=dots
-    python -m benchmarks.compile_for a100x8 --preset=small --out=step.hlo
+    python -m benchmarks.compile_for v5ex4 --preset=small --out=step.hlo
 """
 
 import argparse
@@ -88,8 +88,12 @@ def prepare(given: argparse.Namespace) -> tuple[str, int, ModelConfig]:
         stop(f"--fsdp={given.fsdp}: does not divide {count} devices")
     if given.out and not given.out.parent.is_dir():
         stop(f"--out={given.out}: there is no folder {given.out.parent}")
-    if not any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):
-        stop(f"{kind} needs jax's CUDA wheels: `make accelerators` installs them apart")
+    wheels = ("libtpu",) if DEVICES[kind].slices else ("jax_cuda13_plugin", "jax_cuda12_plugin")
+    if DEVICES[kind].slices and model.attention == "cudnn":
+        stop(f"--set attention=cudnn: {given.target} has no cuDNN; leave it out")
+    if not any(importlib.util.find_spec(wheel) for wheel in wheels):
+        what = "libtpu" if DEVICES[kind].slices else "jax's CUDA wheels"
+        stop(f"{given.target} needs {what}: `make accelerators` installs it in .venv-accelerators")
     return kind, count, model
 
 
@@ -107,7 +111,7 @@ def analysed(
         given.out.write_text(text, "utf-8")
     program = parse(text)
     kernels = roofline.kernels(program, device)
-    seconds = sum(kernel.seconds for kernel in kernels)
+    seconds = roofline.least_seconds(kernels, device)
     operations = sum(kernel.operations for kernel in kernels) / given.pairs
     group = min(given.group, given.pairs)
     slots = capacity(group * given.length, 0.15) / group
@@ -188,9 +192,8 @@ def main() -> None:
     kind, count, model = prepare(given)
     # Read when jax starts: the devices are described to a compiler that runs on the CPU.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    from benchmarks.described import XLA_FLAGS, compiled_step, described_mesh, step_config
+    from benchmarks.described import compiled_step, described_mesh, step_config
 
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
     mesh = described_mesh(kind, count, given.fsdp)
     config = step_config(model, min(given.group, given.pairs))
     print(f"compiling for {given.target} ...", file=sys.stderr, flush=True)

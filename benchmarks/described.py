@@ -1,6 +1,8 @@
 """Compiles the training step for devices that are described and not there."""
 
+import os
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +16,39 @@ from albef_jax.train.mesh import AXES, batch_sharding, state_shardings
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import init_state
 from albef_jax.train.step import StepConfig, compile_step
-from benchmarks.devices import GPUS_A_HOST, description
+from benchmarks.devices import DEVICES, description, topology
 
 # Nothing can be timed here, so products are left to cuBLAS.
 XLA_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+# Else libtpu asks its host who it is, and waits.
+_ALONE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
 
 
 def described_mesh(kind: str, count: int = 1, fsdp: int = 1) -> Mesh:
-    """A mesh of devices that are only described.
+    """A mesh of devices that are only described; sets what their compiler reads of the environment.
 
     Args:
         kind: one of `benchmarks.devices.DEVICES`.
         count: how many; more than a host has are spread over hosts.
     """
-    hosts = max(1, count // GPUS_A_HOST)
-    topology = topologies.get_topology_desc(
-        kind,
-        "cuda",
-        target_config=description(kind),
-        topology=f"1x{hosts}x{count // hosts}",  # slices, hosts, devices of each
-    )
-    devices: np.ndarray = np.array(topology.devices).reshape(count // fsdp, fsdp)
+    found: Any
+    if DEVICES[kind].slices:
+        os.environ.update(_ALONE)
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology(kind, count)
+        ).devices
+    else:
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {given}".strip()
+        found = topologies.get_topology_desc(
+            kind, "cuda", target_config=description(kind), topology=topology(kind, count)
+        ).devices
+    ordered: list[Any] = sorted(found, key=lambda device: device.process_index)[:count]
+    devices: np.ndarray = np.array(ordered).reshape(count // fsdp, fsdp)
     return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
 
 

@@ -109,7 +109,17 @@ class Instruction:
         return found.group(1) if found else ""
 
 
-Computation = dict[str, Instruction]
+class Computation(dict[str, Instruction]):
+    """Instructions by name, in the order of the schedule."""
+
+    @cached_property
+    def users(self) -> dict[str, list[Instruction]]:
+        """What reads each of them."""
+        found: dict[str, list[Instruction]] = {name: [] for name in self}
+        for instruction in self.values():
+            for operand in dict.fromkeys(instruction.operands):
+                found.setdefault(operand, []).append(instruction)
+        return found
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ class Program:
     """A whole module.
 
     Attributes:
-        computations: by name, each with its instructions by name, in the order of the schedule.
+        computations: by name.
         entry: the name of the one that runs.
         frames: by the `stack_frame_id` of an instruction.
     """
@@ -135,6 +145,10 @@ class Program:
     computations: dict[str, Computation]
     entry: str
     frames: dict[int, Frame]
+
+    def inside(self, instruction: Instruction) -> Computation:
+        """What an instruction `calls`, as a fusion does; empty if nothing."""
+        return self.computations.get(instruction.called("calls") or "", Computation())
 
     def stack(self, instruction: Instruction) -> list[Frame]:
         """Frames of an instruction, the innermost first."""
@@ -232,7 +246,7 @@ def parse(text: str) -> Program:
         if line in _TABLES:
             table = tables.setdefault(line, {})
         elif header := _HEADER.match(line):
-            inside, table = computations.setdefault(header.group(2), {}), None
+            inside, table = computations.setdefault(header.group(2), Computation()), None
             entry = header.group(2) if header.group(1) else entry
         elif line.startswith("}"):
             inside = None

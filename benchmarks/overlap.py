@@ -41,7 +41,7 @@ def _kind(program: Program, instruction: Instruction) -> str | None:
     """Which collective an instruction begins, or is."""
     names = [instruction.opcode.removesuffix("-start")]
     if instruction.opcode == "async-start":
-        wrapped = program.computations.get(instruction.called("calls") or "", {})
+        wrapped = program.inside(instruction)
         names = [one.opcode for one in wrapped.values()]
     return next((name for name in names if name in KINDS), None)
 

@@ -46,7 +46,7 @@ _BACKWARD = ("transpose(", "rematted_computation", "checkpoint/")
 
 def _named(instruction: Instruction, body: Computation, program: Program) -> Instruction:
     """Itself, or if XLA made it without a name, what it is made of, goes to, or comes from."""
-    inner = program.computations.get(instruction.called("calls") or "", {})
+    inner = program.inside(instruction)
     own = (instruction, *sorted(inner.values(), key=lambda one: not one.root))
     found = next((one for one in own if _says(one)), None)
     return found or _nearest(instruction, body, users=True) or _nearest(instruction, body) or own[0]
@@ -58,15 +58,15 @@ def _says(instruction: Instruction) -> bool:
 
 def _nearest(start: Instruction, body: Computation, users: bool = False) -> Instruction | None:
     """The closest instruction with a name among those that read it, or that it reads."""
-    names = {start.name}
+    here = [start]
     for _ in range(_STEPS):
         if users:
-            near = [one for one in body.values() if names.intersection(one.operands)]
+            here = [user for one in here for user in body.users[one.name]]
         else:
-            near = [body[name] for one in names for name in body[one].operands if name in body]
-        if found := next((one for one in near if _says(one)), None):
+            here = [body[name] for one in here for name in one.operands if name in body]
+        if found := next((one for one in here if _says(one)), None):
             return found
-        names = {one.name for one in near}
+        here = list({one.name: one for one in here}.values())
     return None
 
 

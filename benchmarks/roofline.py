@@ -3,7 +3,8 @@
 Each kernel takes at least its operations at the speed that products reach, or its bytes at the
 speed that memory reaches, whichever is longer, and a launch; loops count as often as they run. Real
 kernels reach 60 to 90 % of that, so pairs a second that follow from it are an upper bound.
-Collectives are not kernels; `benchmarks.overlap` tells of them.
+Copies that run beside other kernels, as of TPUs, take memory's time and no other's. Collectives are
+not kernels; `benchmarks.overlap` tells of them.
 """
 
 from collections import defaultdict
@@ -24,6 +25,8 @@ _FREE = {
     *("partition-id", "replica-id", "opt-barrier", "copy-done", "slice-done", "async-done"),
     *("async-update", "add-dependency", "get-dimension-size"),
 }
+_BESIDE = ("copy-start", "slice-start")
+_WORK = ("fusion", "copy", "scatter", "sort")  # kinds by themselves; others are few
 COLLECTIVES = {f"{kind}{end}" for kind in KINDS for end in ("", "-start", "-done")}
 
 
@@ -37,6 +40,7 @@ class Kernel:
         seconds: the least that it takes.
         part, phase: of the model, and forward or backward (`benchmarks.parts`).
         source: `file:line`.
+        beside: whether it runs beside others.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Kernel:
     part: str
     phase: str
     source: str
+    beside: bool
 
     @property
     def where(self) -> str:
@@ -62,7 +67,10 @@ def _kind(instruction: Instruction, operations: int) -> str:
         return "flash attention"
     if operations:
         return "product" if instruction.opcode != "fusion" else "product in a fusion"
-    return target or instruction.opcode
+    if target:
+        return target
+    name = instruction.opcode.removesuffix("-start")
+    return "copy" if name == "slice" else name if name in _WORK else "elementwise"
 
 
 def _kernel(
@@ -83,6 +91,7 @@ def _kernel(
         where,
         phase,
         source(program, body, instruction),
+        instruction.opcode in _BESIDE,
     )
 
 
@@ -125,6 +134,12 @@ def kernels(program: Program, device: Device) -> list[Kernel]:
     """All kernels of a step. A loop whose length XLA does not know counts once."""
     entry = program.computations[program.entry]
     return [kernel for one in entry.values() for kernel in run_by(program, entry, one, 1, device)]
+
+
+def least_seconds(found: list[Kernel], device: Device) -> float:
+    """What a step takes at least: kernels one after the other, and all bytes at memory's speed."""
+    alone = sum(kernel.seconds for kernel in found if not kernel.beside)
+    return max(alone, sum(kernel.bytes for kernel in found) / device.bandwidth)
 
 
 def unknown_loops(program: Program) -> int:

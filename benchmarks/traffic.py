@@ -45,7 +45,7 @@ def _update_bytes(update: Instruction, body: Computation) -> int:
 def _taken(program: Program, body: Computation, name: str, updates: set[str]) -> float:
     """Elements read of an array; infinite where something reads all of it."""
     elements = 0.0
-    for user in (one for one in body.values() if name in one.operands):
+    for user in body.users[name]:
         first = user.operands[0] == name
         if user.opcode in _TAKE and first:
             elements += user.arrays[0].elements
@@ -60,7 +60,7 @@ def _taken(program: Program, body: Computation, name: str, updates: set[str]) ->
 
 def _taken_inside(program: Program, fusion: Instruction, name: str) -> float:
     """Elements that a fusion inside a fusion reads of an operand."""
-    inner = program.computations[fusion.called("calls") or ""]
+    inner = program.inside(fusion)
     places = {str(place) for place, operand in enumerate(fusion.operands) if operand == name}
     inside = (one for one in inner.values() if one.opcode == "parameter")
     return sum(_taken(program, inner, one.name, set()) for one in inside if one.literal in places)
@@ -93,7 +93,7 @@ def moved(program: Program, instruction: Instruction, body: Computation) -> int:
         body: the computation that it stands in.
     """
     if instruction.opcode == "fusion":
-        inner = program.computations.get(instruction.called("calls") or "")
+        inner = program.inside(instruction)
         if inner:
             return _fusion_bytes(program, inner)
     results = _without_scratch(instruction)
@@ -101,6 +101,9 @@ def moved(program: Program, instruction: Instruction, body: Computation) -> int:
         return 2 * results
     if instruction.opcode == "copy-start":  # its results are the copy, the original and a mark
         return sum(array.bytes for array in instruction.arrays[:2])
+    if instruction.opcode == "slice-start":  # the original, the slice and a mark
+        original, taken = instruction.arrays[:2]
+        return taken.bytes + (0 if original.space else math.ceil(taken.elements * taken.bits / 8))
     if instruction.opcode == "dynamic-update-slice":
         return 2 * body[instruction.operands[1]].bytes
     return results + sum(body[name].bytes for name in instruction.operands if name in body)
@@ -137,7 +140,7 @@ def products(
 ) -> list[tuple[int, str]]:
     """Operations of each matrix product in an instruction, with the type that it multiplies."""
     if instruction.opcode == "fusion":
-        inner = program.computations.get(instruction.called("calls") or "", {})
+        inner = program.inside(instruction)
         return [found for one in inner.values() for found in products(program, one, inner)]
     target = instruction.text("custom_call_target")
     known = [body[name].arrays for name in instruction.operands if name in body]

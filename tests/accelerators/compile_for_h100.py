@@ -20,9 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from albef_jax.models import albef
 from albef_jax.models.sizes import ModelConfig
-from benchmarks.described import XLA_FLAGS, compiled_step, described_mesh, step_config
-
-os.environ["XLA_FLAGS"] = XLA_FLAGS  # read when the first program is compiled
+from benchmarks.described import compiled_step, described_mesh, step_config
 
 # As many image tokens and as wide heads as in the published model, and little else.
 MODEL = ModelConfig(

@@ -1,7 +1,7 @@
-"""Programs small enough to count their traffic by hand, compiled for an H100 that is not there.
+"""Programs small enough to count their traffic by hand, compiled for devices that are not there.
 
 Their texts are kept in tests/benchmarks/programs; write them anew, in an environment with jax's
-CUDA wheels, with
+CUDA wheels and libtpu, with
 
     python -m tests.accelerators.small_programs
 """
@@ -88,13 +88,30 @@ def programs() -> dict[str, str]:
     }
 
 
+def tpu_programs() -> dict[str, str]:
+    """The same for a v5e, of a loop that keeps what it carries; needs libtpu."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from benchmarks.described import described_mesh
+
+    here = NamedSharding(described_mesh("v5e"), PartitionSpec())
+
+    def loop(x, w, stack):
+        return jax.lax.scan(lambda x, s: ((jnp.tanh(x + s) @ w).astype(x.dtype), x), x, stack)
+
+    square = jax.ShapeDtypeStruct((512, 512), jnp.bfloat16, sharding=here)
+    stack = jax.ShapeDtypeStruct((8, 512, 512), jnp.bfloat16, sharding=here)
+    text = jax.jit(loop).lower(square, square, stack).compile().as_text()
+    return {"loop_tpu": re.sub(r", backend_config=\{.*\}$", "", text, flags=re.M)}
+
+
 def main() -> None:
     """Write them, without the folders of this machine."""
-    from benchmarks.described import XLA_FLAGS
-
-    os.environ.update(JAX_PLATFORMS="cpu", XLA_FLAGS=XLA_FLAGS)
+    os.environ["JAX_PLATFORMS"] = "cpu"
     KEPT.mkdir(exist_ok=True)
-    for name, text in programs().items():
+    for name, text in {**programs(), **tpu_programs()}.items():
         plain = re.sub(r'"/[^"]*?/((?:tests|benchmarks|albef_jax|site-packages)/)', r'"\1', text)
         (KEPT / f"{name}.hlo").write_text(plain, "utf-8")
 

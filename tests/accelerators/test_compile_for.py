@@ -1,6 +1,6 @@
 """The command that compiles for a device that is not there, on a very small model.
 
-Run by `make accelerators`, in an environment with jax's CUDA wheels.
+Run by `make accelerators`, in an environment with jax's CUDA wheels and libtpu.
 """
 
 import importlib.util
@@ -18,9 +18,9 @@ SMALL = ["image_width=256", "image_depth=2", "text_width=256", "text_depth=1", "
 SMALL += ["vocab_size=512", "unroll=1", "text_intermediate=1024"]
 
 
-def found(target: str, *options: str) -> dict:
-    if importlib.util.find_spec("jax_cuda13_plugin") is None:
-        pytest.skip("needs jax's CUDA wheels: make accelerators")
+def found(target: str, *options: str, wheel: str = "jax_cuda13_plugin") -> dict:
+    if importlib.util.find_spec(wheel) is None:
+        pytest.skip(f"needs {wheel}: make accelerators")
     command = [sys.executable, "-m", "benchmarks.compile_for", target, "--preset=tiny"]
     command += ["--pairs=16", "--queue=256", *options, "--set", *SMALL]
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
@@ -56,3 +56,12 @@ def test_eight_sum_their_gradients():
     sums = [one for one in step["collectives"] if one["kind"] == "all-reduce"]
     assert sum(one["mb"] for one in sums) > 1
     assert sum(one["mb_beside_kernels"] for one in sums) <= sum(one["mb"] for one in sums)
+
+
+def test_a_step_for_a_tpu():
+    step = found("v5e", wheel="libtpu")
+    assert step["device"] == "TPU v5 lite" and step["devices"] == 1
+    assert step["fits"] and step["loops_of_unknown_length"] == 0
+    # Nothing is padded for a TPU's products until they run.
+    assert step["gflop_a_pair"] == pytest.approx(step["gflop_a_pair_counted"], rel=0.003)
+    assert {"image forward", "image backward", "optimizer", "teacher"} <= set(step["by_part"])

@@ -1,5 +1,6 @@
 """What the command refuses before it compiles for minutes, and its table of devices."""
 
+import math
 import re
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from albef_jax.models.sizes import preset
 from benchmarks import compile_for
-from benchmarks.devices import DEVICES, description, target
+from benchmarks.devices import DEVICES, description, target, topology
 
 
 def refused(monkeypatch, *words: str) -> str:
@@ -22,10 +23,12 @@ def refused(monkeypatch, *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["h1000"], "no target h1000: choose one of a100, h100, h200"),
+        (["h1000"], "no target h1000: choose one of a100, h100, h200, v5e, v5p, v6e"),
         (["h100x"], "no target h100x"),
         (["h100x0"], "no target h100x0"),
         (["h100x12"], "choose a multiple"),
+        (["v5ex3"], "slices have 1, 4, 8, 16"),
+        (["v5p", "--set", "attention=cudnn"], "v5p has no cuDNN"),
         (["h100", "--set", "widht=3"], "the model: widht=3: no knob=value of the model, which"),
         (["h100", "--set", "attention=cudnn", "dtype=float32"], "needs dtype=bfloat16"),
         (["h100", "--image_size=250"], "image_size=250: must be a multiple of patch_size=16"),
@@ -42,19 +45,26 @@ def test_what_does_not_fit_together_is_one_line(words, said, monkeypatch):
     assert said in refused(monkeypatch, *words)
 
 
-def test_without_the_wheels_it_names_the_remedy(monkeypatch):
+@pytest.mark.parametrize(("name", "wheels"), [("h100", "CUDA wheels"), ("v5e", "libtpu")])
+def test_without_the_wheels_it_names_the_remedy(name, wheels, monkeypatch):
     monkeypatch.setattr(compile_for.importlib.util, "find_spec", lambda name: None)
-    message = refused(monkeypatch, "h100")
-    assert "CUDA wheels" in message and "make accelerators" in message
+    message = refused(monkeypatch, name)
+    assert wheels in message and "make accelerators" in message
 
 
 def test_targets():
     assert target("h100") == ("h100", 1)
     assert target("a100x8") == ("a100", 8)
     assert target("h200x64") == ("h200", 64)
+    assert target("v6ex256") == ("v6e", 256)
+    assert topology("h200", 8) == "1x1x8" and topology("h200", 64) == "1x8x8"
+    assert topology("v5e", 1) == "v5e:2x2" and topology("v5p", 16) == "v5p:2x2x4"
+    for device in DEVICES.values():
+        for count, layout in (device.slices or {}).items():
+            assert math.prod(int(side) for side in layout.split("x")) == max(4, count)
 
 
-@pytest.mark.parametrize("name", sorted(DEVICES))
+@pytest.mark.parametrize("name", ["a100", "h100", "h200"])
 def test_the_compiler_and_the_bound_know_the_same_device(name):
     text = description(name)
     memory = int(re.search(r"device_memory_size: (\d+)", text).group(1))

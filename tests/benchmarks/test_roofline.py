@@ -115,6 +115,23 @@ def test_a_loop_on_a_tpu():
     assert product.bytes == 8 * 2 * square  # a slice of the stack, and the weights
     assert stack.bytes == 8 * square
     assert "custom-call" not in found  # which only sets memory aside
+    # The result leaves the chip while other kernels could run.
+    assert found["copy-start"].bytes == square and found["copy-start"].beside
+    alone = sum(one.seconds for one in found.values() if not one.beside)
+    assert roofline.least_seconds(list(found.values()), H100) == pytest.approx(alone)
+    assert roofline.least_seconds([found["copy-start"]], H100) == square / H100.bandwidth
+
+
+def test_a_slice_that_is_fetched_beside_other_work_reads_the_slice():
+    text = """
+ENTRY %main (x: f32[8,256]) -> f32[1,256] {
+  %x = f32[8,256]{1,0} parameter(0)
+  %s = ((f32[8,256]{1,0}), f32[1,256]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:1]}
+  ROOT %done = f32[1,256]{1,0:S(1)} slice-done(%s)
+}
+"""
+    (fetched,) = roofline.kernels(parse(text), H100)
+    assert fetched.bytes == 256 * 4 and fetched.beside
 
 
 def test_convolutions_count_what_they_multiply():
