@@ -192,6 +192,8 @@ def main() -> None:
     kind, count, model = prepare(given)
     # Read when jax starts: the devices are described to a compiler that runs on the CPU.
     os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+
     from benchmarks.described import compiled_step, described_mesh, step_config
 
     mesh = described_mesh(kind, count, given.fsdp)
@@ -210,6 +212,7 @@ def main() -> None:
         "target": given.target,
         "device": mesh.devices.flat[0].device_kind,
         "devices": count,
+        "jax": jax.__version__,
         **settings,
         "image_size": model.image_size,
         "compile_s": round(seconds, 1),
