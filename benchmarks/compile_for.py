@@ -93,7 +93,9 @@ def prepare(given: argparse.Namespace) -> tuple[str, int, ModelConfig]:
         stop(f"--set attention=cudnn: {given.target} has no cuDNN; leave it out")
     if not any(importlib.util.find_spec(wheel) for wheel in wheels):
         what = "libtpu" if DEVICES[kind].slices else "jax's CUDA wheels"
-        stop(f"{given.target} needs {what}: `make accelerators` installs it in .venv-accelerators")
+        stop(
+            f"{given.target} needs {what}: `make accelerators`, then .venv-accelerators/bin/python"
+        )
     return kind, count, model
 
 

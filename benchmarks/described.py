@@ -20,8 +20,9 @@ from benchmarks.devices import DEVICES, description, topology
 
 # Nothing can be timed here, so products are left to cuBLAS.
 XLA_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
-# Else libtpu asks its host who it is, and waits.
+# Else libtpu asks its host who it is, and waits; and refuses a second process, as of a real chip.
 _ALONE = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",

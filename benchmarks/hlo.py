@@ -44,9 +44,14 @@ class Array:
         return 8 if self.dtype == "pred" else int(re.findall(r"\d+", self.dtype)[0])
 
     @property
+    def size(self) -> int:
+        """Bytes, without padding, wherever it lies."""
+        return math.ceil(self.elements * self.bits / 8)
+
+    @property
     def bytes(self) -> int:
-        """What it takes of the device's memory, without padding; nothing on the chip."""
-        return 0 if self.space else math.ceil(self.elements * self.bits / 8)
+        """What it takes of the device's memory; nothing on the chip."""
+        return 0 if self.space else self.size
 
 
 def arrays(result: str) -> tuple[Array, ...]:

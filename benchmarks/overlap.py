@@ -74,7 +74,7 @@ def _message(
         kind,
         start.name,
         tuple(sorted({array.dtype for array in brought.arrays})),
-        brought.bytes * times,
+        sum(array.size for array in brought.arrays) * times,
         times,
         sum(kernel.times for kernel in work),
         sum(kernel.seconds for kernel in work),

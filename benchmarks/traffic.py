@@ -38,8 +38,7 @@ def _update(root: Instruction, body: Computation) -> Instruction | None:
 def _update_bytes(update: Instruction, body: Computation) -> int:
     """Bytes that an update in place writes and, if it adds to what is there, reads before."""
     what = body[update.operands[_UPDATES[update.opcode]]].arrays[0]
-    written = math.ceil(what.elements * what.bits / 8)
-    return 2 * written if update.opcode == "scatter" else written
+    return 2 * what.size if update.opcode == "scatter" else what.size
 
 
 def _taken(program: Program, body: Computation, name: str, updates: set[str]) -> float:
@@ -103,7 +102,7 @@ def moved(program: Program, instruction: Instruction, body: Computation) -> int:
         return sum(array.bytes for array in instruction.arrays[:2])
     if instruction.opcode == "slice-start":  # the original, the slice and a mark
         original, taken = instruction.arrays[:2]
-        return taken.bytes + (0 if original.space else math.ceil(taken.elements * taken.bits / 8))
+        return taken.bytes + (0 if original.space else taken.size)
     if instruction.opcode == "dynamic-update-slice":
         return 2 * body[instruction.operands[1]].bytes
     return results + sum(body[name].bytes for name in instruction.operands if name in body)

@@ -122,6 +122,17 @@ def test_a_loop_on_a_tpu():
     assert roofline.least_seconds([found["copy-start"]], H100) == square / H100.bandwidth
 
 
+def test_a_message_between_chips_counts_wherever_it_lies():
+    text = """
+ENTRY %main (x: bf16[8,256]) -> bf16[8,256] {
+  %x = bf16[8,256]{1,0:S(1)} parameter(0)
+  ROOT %sum = bf16[8,256]{1,0:T(8,128)(2,1)S(1)} all-reduce(%x), to_apply=%add
+}
+"""
+    (message,) = overlap.messages(parse(text), H100)
+    assert (message.bytes, message.kernels) == (8 * 256 * 2, 0)
+
+
 def test_a_slice_that_is_fetched_beside_other_work_reads_the_slice():
     text = """
 ENTRY %main (x: f32[8,256]) -> f32[1,256] {
