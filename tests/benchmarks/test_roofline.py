@@ -11,6 +11,7 @@ import pytest
 from benchmarks import overlap, roofline
 from benchmarks.devices import DEVICES
 from benchmarks.hlo import Array, Program, arrays, parse
+from benchmarks.parts import PARTS
 
 KEPT = Path(__file__).parent / "programs"
 H100 = DEVICES["h100"]
@@ -93,6 +94,7 @@ def test_parts_passes_and_source_lines():
         "zeros": ("fusion", "forward"),  # for what reads it, through the tuple
         "taken": ("fusion", "forward"),
     }
+    assert {part for part, _ in where.values()} <= set(PARTS)
     # A helper traced for the text first has the text's frame in front of the image's.
     assert found["student"].source == "albef_jax/models/vit.py:7"
     assert found["teacher"].source == "albef_jax/models/bert.py:31"
