@@ -38,9 +38,9 @@ test-extras:  ## the page in a real Chromium, Beam and TensorBoard, in .venv-ext
 	.venv-extras/bin/python -m pytest -q -m 'slow or not slow' tests/serve/test_page.py \
 		tests/tools/test_pack_dataset_beam.py tests/telemetry/test_writers.py
 
-# Several GB of CUDA libraries, and no card: jax compiles for a device that is only described.
-accelerators:  ## compile the model's options for an H100 that is not there, in .venv-accelerators
-	$(MAKE) VENV=.venv-accelerators EXTRAS=dev,gpu .venv-accelerators/bin/installed
+# Several GB of CUDA libraries and libtpu, no card: jax compiles for devices that are only described.
+accelerators:  ## compile steps for accelerators that are not there, in .venv-accelerators
+	$(MAKE) VENV=.venv-accelerators EXTRAS=dev,gpu,tpu .venv-accelerators/bin/installed
 	.venv-accelerators/bin/python -m pytest -q tests/accelerators
 
 parity: $(BIN)/installed  ## replay the published system; ALBEF_GOLDEN_DIRS names further golden sets

@@ -41,6 +41,7 @@ from albef_jax.train.queue import enqueue
 from albef_jax.train.state import TrainState, init_state
 from albef_jax.train.step import Batch, StepConfig, streams, train_step
 from albef_jax.train.teacher import update_teacher
+from benchmarks.model_changes import changed
 from benchmarks.plain import plain_loss
 
 
@@ -108,17 +109,16 @@ def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfi
     """A variant's step function, and its configuration.
 
     Raises:
-        SystemExit: the variant is neither plain nor fused, or changes what the model has not.
+        SystemExit: the variant is neither plain nor fused, or asks for a model that cannot be.
     """
     kind, *changes = name.split(",")
     if kind not in ("plain", "fused"):
         raise SystemExit(f"--variants {name}: starts with neither plain nor fused")
     model = preset(given.preset, image_size=given.image_size)
-    for change in changes:
-        knob, _, value = change.partition("=")
-        if not hasattr(model, knob):
-            raise SystemExit(f"--variants {name}: the model has no {knob}")
-        model = replace(model, **{knob: type(getattr(model, knob))(value)})
+    try:
+        model = changed(model, changes)
+    except ValueError as error:
+        raise SystemExit(f"--variants {name}: {error}") from None
     if model.attention == "cudnn" and jax.default_backend() != "gpu":
         raise SystemExit(f"--variants {name}: cuDNN needs an NVIDIA card; use attention=xla here")
     rate = 1e-4

@@ -1,0 +1,62 @@
+"""Changes of a model's configuration that a command line asks for, `knob=value` each."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Any, get_args, get_type_hints
+
+from albef_jax.models.sizes import ModelConfig
+
+DTYPES = ("float32", "bfloat16")
+_TYPES = get_type_hints(ModelConfig)
+_MULTIPLES = (
+    ("image_size", "patch_size"),
+    ("image_width", "image_heads"),
+    ("text_width", "text_heads"),
+)
+
+
+def _value(knob: str, text: str) -> Any:
+    """The text as the knob's type.
+
+    Raises:
+        ValueError: it is no such value.
+    """
+    choices = DTYPES if knob == "dtype" else get_args(_TYPES[knob])
+    if choices:
+        if text not in choices:
+            raise ValueError(f"choose {' or '.join(choices)}")
+        return text
+    try:
+        value = _TYPES[knob](text)
+    except ValueError:
+        raise ValueError(f"is no {'number' if _TYPES[knob] is float else 'whole number'}") from None
+    if value < 0 or (value == 0 and "dropout" not in knob):
+        raise ValueError("must be positive")
+    return value
+
+
+def changed(model: ModelConfig, changes: Iterable[str]) -> ModelConfig:
+    """The model with each change.
+
+    Raises:
+        ValueError: the model has no such knob, the knob takes no such value, or the values do not
+            go together.
+    """
+    known = [field.name for field in fields(ModelConfig)]
+    for change in changes:
+        knob, equals, text = change.partition("=")
+        if knob not in known or not equals:
+            raise ValueError(f"{change}: no knob=value of the model, which has {', '.join(known)}")
+        try:
+            model = replace(model, **{knob: _value(knob, text)})
+        except ValueError as error:
+            raise ValueError(f"{change}: {error}") from None
+    for whole, part in _MULTIPLES:
+        if getattr(model, whole) % getattr(model, part):
+            raise ValueError(
+                f"{whole}={getattr(model, whole)}: must be a multiple of "
+                f"{part}={getattr(model, part)}"
+            )
+    if model.attention == "cudnn" and model.dtype != "bfloat16":
+        raise ValueError("attention=cudnn: needs dtype=bfloat16")
+    return model

@@ -1,0 +1,67 @@
+"""The command that compiles for a device that is not there, on a very small model.
+
+Run by `make accelerators`, in an environment with jax's CUDA wheels and libtpu.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Wide beside its length, so that padding of the scores' 37 tokens to 40 hardly counts.
+SMALL = ["image_width=256", "image_depth=2", "text_width=256", "text_depth=1", "fusion_depth=2"]
+SMALL += ["vocab_size=512", "unroll=1", "text_intermediate=1024"]
+
+
+def found(target: str, *options: str, wheel: str = "jax_cuda13_plugin") -> dict:
+    if importlib.util.find_spec(wheel) is None:
+        pytest.skip(f"needs {wheel}: make accelerators")
+    command = [sys.executable, "-m", "benchmarks.compile_for", target, "--preset=tiny"]
+    command += ["--pairs=16", "--queue=256", *options, "--set", *SMALL]
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    *table, line = done.stdout.splitlines()
+    assert any(row.startswith("image forward") for row in table)
+    return json.loads(line)
+
+
+def test_a_step_for_one_h100(tmp_path):
+    step = found("h100", f"--out={tmp_path / 'step.hlo'}")
+    assert step["device"] == "NVIDIA H100 80GB HBM3" and step["devices"] == 1
+    assert step["fits"] and step["arguments_gib"] + step["temporary_gib"] < step["device_gib"]
+    assert step["gflop_a_pair"] == pytest.approx(step["gflop_a_pair_counted"], rel=0.01)
+    assert step["loops_of_unknown_length"] == 0 and step["collectives"] == []
+    assert {"image forward", "image backward", "optimizer", "teacher"} <= set(step["by_part"])
+    for sums in (step["by_part"], step["by_kind"]):
+        assert sum(one["kernels"] for one in sums.values()) == step["kernels"]
+        total = sum(one["gb"] for one in sums.values()) / step["pairs"]
+        assert total == pytest.approx(step["gb_a_pair"], rel=0.01)
+    other = step["by_part"].get("other", {"gb": 0})
+    assert other["gb"] < 0.02 * step["gb_a_pair"] * step["pairs"]
+    assert 0 < step["bound_mfu"] < step["bound_share_of_reachable"] < 1
+    assert len(step["heaviest"]) == 10
+    assert all(kernel["source"].startswith("albef_jax/") for kernel in step["heaviest"])
+    assert "ENTRY" in (tmp_path / "step.hlo").read_text()
+
+
+def test_eight_sum_their_gradients():
+    step = found("h100x8")
+    assert step["devices"] == 8
+    sums = [one for one in step["collectives"] if one["kind"] == "all-reduce"]
+    assert sum(one["mb"] for one in sums) > 1
+    assert sum(one["mb_beside_kernels"] for one in sums) <= sum(one["mb"] for one in sums)
+
+
+def test_a_step_for_a_tpu():
+    step = found("v5e", wheel="libtpu")
+    assert step["device"] == "TPU v5 lite" and step["devices"] == 1
+    assert step["fits"] and step["loops_of_unknown_length"] == 0
+    # Nothing is padded for a TPU's products until they run.
+    assert step["gflop_a_pair"] == pytest.approx(step["gflop_a_pair_counted"], rel=0.003)
+    assert {"image forward", "image backward", "optimizer", "teacher"} <= set(step["by_part"])
