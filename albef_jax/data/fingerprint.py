@@ -16,6 +16,7 @@ Stamps = dict[str, Stamp]
 
 _LARGE = 64 << 20  # bytes; smaller files are digested whole
 _BLOCKS, _BLOCK = 64, 1 << 14
+_DIGESTS = ("sha256", "sha256_of_blocks")  # of all, or of some blocks of a large file
 _READERS = 8  # threads
 _SHOWN = 5
 
@@ -51,8 +52,10 @@ def stamps(
 def different(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list[str]:
     """What became of files, a line each; the first five in full.
 
-    A large file with another time of change, but the same size and digest, was copied.
+    A large file with another time of change, but the same size and digest, was copied; a file of
+    the same name and content in another folder was moved.
     """
+    before = _where_they_are(before, now)
     found = [f"{name}: is no longer named" for name in before if name not in now]
     found += [f"{name}: is new" for name in now if name not in before]
     for name in before.keys() & now.keys():
@@ -62,11 +65,24 @@ def different(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list[str
     return shown + ([f"... and {more} more files"] if (more := len(found) - len(shown)) else [])
 
 
+def _where_they_are(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> dict[str, Stamp]:
+    """Earlier stamps, those of files that were moved under their paths of now."""
+    moved = {_identity(name, now[name]): name for name in now if name not in before}
+    found = {}
+    for name, stamp in before.items():
+        gone = name not in now
+        found[moved.pop(_identity(name, stamp), name) if gone else name] = stamp
+    return found
+
+
+def _identity(name: str, stamp: Stamp) -> tuple:
+    return Path(name).name, stamp["bytes"], *(stamp.get(digest) for digest in _DIGESTS)
+
+
 def _reason(before: Stamp, now: Stamp) -> str | None:
     if before["bytes"] != now["bytes"]:
         return f"{before['bytes']} bytes before, {now['bytes']} now"
-    digests = ("sha256", "sha256_of_blocks")
-    if any(before.get(digest) != now.get(digest) for digest in digests):
+    if any(before.get(digest) != now.get(digest) for digest in _DIGESTS):
         return "has other content than before"
     return None
 

@@ -72,3 +72,22 @@ def test_files_that_come_and_go_and_grow(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.json: cannot be read: No such file"):
         stamps([tmp_path / "gone.json"])
+
+
+def test_a_folder_that_was_moved_is_the_same_data(tmp_path):
+    """As the package with its vocabulary, in another environment."""
+    for folder in ("old", "new"):
+        for part in ("a", "b"):
+            (tmp_path / folder / part).mkdir(parents=True)
+            (tmp_path / folder / part / "words.txt").write_text(f"of {part}")
+
+    def of(folder):
+        return stamps([tmp_path / folder / part / "words.txt" for part in ("a", "b")])
+
+    before = of("old")
+    assert different(before, of("new")) == []
+    (tmp_path / "new" / "b" / "words.txt").write_text("of c")
+    found = different(before, of("new"))
+    assert len(found) == 2 and all("b/words.txt" in line for line in found)
+    (tmp_path / "new" / "a" / "words.txt").rename(tmp_path / "new" / "a" / "renamed.txt")
+    assert len(different(before, stamps([tmp_path / "new" / "a" / "renamed.txt"]))) == 3

@@ -161,7 +161,7 @@ def test_retrieval_figures_and_examples(page):
     assert "Guessing would give 0.2 %." in text
     assert "ITC 31.5 60.0 70.0 29.5 61.0 71.0" in text
     assert "ITM re-ranked 52.6 80.0 85.0 50.8 81.0 86.0" in text
-    assert "reads the best 16 of each query together with it. Ties count as wrong." in text
+    assert "ITM reads an image and a caption together. Ties count as wrong." in text
     assert "✗ two stars 3.20 ✓ a red ball 1.50" in text
     assert len(found.all("img")) == 3
 
