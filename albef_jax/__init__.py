@@ -10,8 +10,8 @@ __all__ = ["__version__", "load"]
 def load(path: Any, **options: Any) -> Any:
     """A model from a workdir, an Orbax directory, a `.pth` or a `.safetensors`.
 
-    See `albef_jax.serve.api.load`; it is imported on the first call, since jax takes seconds.
+    See `albef_jax.inference.model.load`; it is imported on the first call, since jax takes seconds.
     """
-    from albef_jax.serve import api
+    from albef_jax.inference import model
 
-    return api.load(path, **options)
+    return model.load(path, **options)

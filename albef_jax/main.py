@@ -16,15 +16,15 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from albef_jax.checkpoints.steps import has_steps
-from albef_jax.config import ConfigError
-from albef_jax.data.patterns import is_remote, not_here
-from albef_jax.hosts import group
-from albef_jax.optional_knobs import set_none, without_none
-from albef_jax.recipe_files import resolved
-from albef_jax.telemetry.span import Span
-from albef_jax.terminal import print_anything
-from albef_jax.validation import validate
+from albef_jax.config.file_patterns import is_remote, not_here
+from albef_jax.config.none_flags import set_none, without_none
+from albef_jax.config.recipe_files import resolved
+from albef_jax.distributed import launch
+from albef_jax.errors import ConfigError
+from albef_jax.observability.profile_window import Span
+from albef_jax.utils.terminal import print_anything
+from albef_jax.validate import validate
+from albef_jax.workdir.saved_steps import has_steps
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, with an optional preset: configs/pretrain.py:4m.", lock_config=True
@@ -79,8 +79,8 @@ def _workdir() -> Path:
     return Path(_WORKDIR.value or f"runs/{_CONFIG.value.task}")
 
 
-def _group() -> group.Group | None:
-    return group.find(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, os.environ)
+def _group() -> launch.Group | None:
+    return launch.find(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, os.environ)
 
 
 def _fail(error: Exception):
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(json.loads(_CONFIG.value.to_json()), indent=2))  # as in config.json
         return
     # Takes seconds: mistakes come first.
-    from albef_jax.hosts.join import joined
+    from albef_jax.distributed.initialize import joined
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     hosts = _CONFIG.value.hosts
@@ -111,8 +111,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _run() -> None:
-    from albef_jax.hosts.agree import say
-    from albef_jax.run import Interrupted, RunError, replay_step, run
+    from albef_jax.distributed.sync import say
+    from albef_jax.errors import Interrupted, RunError
+    from albef_jax.run import replay_step, run
 
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value

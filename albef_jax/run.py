@@ -11,22 +11,23 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from albef_jax import atomic
-from albef_jax.checkpoints.lock import locked
-from albef_jax.checkpoints.manager import Checkpoints, SaveError
+from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name
-from albef_jax.checkpoints.run_data import check_data
-from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.checkpoints.workdir import compare, flatten, open_workdir
-from albef_jax.checkpoints.writable import told
-from albef_jax.config import ConfigError
-from albef_jax.data.bad_samples import TooManyBadSamples
-from albef_jax.data.workers import WorkerLost
-from albef_jax.evaluate.gallery import NothingToEvaluate
-from albef_jax.evaluate.report import REPORT, render
-from albef_jax.evaluate.soundness import UnsoundScores
-from albef_jax.hosts.agree import check_same, check_shared, is_first, say, together
+from albef_jax.distributed.mesh import make_mesh, to_devices
+from albef_jax.distributed.sync import check_same, check_shared, is_first, say, together
+from albef_jax.errors import (
+    CheckpointError,
+    ConfigError,
+    NothingToEvaluate,
+    RunError,
+    SaveError,
+    TooManyBadSamples,
+    UnsoundScores,
+    WorkerLost,
+)
 from albef_jax.models.albef import count_parameters
+from albef_jax.observability.profile_window import Span
+from albef_jax.report.render import REPORT, render
 from albef_jax.tasks.base import Evaluation, Task
 from albef_jax.tasks.entailment import Entailment
 from albef_jax.tasks.grounding import Grounding
@@ -35,14 +36,16 @@ from albef_jax.tasks.nlvr_pretrain import TextAssignment
 from albef_jax.tasks.pretrain import Pretraining
 from albef_jax.tasks.retrieval import Retrieval
 from albef_jax.tasks.vqa import Vqa
-from albef_jax.telemetry.span import Span
-from albef_jax.train import replay
-from albef_jax.train.guards import Guards, NotFinite
-from albef_jax.train.interrupt import Interrupted as Interrupted
 from albef_jax.train.loop import restore_or_init, train
-from albef_jax.train.mesh import make_mesh, to_devices
+from albef_jax.train.resilience import replay
+from albef_jax.train.resilience.nonfinite import Guards, NotFinite
 from albef_jax.train.state import TrainState
+from albef_jax.utils import atomic
 from albef_jax.version import __version__
+from albef_jax.workdir.config_file import compare, flatten, open_workdir
+from albef_jax.workdir.lock import locked
+from albef_jax.workdir.trained_on import check_data
+from albef_jax.workdir.writable import told
 
 TASK: dict[str, type[Task]] = {
     "pretrain": Pretraining,
@@ -53,10 +56,6 @@ TASK: dict[str, type[Task]] = {
     "nlvr": Nlvr,
     "grounding": Grounding,
 }
-
-
-class RunError(Exception):
-    """A run that cannot start or go on, with a message for the user."""
 
 
 def run(

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from albef_jax.models.sizes import PRESETS, ModelConfig, preset
+from albef_jax.models.config import PRESETS, ModelConfig, preset
 from benchmarks.devices import DEVICES, target
 from benchmarks.model_changes import changed
 
@@ -103,8 +103,8 @@ def analysed(
     compiled: Any, mesh: Any, kind: str, model: ModelConfig, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Everything that is read from the compiled step."""
-    from albef_jax.objectives.masking import capacity
-    from albef_jax.telemetry import flops
+    from albef_jax.losses.masked_lm import capacity
+    from albef_jax.observability import flops
     from benchmarks import overlap, roofline
     from benchmarks.hlo import parse
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from albef_jax.checkpoints import names, published_file
-from albef_jax.checkpoints.published_file import PublishedFile
+from albef_jax.checkpoints.official import state_dict, weights_file
+from albef_jax.checkpoints.official.weights_file import PublishedFile
 from albef_jax.models import albef
-from albef_jax.models.sizes import PRESETS
+from albef_jax.models.config import PRESETS
 
 
 def random_checkpoint(preset: str, queue: int) -> PublishedFile:
@@ -40,7 +40,7 @@ def random_checkpoint(preset: str, queue: int) -> PublishedFile:
         for name in ("image_queue", "text_queue")
     }
     trees = jax.tree.map(noise, params), jax.tree.map(noise, teacher)
-    return PublishedFile(names.to_published(*trees, {**features, "queue_ptr": 0}), None, None)
+    return PublishedFile(state_dict.to_published(*trees, {**features, "queue_ptr": 0}), None, None)
 
 
 def convert(source: Path, target: Path) -> tuple[float, float]:
@@ -68,9 +68,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         first, orbax, second = (Path(folder) / name for name in ("a.pth", "orbax", "b.pth"))
-        published_file.write(first, random_checkpoint(given.preset, given.queue), ".pth")
+        weights_file.write(first, random_checkpoint(given.preset, given.queue), ".pth")
         there, back = convert(first, orbax), convert(orbax, second)
-        one, other = (published_file.read(path).state for path in (first, second))
+        one, other = (weights_file.read(path).state for path in (first, second))
         same = one.keys() == other.keys() and all(
             np.array_equal(one[name], other[name]) for name in one
         )

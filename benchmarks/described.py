@@ -10,9 +10,9 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.objectives.pretraining import Recipe
-from albef_jax.train.mesh import AXES, batch_sharding, state_shardings
+from albef_jax.distributed.mesh import AXES, batch_sharding, state_shardings
+from albef_jax.losses.pretraining import Recipe
+from albef_jax.models.config import ModelConfig
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import init_state
 from albef_jax.train.step import StepConfig, compile_step

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from albef_jax.models import albef
-from albef_jax.models.pixels import normalize
-from albef_jax.models.sizes import PRESETS, ModelConfig, preset
-from albef_jax.telemetry import flops
+from albef_jax.models.common import normalize
+from albef_jax.models.config import PRESETS, ModelConfig, preset
+from albef_jax.observability import flops
 
 
 def images(config: ModelConfig, params: albef.Params, image: jax.Array) -> jax.Array:

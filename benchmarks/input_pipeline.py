@@ -21,14 +21,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from albef_jax.data.augment import TrainTransform
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.batching import shuffled_batches
 from albef_jax.data.examples import PairExamples
-from albef_jax.data.images import decode
-from albef_jax.data.pipeline import shuffled_batches
-from albef_jax.data.randaugment import RandAugment
-from albef_jax.data.records import BadSample, Pair
-from albef_jax.data.text import Tokenizer, clean_caption
+from albef_jax.data.images.augment import TrainTransform
+from albef_jax.data.images.decode import decode
+from albef_jax.data.images.randaugment import RandAugment
+from albef_jax.data.records import Pair
+from albef_jax.data.tokenizer import Tokenizer, clean_caption
+from albef_jax.errors import BadSample
 
 CAPTIONS = (
     "A large brown dog is catching a red frisbee in the park, near two children.",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any, get_args, get_type_hints
 
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 
 DTYPES = ("float32", "bfloat16")
 _TYPES = get_type_hints(ModelConfig)

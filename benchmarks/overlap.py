@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from albef_jax.telemetry.collectives import KINDS
+from benchmarks.collectives import KINDS
 from benchmarks.devices import Device
 from benchmarks.hlo import Computation, Instruction, Program
 from benchmarks.loops import trips

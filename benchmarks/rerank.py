@@ -16,12 +16,12 @@ from functools import partial
 import jax
 import numpy as np
 
-from albef_jax.evaluate.gallery import Encoded, Gallery, encode
-from albef_jax.evaluate.rerank import Candidates, candidates, itm_scores
+from albef_jax.distributed.mesh import make_mesh
+from albef_jax.inference.gallery import Encoded, Gallery, encode
+from albef_jax.inference.rerank import Candidates, candidates, itm_scores
 from albef_jax.models import albef
-from albef_jax.models.pixels import normalize
-from albef_jax.models.sizes import PRESETS, ModelConfig, preset
-from albef_jax.train.mesh import make_mesh
+from albef_jax.models.common import normalize
+from albef_jax.models.config import PRESETS, ModelConfig, preset
 
 
 def random_gallery(config: ModelConfig, pictures: int, captions: int, length: int) -> Gallery:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from albef_jax.telemetry.collectives import KINDS
+from benchmarks.collectives import KINDS
 from benchmarks.devices import Device
 from benchmarks.hlo import Computation, Instruction, Program
 from benchmarks.loops import trips

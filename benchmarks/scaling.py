@@ -23,16 +23,16 @@ def compiled(given: argparse.Namespace) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from albef_jax.models.sizes import preset
-    from albef_jax.objectives.masking import capacity
-    from albef_jax.objectives.pretraining import Recipe
-    from albef_jax.telemetry import flops
-    from albef_jax.telemetry.collectives import bytes_by_kind, collectives
+    from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
+    from albef_jax.losses.masked_lm import capacity
+    from albef_jax.losses.pretraining import Recipe
+    from albef_jax.models.config import preset
+    from albef_jax.observability import flops
     from albef_jax.train import memory
-    from albef_jax.train.mesh import batch_sharding, make_mesh, state_shardings
     from albef_jax.train.optimizer import adamw
     from albef_jax.train.state import init_state
     from albef_jax.train.step import StepConfig, compile_step
+    from benchmarks.collectives import bytes_by_kind, collectives
 
     devices = int(given.devices)
     model = preset(given.preset, dtype=given.dtype)

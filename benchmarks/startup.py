@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-IMPORTS = ("jax", "albef_jax", "albef_jax.train.step", "albef_jax.config", "albef_jax.run")
+IMPORTS = ("jax", "albef_jax", "albef_jax.train.step", "albef_jax.config.defaults", "albef_jax.run")
 
 
 def importing(module: str) -> float:
@@ -32,9 +32,9 @@ def compiling(given: argparse.Namespace) -> dict[str, float]:
     import jax
     import jax.numpy as jnp
 
-    from albef_jax.models.sizes import preset
-    from albef_jax.objectives.pretraining import Recipe
-    from albef_jax.train.mesh import make_mesh
+    from albef_jax.distributed.mesh import make_mesh
+    from albef_jax.losses.pretraining import Recipe
+    from albef_jax.models.config import preset
     from albef_jax.train.optimizer import adamw
     from albef_jax.train.state import init_state
     from albef_jax.train.step import StepConfig, compile_step

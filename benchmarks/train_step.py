@@ -28,19 +28,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from albef_jax.models.pixels import normalize
-from albef_jax.models.sizes import PRESETS, ModelConfig, preset
-from albef_jax.objectives import masking
-from albef_jax.objectives.matching import Negatives
-from albef_jax.objectives.pretraining import Inputs, Keys, Recipe
-from albef_jax.telemetry import flops
+from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
+from albef_jax.losses import masked_lm
+from albef_jax.losses.matching import Negatives
+from albef_jax.losses.pretraining import Inputs, Keys, Recipe
+from albef_jax.losses.queue import enqueue
+from albef_jax.models.common import normalize
+from albef_jax.models.config import PRESETS, ModelConfig, preset
+from albef_jax.observability import flops
 from albef_jax.train import memory
-from albef_jax.train.mesh import batch_sharding, make_mesh, state_shardings
+from albef_jax.train.ema import update_teacher
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import enqueue
 from albef_jax.train.state import TrainState, init_state
 from albef_jax.train.step import Batch, StepConfig, streams, train_step
-from albef_jax.train.teacher import update_teacher
 from benchmarks.model_changes import changed
 from benchmarks.plain import plain_loss
 
@@ -49,10 +49,10 @@ def plain_step(config: StepConfig, state: TrainState, batch: Batch):
     """A whole step around the plain objective; negatives are drawn evenly, which costs the same."""
     keys = streams(state.key, state.step)
     recipe, size = config.recipe, len(batch["text_ids"])
-    draws = masking.draw(
+    draws = masked_lm.draw(
         keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
     )
-    masked = masking.mask_text(batch["text_ids"], draws, recipe.special)
+    masked = masked_lm.mask_text(batch["text_ids"], draws, recipe.special)
     inputs = Inputs(normalize(batch["image"]), batch["text_ids"], batch["text_mask"], masked)
     others = jax.random.randint(keys["negatives"], (2, 1, size), 0, size)
     negatives = Negatives(others[0], others[1], jnp.ones((1, size), bool))
@@ -181,7 +181,7 @@ def figures(variant: Variant, given: argparse.Namespace) -> dict[str, Any]:
     """What was measured of a variant."""
     _, config = configure(variant.name, given)
     group, seconds = config.recipe.contrast_group, statistics.median(variant.seconds)
-    slots = masking.capacity(group * given.length, config.recipe.mlm_probability) / group
+    slots = masked_lm.capacity(group * given.length, config.recipe.mlm_probability) / group
     needed = flops.Pretraining(config.model, given.length, group, given.queue, slots)
     operations = needed.fused() * given.batch
     peak = flops.peak(jax.devices()[0])

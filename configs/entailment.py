@@ -6,7 +6,7 @@ snli_ve  the published fine-tuning (paper table 4)
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_small_world
+from albef_jax.config.defaults import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

@@ -6,7 +6,7 @@ nlvr2  the published fine-tuning, from a text-assignment checkpoint (paper table
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_small_world
+from albef_jax.config.defaults import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

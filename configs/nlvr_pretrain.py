@@ -6,7 +6,7 @@ demo  the built-in world and a tiny model, minutes on a laptop (the bare file)
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_small_world
+from albef_jax.config.defaults import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

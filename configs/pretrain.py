@@ -10,7 +10,7 @@ laptop     your own JSON pairs, the tiny model, on a CPU
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_preset, use_small_world
+from albef_jax.config.defaults import recipe, use_preset, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

@@ -7,7 +7,7 @@ zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 3); 
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_small_world
+from albef_jax.config.defaults import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

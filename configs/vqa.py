@@ -6,7 +6,7 @@ vqa   the published fine-tuning: VQA v2 train, val and Visual Genome (paper tabl
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_small_world
+from albef_jax.config.defaults import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

@@ -17,15 +17,17 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax._src import compiler
-from processes import QUICK_COMPILER
+
+from tests.helpers.processes import QUICK_COMPILER
 
 # Shapes in signatures are checked while tests run; before anything imports these modules.
-CHECKED = ("albef_jax.objectives", "albef_jax.train.queue")
+CHECKED = ("albef_jax.losses",)
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
-from albef_jax.data.text import Tokenizer
+from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.distributed.mesh import make_mesh
 from albef_jax.models import albef
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, init_state
 
@@ -152,3 +154,12 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
     path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
     path.write_text("\n".join(pieces) + "\n", "utf-8")
     return Tokenizer(path, 8)
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """Whole runs on one device compile in half the time; meshes have tests of their own."""
+    alone = make_mesh(devices=jax.devices()[:1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("albef_jax.run.make_mesh", lambda fsdp: alone)
+        yield alone

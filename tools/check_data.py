@@ -24,9 +24,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from albef_jax.atomic import write_text
-from albef_jax.data.checking import NOT_RGB, PROBLEMS, Findings, check
-from albef_jax.data.open import (
+from albef_jax.data.build import (
     Part,
     open_eval_pairs,
     open_questions,
@@ -35,9 +33,11 @@ from albef_jax.data.open import (
     open_train_pairs,
     open_two_pictures,
 )
-from albef_jax.data.packing.lengths import Lengths, as_json, longer_than, percentile
-from albef_jax.data.text import Tokenizer, clean_caption, clean_question
-from albef_jax.outputs import check_file
+from albef_jax.data.prepare.check import NOT_RGB, PROBLEMS, Findings, check
+from albef_jax.data.prepare.lengths import Lengths, as_json, longer_than, percentile
+from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
+from albef_jax.utils.atomic import write_text
+from albef_jax.utils.output_paths import check_file
 from tools.run_config import parser, start
 
 _HOLD = 0.99  # share of the texts that the suggested data.text_len holds whole

@@ -12,9 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from albef_jax import atomic
-from albef_jax.outputs import check_file
-from albef_jax.terminal import print_anything
+from albef_jax.utils import atomic
+from albef_jax.utils.output_paths import check_file
+from albef_jax.utils.terminal import print_anything
 
 
 def main() -> int:
@@ -29,8 +29,8 @@ def main() -> int:
     what = "the page to write; comparison.html by default"
     parser.add_argument("--out", type=Path, default=Path("comparison.html"), help=what)
     given = parser.parse_args()
-    from albef_jax.evaluate.comparison import compare, lines, page
-    from albef_jax.evaluate.runs import read_runs
+    from albef_jax.report.comparison import compare, lines, page
+    from albef_jax.report.runs import read_runs
 
     try:
         check_file(given.out, "--out", make_folder=True)

@@ -18,15 +18,15 @@ import json
 import sys
 from pathlib import Path
 
-from albef_jax.atomic import write_text
-from albef_jax.data.json_files import read_json
-from albef_jax.data.official import convert
-from albef_jax.data.official.fields import Given, Options
-from albef_jax.data.official.formats import PICKLES
-from albef_jax.data.patterns import split_list
-from albef_jax.data.refer_files import read_plain_pickle
-from albef_jax.outputs import check_file
-from albef_jax.terminal import print_anything
+from albef_jax.config.file_patterns import split_list
+from albef_jax.data.annotations.files import read_json
+from albef_jax.data.annotations.refer_files import read_plain_pickle
+from albef_jax.data.releases import convert
+from albef_jax.data.releases.fields import Given, Options
+from albef_jax.data.releases.formats import PICKLES
+from albef_jax.utils.atomic import write_text
+from albef_jax.utils.output_paths import check_file
+from albef_jax.utils.terminal import print_anything
 
 
 def run(sources: list[Path], out: Path, options: Options) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import jax
 
-from albef_jax.checkpoints.convert import convert, format_report
-from albef_jax.checkpoints.name_table import TABLES
-from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.outputs import CannotWrite, check_folder
-from albef_jax.terminal import print_anything
+from albef_jax.checkpoints.convert.convert import convert, format_report
+from albef_jax.checkpoints.official.name_table import TABLES
+from albef_jax.errors import CheckpointError
+from albef_jax.utils.output_paths import CannotWrite, check_folder
+from albef_jax.utils.terminal import print_anything
 
 
 def _arguments() -> argparse.Namespace:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import jax
 
-from albef_jax.checkpoints.describe import describe, format_description
-from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.terminal import print_anything
+from albef_jax.checkpoints.convert.describe import describe, format_description
+from albef_jax.errors import CheckpointError
+from albef_jax.utils.terminal import print_anything
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import albef_jax
-from albef_jax.terminal import print_anything
+from albef_jax.utils.terminal import print_anything
 
 
 def main() -> None:
@@ -21,9 +21,9 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="workdir, Orbax directory or published file")
     parser.add_argument("folder", type=Path, help="where the two files go")
     given = parser.parse_args()
-    from albef_jax.checkpoints.torch_file import CheckpointError
-    from albef_jax.serve.api import CannotServe
-    from albef_jax.serve.export import check_targets, export_encoders
+    from albef_jax.errors import CheckpointError
+    from albef_jax.inference.export import check_targets, export_encoders
+    from albef_jax.inference.model import CannotServe
 
     try:
         check_targets(given.folder)

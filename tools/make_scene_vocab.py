@@ -10,8 +10,8 @@ Example:
 import argparse
 from pathlib import Path
 
-from albef_jax.data.scenes.vocab import extended
-from albef_jax.terminal import print_anything
+from albef_jax.data.scenes.language.vocab import extended
+from albef_jax.utils.terminal import print_anything
 
 PATH = Path(__file__).parents[1] / "albef_jax/data/vocab/scenes.txt"
 

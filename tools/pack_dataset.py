@@ -19,12 +19,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from albef_jax.data.open import Part
-from albef_jax.data.packing.from_config import make_plan, open_pairs
-from albef_jax.data.packing.pack import BAD, DUPLICATES, pack
-from albef_jax.data.packing.plan import PackingError, Plan
+from albef_jax.data.build import Part
+from albef_jax.data.prepare.from_config import make_plan, open_pairs
+from albef_jax.data.prepare.pack import BAD, DUPLICATES, pack
+from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.records import PairSource
-from albef_jax.outputs import check_folder
+from albef_jax.utils.output_paths import check_folder
 from tools.run_config import parser, start
 
 

@@ -15,9 +15,9 @@ from functools import partial
 
 from ml_collections import ConfigDict
 
-from albef_jax.data.packing.from_config import open_pairs
-from albef_jax.data.packing.plan import PackingError
-from albef_jax.optional import needed
+from albef_jax.data.prepare.from_config import open_pairs
+from albef_jax.data.prepare.plan import PackingError
+from albef_jax.utils.optional import needed
 from tools.pack_dataset import arguments, chosen_part, planned, told
 from tools.run_config import start
 
@@ -26,7 +26,7 @@ def run(given: argparse.Namespace, config: ConfigDict) -> int:
     """Pack, and say what came of it."""
     what = "packing with Beam, in an environment of its own,"
     needed("apache_beam", what, "beam", "apache-beam", raises=PackingError)
-    from albef_jax.data.packing.with_beam import HERE, pack_with_beam
+    from albef_jax.data.prepare.with_beam import HERE, pack_with_beam
 
     out = given.out.absolute()  # a worker may start elsewhere
     _, plan = planned(given, config)

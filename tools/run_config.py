@@ -7,11 +7,11 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from albef_jax.config import ConfigError
-from albef_jax.optional_knobs import set_none, without_none
-from albef_jax.recipe_files import resolved
-from albef_jax.terminal import print_anything
-from albef_jax.validation import validate
+from albef_jax.config.none_flags import set_none, without_none
+from albef_jax.config.recipe_files import resolved
+from albef_jax.errors import ConfigError
+from albef_jax.utils.terminal import print_anything
+from albef_jax.validate import validate
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from albef_jax.outputs import check_folder, check_image
-from albef_jax.terminal import print_anything
+from albef_jax.utils.output_paths import check_folder, check_image
+from albef_jax.utils.terminal import print_anything
 
 _COMMANDS = ("build", "query")
 
@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(given: argparse.Namespace) -> None:
-    from albef_jax.serve.api import load
-    from albef_jax.serve.index import build_index
-    from albef_jax.serve.index_items import items_of
+    from albef_jax.apps.search.index import build_index
+    from albef_jax.apps.search.items import items_of
+    from albef_jax.inference.model import load
 
     check_folder(given.index, "index")
     items = items_of(given.images, given.captions, given.image_root)
@@ -77,7 +77,7 @@ def _build(given: argparse.Namespace) -> None:
 
 
 def _query(given: argparse.Namespace) -> None:
-    from albef_jax.serve.index import open_index
+    from albef_jax.apps.search.index import open_index
 
     if given.k < 1:
         raise ValueError(f"--k={given.k}: must be 1 or more")
@@ -101,8 +101,8 @@ def _row(number: int, hit) -> str:
 
 
 def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
-    from albef_jax.serve.contact_sheet import caption_sheet, picture_sheet
-    from albef_jax.serve.inputs import read_picture
+    from albef_jax.apps.search.contact_sheet import caption_sheet, picture_sheet
+    from albef_jax.inference.inputs import read_picture
 
     if index.kind == "image":
         sheet = picture_sheet(given.query, hits)
@@ -119,9 +119,8 @@ def main() -> int:
     if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
         arguments.insert(0, "query")
     given = _parser().parse_args(arguments)
-    from albef_jax.checkpoints.torch_file import CheckpointError
-    from albef_jax.data.records import BadSample
-    from albef_jax.serve.outcomes import CannotServe
+    from albef_jax.errors import BadSample, CheckpointError
+    from albef_jax.inference.outputs import CannotServe
 
     try:
         _build(given) if given.command == "build" else _query(given)

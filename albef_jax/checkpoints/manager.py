@@ -11,18 +11,14 @@ import jax
 import orbax.checkpoint as ocp
 
 from albef_jax.checkpoints.complete import lack
+from albef_jax.checkpoints.integrity import damage, seal
 from albef_jax.checkpoints.paths import check_writable_name
-from albef_jax.checkpoints.seal import damage, seal
-from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.hosts.agree import from_first, gather, is_first
+from albef_jax.distributed.sync import from_first, gather, is_first
+from albef_jax.errors import CheckpointError, SaveError
 
 Items = dict[str, Any]
 
 _REASON = 300  # characters
-
-
-class SaveError(Exception):
-    """A checkpoint could not be written; those before it are intact."""
 
 
 class Checkpoints:

@@ -6,7 +6,7 @@ nothing, or what lies under `r1`. TensorStore below it takes `\\` for `/`, and n
 
 from pathlib import Path
 
-from albef_jax.checkpoints.torch_file import CheckpointError
+from albef_jax.errors import CheckpointError
 
 _PATTERNS = "*?["  # what `glob` heeds
 

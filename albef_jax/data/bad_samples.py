@@ -6,17 +6,13 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
-from albef_jax import atomic
-from albef_jax.data.records import BadSample
+from albef_jax.errors import BadSample, TooManyBadSamples
+from albef_jax.utils import atomic
 
 _log = logging.getLogger(__name__)
 _LOGGED_SINGLY = 10
 _FIRST_REQUESTS = 64
 _REASONS_SHOWN = 3
-
-
-class TooManyBadSamples(Exception):
-    """More of the data is unusable than `data.max_bad_share` allows."""
 
 
 class BadSamples:

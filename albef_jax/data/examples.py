@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from albef_jax.data.augment import Transform
+from albef_jax.data.images.augment import Transform
 from albef_jax.data.records import Pair, Question, Referring, weighted_answers
-from albef_jax.data.text import Tokenizer, clean_caption, clean_question
+from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
 
 END = "[SEP]"  # of an answer
 Example = dict[str, Any]

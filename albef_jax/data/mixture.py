@@ -14,9 +14,10 @@ from pathlib import Path
 import grain
 import numpy as np
 
-from albef_jax.data.pipeline import Order, steps_per_epoch
-from albef_jax.data.records import BadSample, Pair, PairSource
-from albef_jax.data.tar_samples import Stray
+from albef_jax.data.batching import Order, steps_per_epoch
+from albef_jax.data.records import Pair, PairSource
+from albef_jax.data.shards.tar_samples import Stray
+from albef_jax.errors import BadSample
 
 _IDS = 2**31  # image ids are int32
 

@@ -7,8 +7,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from albef_jax.data.annotations import did_you_mean
-from albef_jax.data.patterns import expand, is_remote, nearest_file, not_here, split_list
+from albef_jax.config.file_patterns import (
+    expand,
+    is_remote,
+    nearest_file,
+    not_here,
+    split_list,
+)
+from albef_jax.data.annotations.checks import did_you_mean
 
 SOURCES = ("json", "webdataset", "array_record", "tfds", "scenes")
 _FILES = {"json": "annotation files", "webdataset": "tar shards", "array_record": "shards"}

@@ -145,23 +145,6 @@ class Referring:
     split: str
 
 
-class BadSample(Exception):
-    """A record that cannot be used; the pipeline replaces and reports it.
-
-    Args:
-        name: the record's name (see `Pair.name`).
-        reason: one line a person can act on.
-    """
-
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name}: {reason}")
-        self.name = name
-        self.reason = reason
-
-    def __reduce__(self):
-        return (BadSample, (self.name, self.reason))
-
-
 class PairSource(Protocol):
     """Random access to pairs. `__getitem__` raises `BadSample` for an unusable record."""
 

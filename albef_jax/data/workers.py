@@ -22,15 +22,13 @@ from pathlib import Path
 import grain
 from absl import flags
 
+from albef_jax.errors import WorkerLost
+
 # Rows come through pipes: they are as fast, a killed run leaves nothing behind, and containers give
 # little shared memory.
 _BY_PIPE = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
 _ANSWER_S = 2.0  # for a worker to write down where it is
 _live: list[Path] = []  # a directory for each group of workers, a file for each worker
-
-
-class WorkerLost(Exception):
-    """A worker ended by itself."""
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from albef_jax.evaluate.soundness import check_finite
+from albef_jax.inference.soundness import check_finite
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from albef_jax.evaluate.soundness import UnsoundScores
+from albef_jax.errors import UnsoundScores
 
 KS = (1, 5, 10)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.evaluate.gallery import Gallery, encode
 from albef_jax.evaluate.recall import recall
-from albef_jax.evaluate.rerank import Candidates, candidates, itm_scores
+from albef_jax.inference.gallery import Gallery, encode
+from albef_jax.inference.rerank import Candidates, candidates, itm_scores
 from albef_jax.models.albef import Params
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention, bert
-from albef_jax.models.precision import wide
-from albef_jax.models.reading import Reading, class_tokens
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.models.stack import recomputed
+from albef_jax.models.common import wide
+from albef_jax.models.config import ModelConfig
+from albef_jax.models.scan import recomputed
+from albef_jax.models.token_selection import Reading, class_tokens
 from albef_jax.models.vit import ImageEncoder
 
 Params = dict[str, Any]

@@ -12,17 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from albef_jax.models.attention import (
-    attend,
-    attention_probabilities,
-    split_heads,
-    text_attention,
-)
-from albef_jax.models.initial import initial
-from albef_jax.models.precision import wide
-from albef_jax.models.reading import Reading, put, take
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.models.stack import stack
+from albef_jax.models.attention import attend, attention_probabilities, split_heads, text_attention
+from albef_jax.models.common import initial, wide
+from albef_jax.models.config import ModelConfig
+from albef_jax.models.scan import stack
+from albef_jax.models.token_selection import Reading, put, take
 
 EPSILON = 1e-12
 

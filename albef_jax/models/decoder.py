@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention, bert
 from albef_jax.models.albef import MlmHead, Params, rngs
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 
 
 def decode(

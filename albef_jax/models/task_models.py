@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
+from albef_jax.models.config import ModelConfig
 from albef_jax.models.decoder import init_decoder
-from albef_jax.models.image_pair import init_pair_encoder
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.two_image_fusion import init_pair_encoder
 
 CLASSES = {"entailment": 3, "nlvr": 2}
 ASSIGNMENTS = 3  # of a text to two pictures: the first, the second, neither

@@ -11,29 +11,30 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from albef_jax.checkpoints.encoder_start import warm_start_encoders
-from albef_jax.checkpoints.read import read_checkpoint
-from albef_jax.checkpoints.start_table import Row, format_table
-from albef_jax.checkpoints.warm_start import transfer
-from albef_jax.config import ConfigError, model_config
-from albef_jax.data.augment import Transform
+from albef_jax.checkpoints.init_from.checkpoint import transfer
+from albef_jax.checkpoints.init_from.encoders import warm_start_encoders
+from albef_jax.checkpoints.init_from.report import Row, format_table
+from albef_jax.checkpoints.load import read_checkpoint
+from albef_jax.config.defaults import model_config
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.batching import shuffled_batches, steps_per_epoch
+from albef_jax.data.build import train_transform
 from albef_jax.data.examples import Examples
 from albef_jax.data.held_out import with_shared_images
+from albef_jax.data.images.augment import Transform
 from albef_jax.data.mixture import MixedPairs
-from albef_jax.data.open import train_transform
-from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
-from albef_jax.data.text import Tokenizer
-from albef_jax.hosts.agree import is_first, say, together
+from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.distributed.mesh import fetch
+from albef_jax.distributed.sync import is_first, say, together
+from albef_jax.errors import ConfigError
+from albef_jax.losses.queue import Queue, init_queue
 from albef_jax.models import albef, task_models
 from albef_jax.models.attention import available
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 from albef_jax.train import schedules
 from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
 from albef_jax.train.memory import Memory
-from albef_jax.train.mesh import fetch
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import Queue, init_queue
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Step
 

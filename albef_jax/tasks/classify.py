@@ -8,18 +8,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.data.augment import EvalTransform
-from albef_jax.data.pipeline import ordered_batches
+from albef_jax.data.batching import ordered_batches
+from albef_jax.data.images.augment import EvalTransform
+from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
-from albef_jax.evaluate.gallery import NothingToEvaluate
-from albef_jax.evaluate.task_examples import JudgedSentence, right_and_wrong
-from albef_jax.evaluate.unseen import lines_of, of_unseen
+from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.models.albef import Params
-from albef_jax.models.pixels import normalize
+from albef_jax.models.common import normalize
+from albef_jax.report.task_examples import JudgedSentence, right_and_wrong
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import Logits, classification_loss
-from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from albef_jax.data.build import open_sentences
 from albef_jax.data.examples import SentenceExamples
-from albef_jax.data.open import open_sentences
 from albef_jax.data.records import LABELS
-from albef_jax.objectives.classification import entailment_logits
+from albef_jax.losses.classification import entailment_logits
 from albef_jax.tasks.classify import Classification
 
 

@@ -8,30 +8,30 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.data.augment import EvalTransform
+from albef_jax.data.batching import ordered_batches
+from albef_jax.data.build import open_referring
 from albef_jax.data.examples import PhraseExamples
-from albef_jax.data.open import open_referring
-from albef_jax.data.pipeline import ordered_batches
+from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import Referring
-from albef_jax.evaluate import gradcam
-from albef_jax.evaluate.boxes import (
+from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.errors import NothingToEvaluate
+from albef_jax.evaluate.compositional import lines_of, of_unseen
+from albef_jax.inference.heat_maps import gradcam
+from albef_jax.inference.heat_maps.boxes import (
     enlarge,
     grounding_accuracy,
     is_found,
     pointing_game,
     rank_boxes,
 )
-from albef_jax.evaluate.gallery import NothingToEvaluate
-from albef_jax.evaluate.task_examples import GroundedPhrase, right_and_wrong
-from albef_jax.evaluate.unseen import lines_of, of_unseen
-from albef_jax.evaluate.word_heat import by_word
+from albef_jax.inference.heat_maps.word_heat import by_word
+from albef_jax.losses import retrieval
 from albef_jax.models.albef import Params
-from albef_jax.models.pixels import normalize
-from albef_jax.objectives import retrieval
+from albef_jax.models.common import normalize
+from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import retrieval_loss
-from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 BRANCHES = ("itm", "itc")

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from albef_jax.data.build import open_two_pictures
 from albef_jax.data.examples import TwoPictureExamples
-from albef_jax.data.open import open_two_pictures
 from albef_jax.data.records import TRUTH
-from albef_jax.objectives.classification import nlvr_logits
+from albef_jax.losses.classification import nlvr_logits
 from albef_jax.tasks.classify import Classification
 
 

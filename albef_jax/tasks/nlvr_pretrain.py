@@ -7,21 +7,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.data.augment import EvalTransform
+from albef_jax.data.batching import shuffled_batches
+from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
-from albef_jax.data.open import open_eval_pairs, open_train_pairs
-from albef_jax.data.pipeline import shuffled_batches
+from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
+from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
-from albef_jax.evaluate.gallery import NothingToEvaluate
-from albef_jax.evaluate.task_examples import right_and_wrong
-from albef_jax.models.pixels import normalize
-from albef_jax.objectives import text_assignment
+from albef_jax.losses import text_assignment
+from albef_jax.models.common import normalize
+from albef_jax.report.task_examples import right_and_wrong
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.tasks.classify import read_verdicts
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import assignment_loss
-from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 CLASSES = ("first", "second", "neither")

@@ -6,17 +6,17 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from albef_jax.config.file_patterns import split_list
+from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
-from albef_jax.data.open import open_eval_pairs, open_train_pairs
-from albef_jax.data.patterns import split_list
 from albef_jax.data.records import PairSource
-from albef_jax.evaluate.examples import collect
-from albef_jax.evaluate.gallery import read_gallery
 from albef_jax.evaluate.retrieval import describe, evaluate, protocol
-from albef_jax.objectives.masking import SpecialTokens, capacity
-from albef_jax.objectives.pretraining import Recipe
+from albef_jax.inference.gallery import read_gallery
+from albef_jax.losses.masked_lm import SpecialTokens, capacity
+from albef_jax.losses.pretraining import Recipe
+from albef_jax.observability import flops
+from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.base import Evaluation, Task
-from albef_jax.telemetry import flops
 from albef_jax.train.memory import Memory, of_pretraining
 from albef_jax.train.state import TrainState, init_state
 from albef_jax.train.step import Step, StepConfig, compile_step

@@ -2,14 +2,14 @@
 
 from jax.sharding import Mesh
 
+from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
-from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.data.records import PairSource
-from albef_jax.data.text import Tokenizer
-from albef_jax.evaluate.examples import collect
-from albef_jax.evaluate.gallery import read_gallery
+from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.evaluate.retrieval import describe, evaluate, protocol
-from albef_jax.objectives import retrieval
+from albef_jax.inference.gallery import read_gallery
+from albef_jax.losses import retrieval
+from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import retrieval_loss

@@ -9,23 +9,24 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from albef_jax.data.augment import EvalTransform, Transform
+from albef_jax.data.batching import ordered_batches
+from albef_jax.data.build import open_answer_list, open_questions
 from albef_jax.data.examples import QuestionExamples, encode_answers
-from albef_jax.data.open import open_answer_list, open_questions
-from albef_jax.data.pipeline import ordered_batches
-from albef_jax.data.records import BadSample, Question
-from albef_jax.data.text import Tokenizer
-from albef_jax.evaluate.answer_score import majority, score, soft_accuracy
-from albef_jax.evaluate.answering import Answerer, Generated, Ranked
-from albef_jax.evaluate.soundness import check_finite
-from albef_jax.evaluate.task_examples import AnsweredQuestion, right_and_wrong
-from albef_jax.evaluate.unseen import lines_of, of_unseen
-from albef_jax.hosts.agree import is_first
+from albef_jax.data.images.augment import EvalTransform, Transform
+from albef_jax.data.records import Question
+from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.distributed.sync import is_first
+from albef_jax.errors import BadSample
+from albef_jax.evaluate.compositional import lines_of, of_unseen
+from albef_jax.evaluate.vqa_accuracy import majority, score, soft_accuracy
+from albef_jax.inference.answer_decoding import Answerer, Generated, Ranked
+from albef_jax.inference.soundness import check_finite
 from albef_jax.models.albef import Params
+from albef_jax.report.task_examples import AnsweredQuestion, right_and_wrong
 from albef_jax.tasks.base import Evaluation, FinetuneTask
 from albef_jax.train.finetune import Loss
 from albef_jax.train.losses import vqa_loss
-from albef_jax.train.mesh import fetch, spread
 from albef_jax.train.state import TrainState
 
 SHOWN = 5  # best answers kept of a question

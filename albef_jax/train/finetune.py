@@ -13,15 +13,15 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from albef_jax.distributed.mesh import batch_sharding, on_mesh, state_shardings
+from albef_jax.losses.queue import Queue
 from albef_jax.models.albef import Params
-from albef_jax.models.pixels import normalize
-from albef_jax.train.guards import skip_unless_finite
-from albef_jax.train.mesh import batch_sharding, on_mesh, state_shardings
-from albef_jax.train.queue import Queue
+from albef_jax.models.common import normalize
+from albef_jax.train.ema import update_teacher
+from albef_jax.train.resilience.nonfinite import skip_unless_finite
 from albef_jax.train.schedules import Schedule
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Batch, Metrics, Step
-from albef_jax.train.teacher import update_teacher
 
 STREAMS = ("decisions", "student_dropout", "teacher_dropout")
 

@@ -14,20 +14,21 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from albef_jax.checkpoints.manager import Checkpoints
-from albef_jax.hosts.agree import is_first, say
-from albef_jax.telemetry.data_wait import DataWait
-from albef_jax.telemetry.flops import peak
-from albef_jax.telemetry.profile import Profile
-from albef_jax.telemetry.span import Span
-from albef_jax.telemetry.writers import Writers, human_line, open_writers
-from albef_jax.train import replay
-from albef_jax.train.guards import SKIPPED, Guards, NotFinite, SkipCounter
-from albef_jax.train.interrupt import Interrupted, StopRequests, Vote
+from albef_jax.distributed.mesh import state_shardings, to_devices
+from albef_jax.distributed.sync import is_first, say
+from albef_jax.errors import Interrupted
+from albef_jax.observability.data_wait import DataWait
+from albef_jax.observability.flops import peak
+from albef_jax.observability.metrics import Writers, human_line, open_writers
+from albef_jax.observability.profile_window import Span
+from albef_jax.observability.profiler import Profile
 from albef_jax.train.memory import Memory
-from albef_jax.train.mesh import state_shardings, to_devices
+from albef_jax.train.resilience import replay
+from albef_jax.train.resilience.nonfinite import SKIPPED, Guards, NotFinite, SkipCounter
+from albef_jax.train.resilience.preemption import StopRequests, Vote
+from albef_jax.train.resilience.watchdog import Watchdog
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Metrics, Step
-from albef_jax.train.watchdog import Watchdog
 
 # Metrics averaged, or summed, between two log lines; of the others the last value is kept.
 AVERAGED = ("loss", "accuracy", "grad_norm")

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
+from albef_jax.losses import retrieval, text_assignment
+from albef_jax.losses.classification import distilled_loss
+from albef_jax.losses.queue import enqueue
+from albef_jax.losses.vqa import answer_losses, weighted_loss
 from albef_jax.models.albef import Params, fuse_pairs, split_key
+from albef_jax.models.config import ModelConfig
 from albef_jax.models.decoder import decode
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.objectives import retrieval, text_assignment
-from albef_jax.objectives.answering import answer_losses, weighted_loss
-from albef_jax.objectives.classification import distilled_loss
 from albef_jax.train.finetune import Known, Loss, Outcome
-from albef_jax.train.queue import enqueue
 
 Logits = Callable[..., Float[Array, "B C"]]
 

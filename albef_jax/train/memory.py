@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.objectives import pretraining
-from albef_jax.objectives.masking import MaskedText
-from albef_jax.objectives.matching import draw_noise
-from albef_jax.objectives.pretraining import Inputs
-from albef_jax.train.mesh import state_shardings
+from albef_jax.distributed.mesh import state_shardings
+from albef_jax.losses import pretraining
+from albef_jax.losses.masked_lm import MaskedText
+from albef_jax.losses.matching import draw_noise
+from albef_jax.losses.pretraining import Inputs
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Part, StepConfig, student_loss
 

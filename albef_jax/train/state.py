@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from albef_jax.losses.queue import Queue, init_queue
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.train.queue import Queue, init_queue
+from albef_jax.models.config import ModelConfig
 
 
 @jax.tree_util.register_dataclass

@@ -16,20 +16,20 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from albef_jax.distributed.mesh import batch_sharding, on_mesh, state_shardings
+from albef_jax.losses import masked_lm, pretraining
+from albef_jax.losses.masked_lm import Positions
+from albef_jax.losses.matching import Negatives, Noise, draw_noise
+from albef_jax.losses.pretraining import Inputs, Recipe, Student, Teacher
+from albef_jax.losses.queue import Queue, enqueue
 from albef_jax.models.albef import Params
-from albef_jax.models.pixels import normalize
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.objectives import masking, pretraining
-from albef_jax.objectives.masking import Positions
-from albef_jax.objectives.matching import Negatives, Noise, draw_noise
-from albef_jax.objectives.pretraining import Inputs, Recipe, Student, Teacher
-from albef_jax.train.guards import skip_unless_finite
-from albef_jax.train.mesh import batch_sharding, on_mesh, state_shardings
-from albef_jax.train.microbatches import accumulate, merge, split
-from albef_jax.train.queue import Queue, enqueue
+from albef_jax.models.common import normalize
+from albef_jax.models.config import ModelConfig
+from albef_jax.train.ema import update_teacher
+from albef_jax.train.gradient_accumulation import accumulate, merge, split
+from albef_jax.train.resilience.nonfinite import skip_unless_finite
 from albef_jax.train.schedules import Schedule
 from albef_jax.train.state import TrainState
-from albef_jax.train.teacher import update_teacher
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 COUNTED = ("mlm_overflow", "pairs_without_negative")  # summed over parts, not averaged
@@ -210,10 +210,10 @@ def train_step(config: StepConfig, state: TrainState, batch: Batch) -> tuple[Tra
     """
     keys = streams(state.key, state.step)
     recipe = config.recipe
-    draws = masking.draw(
+    draws = masked_lm.draw(
         keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
     )
-    masked = masking.mask_text(batch["text_ids"], draws, recipe.special)
+    masked = masked_lm.mask_text(batch["text_ids"], draws, recipe.special)
     inputs = Inputs(normalize(batch["image"]), batch["text_ids"], batch["text_mask"], masked)
     dropout = (keys["student_dropout"], keys["teacher_dropout"])
     size = recipe.contrast_group

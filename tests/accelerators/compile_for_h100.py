@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from albef_jax.models import albef
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 from benchmarks.described import compiled_step, described_mesh, step_config
 
 # As many image tokens and as wide heads as in the published model, and little else.

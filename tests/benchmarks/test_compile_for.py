@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from albef_jax.models.sizes import preset
+from albef_jax.models.config import preset
 from benchmarks import compile_for
 from benchmarks.devices import DEVICES, description, target, topology
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from albef_jax.models.sizes import preset
+from albef_jax.models.config import preset
 from benchmarks import train_step
 from benchmarks.model_changes import changed
 

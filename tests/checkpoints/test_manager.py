@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from albef_jax.checkpoints.manager import Checkpoints, SaveError
-from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.train.mesh import make_mesh
+from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.distributed.mesh import make_mesh
+from albef_jax.errors import CheckpointError, SaveError
 
 
 def items(value: float) -> dict:

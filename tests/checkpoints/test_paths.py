@@ -6,17 +6,17 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_convert import golden
 
 from albef_jax.checkpoints import manager
 from albef_jax.checkpoints.complete import lack
-from albef_jax.checkpoints.convert import convert
-from albef_jax.checkpoints.manager import Checkpoints, SaveError
+from albef_jax.checkpoints.convert.convert import convert
+from albef_jax.checkpoints.load import read_checkpoint
+from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name
-from albef_jax.checkpoints.read import read_checkpoint
-from albef_jax.checkpoints.torch_file import CheckpointError
-from albef_jax.config import default
-from albef_jax.run import RunError, run
+from albef_jax.config.defaults import default
+from albef_jax.errors import CheckpointError, RunError, SaveError
+from albef_jax.run import run
+from tests.checkpoints.convert.test_convert import golden
 from tools import convert_checkpoint
 
 LOST = ["r[1]", "[thesis] x/run", "a\\b", "a**b", "what?", "a*", "deep/[x]/y/z"]

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
-from albef_jax.data.records import BadSample
+from albef_jax.data.bad_samples import BadSamples
+from albef_jax.errors import BadSample, TooManyBadSamples
 
 
 def lines(path):

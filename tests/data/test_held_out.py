@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from albef_jax.config import default
+from albef_jax.config.defaults import default
+from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.held_out import with_shared_images
-from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.tasks.pretrain import Pretraining
 
 

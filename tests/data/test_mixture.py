@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.batching import shuffled_batches
 from albef_jax.data.mixture import MixedPairs
-from albef_jax.data.pipeline import shuffled_batches
-from albef_jax.data.records import BadSample, Pair
+from albef_jax.data.records import Pair
+from albef_jax.errors import BadSample
 
 SIZES = {"few": 6, "many": 50, "some": 24}  # 80 in all
 BATCH = 8

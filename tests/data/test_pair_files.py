@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_jax.config import ConfigError, default
-from albef_jax.data.array_record_source import ArrayRecordPairs
-from albef_jax.data.by_image import PairsByImage
+from albef_jax.config.defaults import default
+from albef_jax.data.annotations.by_image import PairsByImage
+from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.mixture import MixedPairs
-from albef_jax.data.open import open_eval_pairs, open_train_pairs
 from albef_jax.data.scenes.source import ScenesSource
-from albef_jax.data.tar_source import TarPairs
+from albef_jax.data.shards.array_record import ArrayRecordPairs
+from albef_jax.data.shards.webdataset import TarPairs
+from albef_jax.errors import ConfigError
 from albef_jax.tasks.pretrain import Pretraining
-from albef_jax.validation import validate
+from albef_jax.validate import validate
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from albef_jax.data.annotations.pairs import JsonPairs
 from albef_jax.data.bad_samples import BadSamples
-from albef_jax.data.json_source import JsonPairs
+from albef_jax.data.batching import shuffled_batches, steps_per_epoch
 from albef_jax.data.mixture import MixedPairs
-from albef_jax.data.pipeline import shuffled_batches, steps_per_epoch
-from albef_jax.data.records import BadSample
 from albef_jax.data.scenes.source import ScenesSource
+from albef_jax.errors import BadSample
 
 SIZE, BATCH, EPOCHS = 27, 4, 3
 STEPS = EPOCHS * steps_per_epoch(SIZE, BATCH)

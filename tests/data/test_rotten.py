@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_jax.config import default, use_preset
-from albef_jax.data.augment import TrainTransform
-from albef_jax.data.bad_samples import BadSamples, TooManyBadSamples
+from albef_jax.config.defaults import default, use_preset
+from albef_jax.data.annotations.pairs import JsonPairs
+from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.batching import shuffled_batches
 from albef_jax.data.examples import PairExamples
-from albef_jax.data.json_source import JsonPairs
-from albef_jax.data.pipeline import shuffled_batches
-from albef_jax.data.records import BadSample
+from albef_jax.data.images.augment import TrainTransform
 from albef_jax.data.scenes.source import ScenesSource
-from albef_jax.data.tar_source import TarPairs
-from albef_jax.data.text import Tokenizer
+from albef_jax.data.shards.webdataset import TarPairs
+from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.distributed.mesh import make_mesh
+from albef_jax.errors import BadSample, TooManyBadSamples
+from albef_jax.observability.metrics import read_lines
 from albef_jax.run import run
-from albef_jax.telemetry.writers import read_lines
-from albef_jax.train.mesh import make_mesh
-from albef_jax.validation import validate
+from albef_jax.validate import validate
 
 KINDS = ("json", "webdataset")
 SIZE, BATCH = 160, 8

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from albef_jax.data import workers
-from albef_jax.data.augment import TrainTransform
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.batching import shuffled_batches
 from albef_jax.data.examples import PairExamples
+from albef_jax.data.images.augment import TrainTransform
 from albef_jax.data.mixture import MixedPairs
-from albef_jax.data.pipeline import shuffled_batches
-from albef_jax.data.records import BadSample
 from albef_jax.data.scenes.source import ScenesSource
-from albef_jax.data.text import Tokenizer
+from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.errors import BadSample
 
 BATCH, SEED = 4, 3
 PATIENCE = 300  # seconds: a busy machine starts slowly
@@ -115,7 +115,7 @@ def test_a_worker_that_hangs_says_where(tmp_path):
 
 PARENT = """
 import time
-from test_workers import ScenesSource, batches, workers
+from tests.data.test_workers import ScenesSource, batches, workers
 if __name__ == "__main__":
     found = batches(ScenesSource("train", 100, 32), 1)
     next(found)
@@ -127,7 +127,7 @@ if __name__ == "__main__":
 def test_workers_end_with_a_process_that_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment)
     directory, pid = parent.stdout.readline().split()
     parent.kill()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from albef_jax.evaluate.recall import Rank, ranks, recall
-from albef_jax.evaluate.rerank import Candidates
 from albef_jax.evaluate.retrieval import both_ways
+from albef_jax.inference.rerank import Candidates
 
 
 def is_found(score, right, k):

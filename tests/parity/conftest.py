@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import GoldenSet
+
+from tests.helpers.golden_set import GoldenSet
 
 HERE = Path(__file__).parent
 DEFAULT = HERE.parent / "golden" / "tiny"

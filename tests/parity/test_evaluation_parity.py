@@ -4,14 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden import nhwc
 
-from albef_jax.evaluate import gradcam
-from albef_jax.evaluate.answering import rank
-from albef_jax.evaluate.boxes import enlarge, grounding_accuracy, iou, is_found, rank_boxes
 from albef_jax.evaluate.recall import recall
-from albef_jax.evaluate.rerank import candidates, compile_scoring
+from albef_jax.inference.answer_decoding import rank
+from albef_jax.inference.heat_maps import gradcam
+from albef_jax.inference.heat_maps.boxes import (
+    enlarge,
+    grounding_accuracy,
+    iou,
+    is_found,
+    rank_boxes,
+)
+from albef_jax.inference.rerank import candidates, compile_scoring
 from albef_jax.models import albef
+from tests.helpers.golden_set import nhwc
 
 ACTIVATIONS = 1e-4
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from golden import nhwc
 
 from albef_jax.models import albef
-from albef_jax.models.resize import resize_position_embedding
+from albef_jax.models.position_embedding import resize_position_embedding
+from tests.helpers.golden_set import nhwc
 
 ACTIVATIONS = 1e-4
 

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from golden import GoldenSet, inputs_of, queue_of
 
-from albef_jax.checkpoints import names
-from albef_jax.objectives import masking
-from albef_jax.objectives.matching import Negatives
-from albef_jax.objectives.pretraining import pack_masked
+from albef_jax.checkpoints.official import state_dict
+from albef_jax.losses import masked_lm
+from albef_jax.losses.matching import Negatives
+from albef_jax.losses.pretraining import pack_masked
+from albef_jax.losses.queue import Queue
 from albef_jax.train import schedules
 from albef_jax.train.optimizer import adamw, decay_mask
-from albef_jax.train.queue import Queue
 from albef_jax.train.state import state_from_params
 from albef_jax.train.step import StepConfig, update
+from tests.helpers.golden_set import GoldenSet, inputs_of, queue_of
 
 LOSSES, ACTIVATIONS, GRADIENTS, KEPT = 1e-5, 1e-4, 1e-3, 1e-5
 # Rounding is magnified a thousand times at temperature 0.001 (the golden set's README).
@@ -162,13 +162,13 @@ def test_vocabulary_logits_at_masked_tokens(full, compare):
         ("mlm_logits", inside["student"].mlm_logits),
         ("mlm_logits_m", inside["teacher"].mlm_logits),
     ):
-        theirs = np.asarray(masking.take(recorded[quantity], positions))[0][used]
+        theirs = np.asarray(masked_lm.take(recorded[quantity], positions))[0][used]
         compare.add(quantity, np.asarray(ours[0])[used], theirs, ACTIVATIONS, name)
 
 
 def test_gradients(golden, full, compare):
     name, (_, _, inside), _, recorded = full
-    ours = names.to_published_params(inside["grads"])
+    ours = state_dict.to_published_params(inside["grads"])
     norms = golden.json("pretrain_norms")[name.removeprefix("pretrain_")]["grad_l2_norm"]
     assert norms.keys() <= ours.keys()
     for parameter, theirs in norms.items():
@@ -184,7 +184,7 @@ def test_gradients(golden, full, compare):
 def test_queue_and_teacher_after_the_step(golden, full, compare):
     name, (state, _, _), _, recorded = full
     compare_queue(compare, state.queue, recorded, name)
-    published = names.to_published(state.params, state.teacher, queues_of(state.queue))
+    published = state_dict.to_published(state.params, state.teacher, queues_of(state.queue))
     for key, theirs in recorded.items():
         if key.startswith("momentum_after/"):
             parameter = key.removeprefix("momentum_after/")
@@ -246,7 +246,7 @@ def test_trace_of_steps(trace, compare):
 
 def test_trace_of_final_parameters(trace, compare):
     run, record, arrays, _, state = trace
-    published = names.to_published(state.params, state.teacher, queues_of(state.queue))
+    published = state_dict.to_published(state.params, state.teacher, queues_of(state.queue))
     norms = {**record["final_param_l2_norm"], **record["final_momentum_l2_norm"]}
     compared = 0
     for parameter, theirs in norms.items():
@@ -263,7 +263,7 @@ def test_trace_of_final_parameters(trace, compare):
 
 def test_decay_groups(trace):
     _, record, _, _, state = trace
-    decayed = names.to_published_params(
+    decayed = state_dict.to_published_params(
         jax.tree.map(
             lambda flag, leaf: np.full(leaf.shape, flag), decay_mask(state.params), state.params
         )

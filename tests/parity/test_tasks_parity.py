@@ -6,22 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden import GoldenSet, nhwc
 
-from albef_jax.checkpoints import names
-from albef_jax.objectives.classification import entailment_logits, nlvr_logits
-from albef_jax.objectives.matching import Negatives
-from albef_jax.objectives.text_assignment import Assignment
+from albef_jax.checkpoints.official import state_dict
+from albef_jax.losses.classification import entailment_logits, nlvr_logits
+from albef_jax.losses.matching import Negatives
+from albef_jax.losses.queue import Queue
+from albef_jax.losses.text_assignment import Assignment
 from albef_jax.train.finetune import FinetuneConfig, Random, update
-from albef_jax.train.losses import (
-    assignment_loss,
-    classification_loss,
-    retrieval_loss,
-    vqa_loss,
-)
+from albef_jax.train.losses import assignment_loss, classification_loss, retrieval_loss, vqa_loss
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import Queue
 from albef_jax.train.state import TrainState
+from tests.helpers.golden_set import GoldenSet, nhwc
 
 LOSSES, ACTIVATIONS, GRADIENTS, KEPT = 1e-5, 1e-4, 1e-3, 1e-5
 VARIANTS = ("alpha04", "nodistill")
@@ -174,7 +169,7 @@ def answered(golden, request):
 
 
 def compare_gradients(compare, replayed):
-    ours = names.to_published_params(replayed.grads, task=replayed.task)
+    ours = state_dict.to_published_params(replayed.grads, task=replayed.task)
     norms = replayed.norms["grad_l2_norm"]
     assert norms.keys() <= ours.keys()
     for parameter, theirs in norms.items():
@@ -194,7 +189,9 @@ def compare_teacher(compare, replayed, queues=None):
         assert "momentum_l2_norm_after" not in replayed.norms
         return
     state = replayed.state
-    published = names.to_published(state.params, state.teacher, queues or {}, task=replayed.task)
+    published = state_dict.to_published(
+        state.params, state.teacher, queues or {}, task=replayed.task
+    )
     for key, theirs in replayed.recorded.items():
         if key.startswith("momentum_after/"):
             parameter = key.removeprefix("momentum_after/")
@@ -295,8 +292,8 @@ def test_text_assignment(golden, assigned, compare):
 
 
 def test_text_assignment_never_touches_what_has_no_gradient(golden, assigned):
-    before = names.to_published_params(assigned.before.params, task="nlvr_pretrain")
-    after = names.to_published_params(assigned.state.params, task="nlvr_pretrain")
+    before = state_dict.to_published_params(assigned.before.params, task="nlvr_pretrain")
+    after = state_dict.to_published_params(assigned.state.params, task="nlvr_pretrain")
     frozen = set(assigned.norms["no_gradient"])
     assert len(frozen) == 5
     for parameter, array in before.items():

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from albef_jax.losses.contrastive import Contrast, Similarities, itc_loss
+from albef_jax.losses.vqa import answer_losses
 from albef_jax.models import albef
-from albef_jax.models.sizes import ModelConfig
-from albef_jax.objectives.answering import answer_losses
-from albef_jax.objectives.contrastive import Contrast, Similarities, itc_loss
+from albef_jax.models.config import ModelConfig
 
 FOLDER = Path(__file__).parents[1] / "golden" / "torchmultimodal"
 CLOSE = {"rtol": 2e-7, "atol": 1e-6}  # six digits, and float32 rounding of losses of 14

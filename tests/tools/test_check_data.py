@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from albef_jax.config import default
-from albef_jax.data.checking import Findings, Found
-from albef_jax.data.packing.lengths import Lengths
-from albef_jax.data.text import Tokenizer
+from albef_jax.config.defaults import default
+from albef_jax.data.prepare.check import Findings, Found
+from albef_jax.data.prepare.lengths import Lengths
+from albef_jax.data.tokenizer import Tokenizer
 from tools.check_data import main, open_data, report, summary
 
 ROOT = Path(__file__).parents[2]

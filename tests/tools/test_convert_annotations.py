@@ -7,10 +7,10 @@ import pickle
 import pytest
 from PIL import Image
 
-from albef_jax.data.json_source import JsonPairs
-from albef_jax.data.question_source import JsonQuestions
-from albef_jax.data.referring_source import JsonReferring
-from albef_jax.data.sentence_source import JsonSentences, JsonTwoPictures
+from albef_jax.data.annotations.pairs import JsonPairs
+from albef_jax.data.annotations.questions import JsonQuestions
+from albef_jax.data.annotations.referring import JsonReferring
+from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoPictures
 from tools.convert_annotations import main
 
 COCO = {

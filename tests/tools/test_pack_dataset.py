@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from albef_jax.config import default
-from albef_jax.data.array_record_source import ArrayRecordPairs
-from albef_jax.data.packing.from_config import open_pairs
-from albef_jax.data.packing.plan import PackingError
+from albef_jax.config.defaults import default
+from albef_jax.data.prepare.from_config import open_pairs
+from albef_jax.data.prepare.plan import PackingError
+from albef_jax.data.shards.array_record import ArrayRecordPairs
 from tools.pack_dataset import main, summary
 
 ROOT = Path(__file__).parents[2]

@@ -2,8 +2,8 @@ from functools import partial
 
 import pytest
 
-from albef_jax.data.packing.pack import pack
-from albef_jax.data.packing.plan import PackingError, Plan
+from albef_jax.data.prepare.pack import pack
+from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.scenes.source import ScenesSource
 
 pytest.importorskip("apache_beam", reason="the extra 'beam' is not installed")
@@ -19,7 +19,7 @@ def contents(out):
 
 @pytest.fixture
 def pack_with_beam():
-    from albef_jax.data.packing.with_beam import HERE, pack_with_beam
+    from albef_jax.data.prepare.with_beam import HERE, pack_with_beam
 
     return partial(pack_with_beam, arguments=list(HERE))
 
@@ -31,7 +31,7 @@ def test_beam_packs_the_same_shards(tmp_path, pack_with_beam):
 
 
 def test_beam_goes_on_with_what_is_left(tmp_path, pack_with_beam, monkeypatch):
-    monkeypatch.setattr("albef_jax.data.packing.pack.complete", lambda out, plan: {})
+    monkeypatch.setattr("albef_jax.data.prepare.pack.complete", lambda out, plan: {})
     pack(OPEN(), PLAN, tmp_path, 1, bar=False)
     (tmp_path / PLAN.file(1)).unlink()
     times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.array_record")}

@@ -12,7 +12,7 @@ import jax
 
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.models import task_models
-from albef_jax.models.sizes import ModelConfig
+from albef_jax.models.config import ModelConfig
 from tools.search import main
 
 SIZES = {

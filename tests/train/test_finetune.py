@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.models.pixels import normalize
+from albef_jax.losses.queue import enqueue, init_queue
+from albef_jax.models.common import normalize
 from albef_jax.train.finetune import (
     STREAMS,
     FinetuneConfig,
@@ -19,7 +20,6 @@ from albef_jax.train.finetune import (
     update,
 )
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import enqueue, init_queue
 from albef_jax.train.state import state_from_params
 
 MOMENTUM, RATE, DECAY = 0.9, 1e-3, 0.5

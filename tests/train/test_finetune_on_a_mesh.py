@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from albef_jax.distributed import mesh as mesh_module
+from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
+from albef_jax.losses.contrastive import Contrast, itc_loss, same_picture, similarities
+from albef_jax.losses.matching import draw_negatives, itm_loss
+from albef_jax.losses.queue import enqueue, init_queue
 from albef_jax.models.bert import take_in_group
-from albef_jax.objectives.contrastive import Contrast, itc_loss, same_picture, similarities
-from albef_jax.objectives.matching import draw_negatives, itm_loss
-from albef_jax.train import mesh as mesh_module
 from albef_jax.train.finetune import FinetuneConfig, Outcome, compile_finetune_step
-from albef_jax.train.mesh import make_mesh, state_shardings, to_devices
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import enqueue, init_queue
 from albef_jax.train.state import state_from_params
 
 RATE = 1e-3

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from albef_jax.objectives.pretraining import Recipe
-from albef_jax.train import mesh as mesh_module
+from albef_jax.distributed import mesh as mesh_module
+from albef_jax.distributed.mesh import make_mesh
+from albef_jax.losses.pretraining import Recipe
 from albef_jax.train.memory import kept_bytes, of_pretraining
-from albef_jax.train.mesh import make_mesh
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import init_state
 from albef_jax.train.step import StepConfig

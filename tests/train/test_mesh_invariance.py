@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.objectives.pretraining import Recipe
-from albef_jax.train import mesh as mesh_module
-from albef_jax.train.mesh import make_mesh, state_shardings, to_devices
+from albef_jax.distributed import mesh as mesh_module
+from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
+from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.queue import init_queue
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import init_queue
 from albef_jax.train.state import state_from_params
 from albef_jax.train.step import StepConfig, compile_step
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.objectives.pretraining import Recipe
+from albef_jax.losses.pretraining import Recipe
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.step import StepConfig, train_step
 

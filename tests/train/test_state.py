@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from albef_jax.losses.queue import Queue, init_queue
 from albef_jax.models import albef
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import Queue, init_queue
 from albef_jax.train.state import TrainState, state_from_params
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef
-from albef_jax.models.pixels import normalize
-from albef_jax.objectives.pretraining import Recipe
+from albef_jax.models.common import normalize
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.queue import init_queue
 from albef_jax.train.state import state_from_params
 from albef_jax.train.step import STREAMS, StepConfig, streams, train_step
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from albef_jax.data.records import Pair
-from albef_jax.data.scenes.captions import captions
-from albef_jax.data.scenes.draw import CAPTION
-from albef_jax.data.scenes.graph import Scene
-from albef_jax.data.scenes.noise import corrupt
-from albef_jax.data.scenes.render import render
-from albef_jax.data.scenes.split import SceneSplit
+from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.language.captions import captions
+from albef_jax.data.scenes.language.noise import corrupt
+from albef_jax.data.scenes.world.draw import CAPTION
+from albef_jax.data.scenes.world.graph import Scene
+from albef_jax.data.scenes.world.split import SceneSplit
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from albef_jax.data.records import Question, Referring, Sentence, TwoPictures
-from albef_jax.data.scenes import entailment, two_pictures
-from albef_jax.data.scenes.draw import ENTAILMENT, QUESTION, REFERRING, TWO_PICTURES
-from albef_jax.data.scenes.entailment import Judged
-from albef_jax.data.scenes.questions import Asked, ask
-from albef_jax.data.scenes.referring import Referred, candidates, pixel_box, refer
-from albef_jax.data.scenes.render import render
-from albef_jax.data.scenes.sample import HELD_OUT
-from albef_jax.data.scenes.split import SceneSplit
-from albef_jax.data.scenes.two_pictures import Compared
+from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.language import entailment, two_images
+from albef_jax.data.scenes.language.entailment import Judged
+from albef_jax.data.scenes.language.questions import Asked, ask
+from albef_jax.data.scenes.language.referring import Referred, candidates, pixel_box, refer
+from albef_jax.data.scenes.language.two_images import Compared
+from albef_jax.data.scenes.world.draw import ENTAILMENT, QUESTION, REFERRING, TWO_PICTURES
+from albef_jax.data.scenes.world.sample import HELD_OUT
+from albef_jax.data.scenes.world.split import SceneSplit
 
 
 class _TaskSource(SceneSplit):
@@ -76,7 +76,7 @@ class ScenesTwoPictures(_TaskSource):
     def told(self, index: int) -> Compared:
         """The statement and its scenes, without pictures."""
         rng = self.random(index, TWO_PICTURES)
-        return two_pictures.tell(self.scenes(index), rng, train=self.train)
+        return two_images.tell(self.scenes(index), rng, train=self.train)
 
     def __getitem__(self, index: int) -> TwoPictures:
         """The statement `scenes/<split>/two_pictures/<index>`."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from albef_jax.data.scenes.source import ScenesSource
-from albef_jax.data.tfds_source import TfdsPairs
+from albef_jax.data.shards.tfds import TfdsPairs
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,318 @@
+"""Indexes of pictures or captions, and searching them: the nearest by ITC, re-ranked by ITM.
+
+Shape letters: N items, E width of the contrastive space.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from albef_jax.apps.search import storage
+from albef_jax.apps.search.items import Item, Items, SearchError
+from albef_jax.apps.search.storage import Rows, model_digest
+from albef_jax.data.annotations.checks import read_picture
+from albef_jax.data.images.decode import resize_for_eval
+from albef_jax.errors import BadSample
+from albef_jax.inference.arguments import ArgumentError, whole_number
+from albef_jax.inference.inputs import Picture, is_one_picture
+from albef_jax.inference.model import Model, load
+from albef_jax.version import __version__
+
+BLOCK = 256  # items between two writes: what a kill can cost
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Something that was found.
+
+    Attributes:
+        name: the picture's path below the index's root, or the caption.
+        itc: cosine of the features, -1 to 1.
+        itm: probability of the match head, 0 to 1; None where it was not asked for.
+        path: of the picture; None for a caption.
+    """
+
+    name: str
+    itc: float
+    itm: float | None
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """An index that is complete.
+
+    Attributes:
+        manifest: see `index_files`.
+        computed: how many items were encoded now; the others were there already.
+        bad: pictures that cannot be used, with the reasons.
+    """
+
+    manifest: dict[str, Any]
+    computed: int
+    bad: list[tuple[Item, str]]
+
+
+def build_index(
+    model: Model,
+    items: Items,
+    folder: Path,
+    *,
+    model_path: str | Path = "",
+    vocab: str | Path | None = None,
+    block: int = BLOCK,
+    bar: bool = False,
+) -> Built:
+    """Build an index, go on with one after an interruption, or bring one up to date.
+
+    Only new and changed items are encoded. Bad pictures are left out, and told of.
+
+    Args:
+        folder: of the index.
+        model_path, vocab: what the model was loaded from, to load it again for searching.
+        block: items between two writes.
+        bar: show progress.
+
+    Raises:
+        CannotServe: the checkpoint has no features.
+        SearchError: the folder holds something else, or no picture can be used.
+    """
+    block = whole_number("block", block, 1)
+    model.need("image_proj", "features")
+    storage.faiss()  # an hour of encoding should not end in an ImportError
+    about = {
+        "albef_jax": __version__,
+        "kind": items.kind,
+        "source": items.source,
+        "root": items.root,
+        "model": {
+            "path": str(Path(model_path).absolute()) if model_path else "",
+            "vocab": _kept_vocab(vocab),
+            "task": model.task,
+            "image_size": model.config.image_size,
+            "digest": model_digest(model),
+        },
+    }
+    before = _before(folder, about)
+    with storage.building(folder, about):
+        rows = before | storage.read_blocks(folder)
+        todo = [item for item in items.items if item not in rows]
+        bad = _encode(model, items, todo, rows, folder, block, bar)
+        good = [item for item in items.items if item in rows]
+        if not good:
+            (worst, reason), *_ = bad
+            raise SearchError(f"none of {len(bad)} pictures can be used, as {worst.name}: {reason}")
+        features = np.stack([rows[item] for item in good])
+        manifest = storage.write_index(folder, good, features, bad, about)
+    return Built(manifest, len(todo) - len(bad), bad)
+
+
+def _kept_vocab(vocab: str | Path | None) -> str | None:
+    """A built-in name as it is, a file by its whole path."""
+    if vocab is None:
+        return None
+    return str(Path(vocab).absolute()) if Path(vocab).is_file() else str(vocab)
+
+
+def _before(folder: Path, about: dict[str, Any]) -> Rows:
+    """The rows of the index that is there already."""
+    manifest = storage.read_manifest(folder)
+    if manifest is None:
+        return {}
+    for what, ours, theirs in (
+        ("kind", about["kind"], manifest["kind"]),
+        ("model", about["model"]["digest"], manifest["model"]["digest"]),
+        ("root", about["root"], manifest["root"]),
+    ):
+        if ours != theirs:
+            raise SearchError(
+                f"{folder}: an index with another {what} ({theirs}, now {ours}); choose another "
+                "folder, or delete this one"
+            )
+    listed, library = storage.read_index(folder, manifest)
+    vectors = library.reconstruct_n(0, len(listed)) if listed else []
+    return dict(zip(listed, vectors, strict=True))
+
+
+def _encode(
+    model: Model,
+    items: Items,
+    todo: Sequence[Item],
+    rows: Rows,
+    folder: Path,
+    block: int,
+    bar: bool,
+) -> list[tuple[Item, str]]:
+    """Fill `rows`, a block at a time; the bad ones."""
+    bad: list[tuple[Item, str]] = []
+    total = len(items.items)
+    with tqdm(total=total, initial=total - len(todo), unit="item", disable=not bar) as progress:
+        for given, read in _read_ahead(model, items, todo, block):
+            kept: list[tuple[Item, Any]] = []
+            for item, content in zip(given, read, strict=True):
+                if isinstance(content, BadSample):
+                    bad.append((item, content.reason))
+                    progress.write(f"left out: {item.name}: {content.reason}", file=sys.stderr)
+                else:
+                    kept.append((item, content))
+            if kept:
+                features = _features(model, items.kind, [content for _, content in kept])
+                storage.write_block(folder, [item for item, _ in kept], features)
+                rows.update(zip([item for item, _ in kept], features, strict=True))
+            progress.update(len(given))
+    return bad
+
+
+def _read_ahead(
+    model: Model, items: Items, todo: Sequence[Item], block: int
+) -> Iterator[tuple[Sequence[Item], list[Any]]]:
+    """Blocks of items and what they hold; the next is read while the last is encoded."""
+
+    def read(item: Item) -> Any:
+        if items.kind == "text":
+            return item.name
+        try:
+            picture = read_picture(Path(items.root) / item.name, upright=True)
+        except BadSample as problem:
+            return problem
+        return resize_for_eval(picture, model.config.image_size)
+
+    blocks = [todo[start : start + block] for start in range(0, len(todo), block)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ahead = [[pool.submit(read, item) for item in part] for part in blocks[:1]]
+        for number, part in enumerate(blocks):
+            ahead += [[pool.submit(read, item) for item in one] for one in blocks[number + 1 :][:1]]
+            yield part, [future.result() for future in ahead.pop(0)]
+
+
+def _features(model: Model, kind: str, contents: list[Any]) -> np.ndarray:
+    """Unit vectors `[n, E]`; a batch at a time, since tokens come with them and are dropped."""
+    encode = model.encode_image if kind == "image" else model.encode_text
+    starts = range(0, len(contents), model.batch_size)
+    parts = [encode(contents[start : start + model.batch_size]).feature for start in starts]
+    return np.concatenate(parts).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index with its model; see `open_index`."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    model: Model
+    items: list[Item]
+    vectors: Any
+
+    @property
+    def kind(self) -> str:
+        """What is found: "image" or "text"."""
+        return self.manifest["kind"]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def search(self, query: str | Picture, k: int = 12, rerank: bool = True) -> list[Hit]:
+        """The k nearest by ITC, exactly; best first, by ITM where they are re-ranked.
+
+        Args:
+            query: a text for an index of pictures; a picture for one of captions.
+            k: how many; all there are if fewer.
+            rerank: have the match head judge the k, and order them by that.
+
+        Raises:
+            SearchError: k is no whole number of 1 or more, a query of the wrong kind, or a picture
+                that is there no longer.
+            CannotServe: re-ranking by a checkpoint without a match head.
+        """
+        try:
+            k = whole_number("k", k, 1)
+        except ArgumentError as error:
+            raise SearchError(str(error)) from None
+        self._check(query)
+        encode: Any = self.model.encode_text if self.kind == "image" else self.model.encode_image
+        feature = encode(query).feature[:1].astype(np.float32)
+        scores, places = self.vectors.search(feature, min(k, len(self)))
+        found = [self.items[place] for place in places[0]]
+        itm = self._match(query, found) if rerank else [None] * len(found)
+        hits = [
+            Hit(item.name, float(score), share, self._path(item))
+            for item, score, share in zip(found, scores[0], itm, strict=True)
+        ]
+        return sorted(hits, key=lambda hit: -hit.itm if hit.itm is not None else 0)
+
+    def _check(self, query: Any) -> None:
+        text = isinstance(query, str)
+        if not text and not is_one_picture(query):
+            raise SearchError(f"one query at a time, not {type(query).__name__}")
+        if self.kind == "image" and not text:
+            raise SearchError(f"{self.folder} holds pictures: ask it by a text, not by a picture")
+        if self.kind == "text" and text and not Path(query).is_file():
+            raise SearchError(
+                f"{self.folder} holds captions: ask it by a picture; there is no file {query!r}"
+            )
+        if text and not query.strip():
+            raise SearchError("the query is empty")
+
+    def _match(self, query: Any, found: Sequence[Item]) -> list[float]:
+        if self.kind == "text":
+            return self.model.match(query, [item.name for item in found]).itm.tolist()
+        pictures = []
+        for item in found:
+            try:
+                path = Path(self.manifest["root"]) / item.name
+                pictures.append(read_picture(path, upright=True))
+            except BadSample as problem:
+                raise SearchError(
+                    f"{problem}; it was there when {self.folder} was built: build it again, or "
+                    "search without re-ranking"
+                ) from None
+        return self.model.match(pictures, query).itm.tolist()
+
+    def _path(self, item: Item) -> Path | None:
+        return Path(self.manifest["root"]) / item.name if self.kind == "image" else None
+
+
+def open_index(
+    folder: str | Path,
+    model: Model | str | Path | None = None,
+    *,
+    vocab: str | Path | None = None,
+) -> Index:
+    """An index to search.
+
+    Args:
+        model: the one that it was built with, or its path; by default where it was then.
+        vocab: for `load`, by default as then.
+
+    Raises:
+        SearchError: no index, a damaged one, or one of another model.
+        CheckpointError: the model cannot be read.
+    """
+    folder = Path(folder)
+    manifest = storage.read_manifest(folder)
+    if manifest is None:
+        unfinished = (folder / storage.BUILDING).is_dir()
+        told = "its building is not complete; give the same command again" if unfinished else ""
+        raise SearchError(f"{folder}: {told or 'no index here; build one first'}")
+    items, vectors = storage.read_index(folder, manifest)
+    if not isinstance(model, Model):
+        path, vocab = model or manifest["model"]["path"], vocab or manifest["model"]["vocab"]
+        if not path or not Path(path).exists():
+            raise SearchError(
+                f"{folder}: its model is no longer at {path or '(unknown)'}; name it by --model"
+            )
+        model = load(path, vocab=vocab)
+    model.need("image_proj", "features")
+    if (digest := model_digest(model)) != manifest["model"]["digest"]:
+        raise SearchError(
+            f"{folder}: built with another model ({manifest['model']['path']}, "
+            f"{manifest['model']['digest'][:12]}, not {digest[:12]}); give that one, or build anew"
+        )
+    return Index(folder, manifest, model, items, vectors)

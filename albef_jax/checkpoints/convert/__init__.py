@@ -1,0 +1,1 @@
+"""Checkpoints from one form into another, described, and packed for release."""

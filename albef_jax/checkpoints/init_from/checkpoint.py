@@ -1,0 +1,265 @@
+"""Starts one task's model from a checkpoint of another, as the published code does.
+
+What the two models have in common is taken over. The answer decoder starts as a copy of the fusion
+encoder, with embeddings and vocabulary head from pre-training; a pair of fusion layers as two
+copies of one. What a task itself adds stays fresh. Anything else that the checkpoint lacks is an
+error, and a table says what became of every module.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from albef_jax.checkpoints.init_from.report import Row, Status
+from albef_jax.checkpoints.init_from.report import format_table as format_table
+from albef_jax.checkpoints.tree_sizes import sizes_of
+from albef_jax.errors import CheckpointError
+from albef_jax.models.position_embedding import resize_position_embedding
+
+Tree = Mapping[str, Any]
+Arrays = dict[str, Any]  # of one module; an array on its own has the empty name
+Modules = dict[str, Arrays]  # by path
+
+# What a task adds to the pre-training model. No other task's can take its place.
+_ADDED = {"entailment": "cls_head", "nlvr": "cls_head", "nlvr_pretrain": "ta_head"}
+# Where modules come from when the checkpoint has none of their own; the longest path first.
+_ORIGINS = {
+    "answer_decoder/embeddings": "text_encoder/embeddings",
+    "answer_decoder/layers": "fusion_encoder/layers",
+    "answer_decoder/head": "mlm_head",
+    "pair_encoder/layers/first": "fusion_encoder/layers",
+    "pair_encoder/layers/second": "fusion_encoder/layers",
+    "pair_encoder/layers": "fusion_encoder/layers/cross_attention",
+}
+_POSITIONS = "image_encoder/pos_embed"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The trees that a run starts from, and what became of every module."""
+
+    params: dict[str, Any]
+    teacher: dict[str, Any]
+    queues: dict[str, Any]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Which modules stay fresh: by the task's nature, or by the user's leave."""
+
+    what: str  # is loaded, for errors
+    added: tuple[str, ...]
+    allowed: tuple[str, ...]
+
+
+def transfer(
+    task: str,
+    fresh: Tree,
+    source_task: str,
+    source: Tree,
+    fresh_teacher: Tree | None = None,
+    source_teacher: Tree | None = None,
+    fresh_queues: Tree | None = None,
+    source_queues: Tree | None = None,
+    *,
+    teacher: Literal["published", "student"] = "published",
+    allow_missing: tuple[str, ...] = (),
+) -> Start:
+    """The start of `task` from a checkpoint of `source_task`.
+
+    Where both are one task, that is everything in the checkpoint. Arrays of the result may be
+    those of `fresh` and `source`, but none occurs twice.
+
+    Args:
+        fresh: a fresh model of the task; `fresh_teacher` and `fresh_queues` are empty where the
+            task has none. Queues are named as in `names.Published`.
+        source: the checkpoint's student; `source_teacher` and `source_queues` may be empty.
+        teacher: `student` makes it a copy of the loaded student. `published` takes it from the
+            checkpoint's teacher, or copies the student where there is none; but NLVR2's stays
+            fresh, since the published one is made before the checkpoint is read (LEDGER, NLVR).
+        allow_missing: modules such as `fusion_encoder/layers/norm`, or whole parts such as
+            `itm_head`, that stay fresh where the checkpoint lacks them or has another shape.
+
+    Raises:
+        CheckpointError: the checkpoint lacks something, or is of another size.
+    """
+    _check_allowed(allow_missing, _modules(fresh))
+    same = _model(task) == _model(source_task)
+    added = () if same or task not in _ADDED else (_ADDED[task],)
+    rules = _Rules(f"the start of {task} from {source_task}", added, allow_missing)
+    params, rows = _load("student", _modules(fresh), _modules(source), rules)
+
+    momentum, theirs = _modules(fresh_teacher or {}), _modules(source_teacher or {})
+    if teacher == "published" and task == "nlvr" and not same:
+        teacher_rows = _all("teacher", momentum, "new", "as published: made before the loading")
+        teacher_rows += _all("teacher", theirs, "unused", "all of it")
+    elif teacher == "published" and theirs:
+        momentum, teacher_rows = _load("teacher", momentum, theirs, rules)
+    else:
+        momentum = {path: _copy(params[path]) for path in momentum}
+        teacher_rows = _all("teacher", momentum, "loaded", "a copy of the student")
+        teacher_rows += _all("teacher", theirs, "unused", "all of it")
+
+    queues, queue_rows = _queues(fresh_queues or {}, source_queues or {}, task == source_task)
+    return Start(_tree(params), _tree(momentum), queues, rows + teacher_rows + queue_rows)
+
+
+def _model(task: str) -> str:
+    return "retrieval" if task == "grounding" else task
+
+
+def _check_allowed(allowed: tuple[str, ...], modules: Modules) -> None:
+    for prefix in allowed:
+        if not any(_is_in(path, (prefix,)) for path in modules):
+            raise CheckpointError(f"allow_missing: the model has no module {prefix!r}")
+
+
+def _load(part: str, fresh: Modules, source: Modules, rules: _Rules) -> tuple[Modules, list[Row]]:
+    loaded, rows, used = {}, [], set()
+    missing, misfits = [], []
+    for path, arrays in fresh.items():
+        origin = _origin(path, source)
+        found = source.get(origin)
+        status, loaded[path], note = _fate(path, arrays, found, rules)
+        if status == "missing":
+            missing.append(path)
+        elif status == "misfit":
+            misfits.append(f"{path} is {note}")
+        else:
+            if status != "new":
+                used.add(origin)
+            if origin != path and status == "loaded":
+                note, loaded[path] = f"from {origin.partition('/')[0]}", _copy(loaded[path])
+            rows.append(Row.of(part, path, status, arrays, note))
+    if missing:
+        raise CheckpointError(_missing_message(f"{rules.what}: {part}", missing, fresh))
+    if misfits:
+        raise CheckpointError(_misfit_message(f"{rules.what}: {part}", misfits, source, fresh))
+    left = {path: arrays for path, arrays in source.items() if path not in used}
+    return loaded, rows + _all(part, left, "unused")
+
+
+def _fate(
+    path: str, arrays: Arrays, found: Arrays | None, rules: _Rules
+) -> tuple[Status | Literal["missing", "misfit"], Arrays, str]:
+    """What becomes of a module for which `found` is in the checkpoint."""
+    if _is_in(path, rules.added):
+        return "new", arrays, "the task's own"
+    if found is None:
+        allowed = _is_in(path, rules.allowed)
+        return "new" if allowed else "missing", arrays, "not in the checkpoint"
+    there, here = _shapes(found), _shapes(arrays)
+    if there == here:
+        return "loaded", found, ""
+    if path == _POSITIONS and there[""][::2] == here[""][::2]:
+        old, new = there[""][1] - 1, here[""][1] - 1
+        resized = np.asarray(resize_position_embedding(found[""], new))
+        return "resized", {"": resized}, f"from {old} to {new} patches"
+    wrong = [name for name in here if there.get(name) != here[name]]
+    note = ", ".join(f"{there.get(name)} there and {here[name]} here" for name in wrong)
+    return "new" if _is_in(path, rules.allowed) else "misfit", arrays, note
+
+
+def _origin(path: str, source: Modules) -> str:
+    """Where `path` comes from: its namesake, if the checkpoint has that part of the model."""
+    part = path.partition("/")[0]
+    if not any(_is_in(other, (part,)) for other in source):
+        for ours, theirs in _ORIGINS.items():
+            if _is_in(path, (ours,)):
+                return theirs + path.removeprefix(ours)
+    return path
+
+
+def _missing_message(what: str, missing: list[str], fresh: Modules) -> str:
+    """Names the largest parts that are missing as a whole."""
+    names = []
+    for path in missing:
+        keys = path.split("/")
+        parts = ["/".join(keys[:n]) for n in range(1, len(keys) + 1)]
+        whole = next(p for p in parts if all(q in missing for q in fresh if _is_in(q, (p,))))
+        names.append(f"{whole} (from {_ORIGINS[whole]})" if whole in _ORIGINS else whole)
+    return (
+        f"{what}: not in the checkpoint: {', '.join(dict.fromkeys(names))}; choose another "
+        "checkpoint, or name in init.allow_missing what may start anew"
+    )
+
+
+def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modules) -> str:
+    """Names the sizes that differ, or else the modules."""
+    there, here = sizes_of(_tree(source)), sizes_of(_tree(fresh))
+    sizes = [
+        f"model.{field} is {there[field]} there and {here[field]} here"
+        for field in here
+        if field != "image_size" and there.get(field, here[field]) != here[field]
+    ]
+    return (
+        f"{what}: the checkpoint is of another size: {'; '.join(sizes or misfits)}; set the sizes "
+        "as they are there, or name in init.allow_missing what may start anew"
+    )
+
+
+def _queues(fresh: Tree, source: Tree, same_task: bool) -> tuple[dict[str, Any], list[Row]]:
+    """The checkpoint's features, if the queues fit; their pictures' ids only within one task."""
+    queues, rows = dict(fresh), []
+    here, there = (np.shape(queue.get("image_queue", ())) for queue in (fresh, source))
+    for name, array in fresh.items():
+        status: Status = "new"
+        if name not in source:
+            note = "not in the checkpoint"
+        elif there != here:
+            note = f"features {there} there and {here} here"
+        elif name == "image_id" and not same_task:
+            note = "of other pictures there"
+        else:
+            status, note, queues[name] = "loaded", "", source[name]
+        rows.append(Row.of("queues", name, status, {"": array}, note))
+    used = {row.path for row in rows if row.status == "loaded"}
+    left = {name: {"": array} for name, array in source.items() if name not in used}
+    return queues, rows + _all("queues", left, "unused")
+
+
+def _all(part: str, modules: Modules, status: Status, note: str = "") -> list[Row]:
+    return [Row.of(part, path, status, arrays, note) for path, arrays in modules.items()]
+
+
+def _is_in(path: str, parts: tuple[str, ...]) -> bool:
+    return any(path == part or path.startswith(f"{part}/") for part in parts)
+
+
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in arrays.items()}
+
+
+def _copy(arrays: Arrays) -> Arrays:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def _modules(tree: Tree) -> Modules:
+    return dict(_walk(tree, ()))
+
+
+def _walk(tree: Tree, path: tuple[str, ...]) -> Iterator[tuple[str, Arrays]]:
+    arrays = {name: node for name, node in tree.items() if not isinstance(node, Mapping)}
+    if arrays and len(arrays) == len(tree) and path:
+        yield "/".join(path), arrays
+        return
+    for name, node in tree.items():
+        if name in arrays:
+            yield "/".join((*path, name)), {"": node}
+        else:
+            yield from _walk(node, (*path, name))
+
+
+def _tree(modules: Modules) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, arrays in modules.items():
+        for name, array in arrays.items():
+            *parents, last = [*path.split("/"), *filter(None, [name])]
+            node = tree
+            for key in parents:
+                node = node.setdefault(key, {})
+            node[last] = array
+    return tree

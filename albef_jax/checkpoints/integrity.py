@@ -1,0 +1,62 @@
+"""The seal of a saved step: a list of its files with sizes and checksums.
+
+It is written last, before Orbax gives the step its name: so whatever differs from it was damaged
+later.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+from albef_jax.utils import atomic
+
+NAME = "files.json"
+_BLOCK = 1 << 22
+
+
+def seal(step: Path) -> None:
+    """Write the seal of a complete step: of all files of its items."""
+    files = sorted(path for path in step.glob("*/**/*") if path.is_file())
+    entries = {
+        path.relative_to(step).as_posix(): [path.stat().st_size, _checksum(path)] for path in files
+    }
+    atomic.write_text(step / NAME, json.dumps(entries, indent=1) + "\n")
+
+
+def damage(
+    step: Path, items: tuple[str, ...] = ("",), share: tuple[int, int] = (0, 1)
+) -> str | None:
+    """What is wrong with the files of a step, in words; None if nothing is, or it has no seal.
+
+    Args:
+        items: the parts to look at, such as `params/`; the others may be damaged.
+        share: `(i, n)` reads the content of each n-th file alone, from the i-th on; sizes are
+            compared for all.
+    """
+    number, count = share
+    for place, (name, (size, checksum)) in enumerate(_entries(step).items()):
+        file = step / name
+        if not name.startswith(items):
+            continue
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes instead of {size}"
+        if place % count == number and _checksum(file) != checksum:
+            return f"{name} has other content than was written"
+    return None
+
+
+def _entries(step: Path) -> dict[str, list[int]]:
+    try:
+        return json.loads((step / NAME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}  # written by an earlier version; reading it will tell
+
+
+def _checksum(file: Path) -> int:
+    checksum = 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

@@ -1,0 +1,216 @@
+"""Reads a checkpoint wherever it comes from: a run, Orbax, a release, `.pth` or `.safetensors`."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from albef_jax.checkpoints.integrity import NAME, damage
+from albef_jax.checkpoints.official import state_dict, weights_file
+from albef_jax.checkpoints.official.name_table import TABLES
+from albef_jax.checkpoints.paths import check_readable_name
+from albef_jax.errors import CheckpointError
+
+Tree = dict[str, Any]
+
+# A part that no other task's model has, but for retrieval and grounding, which have the same.
+_MARKS = {
+    "mlm_head": "pretrain",
+    "answer_decoder": "vqa",
+    "ta_head": "nlvr_pretrain",
+    "itm_head": "retrieval",
+    "pair_encoder": "nlvr",
+    "cls_head": "entailment",
+}
+# The optimizer's state lies among the last, but is not looked at.
+_READ = ("params/", "teacher/", "train/")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, on the host.
+
+    Attributes:
+        task: as in `--task`; `retrieval` for a published grounding model too, unless a
+            configuration tells them apart.
+        params: the student's tree.
+        teacher: may be empty.
+        queues: named as in `names.Published`; may be empty.
+        step: updates so far, or None where the file does not say.
+        config: the run's `config.json`, or None where there is none. Files written by
+            `weights_file` carry it along.
+        origin: the file, the folder of the release or the directory of the step.
+        unused: names in a published file that the model has no place for.
+        notes: what else a person should know of a published file, a line each.
+    """
+
+    task: str
+    params: Tree
+    teacher: Tree
+    queues: Tree
+    step: int | None
+    config: dict[str, Any] | None
+    origin: Path
+    unused: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The checkpoint at `path`; of several steps the newest.
+
+    Args:
+        path: a run's directory, its `checkpoints` directory, or one step in it; a release, which is
+            a folder with `model.safetensors` and `config.json`; or a file with the published names:
+            `.safetensors`, or a `.pth` under any other name.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_dir() and not is_release(path):
+        check_readable_name(path)
+        return _read_step(_find_step(path.resolve()))
+    file = read_published(path)
+    try:
+        task = published_task(file)
+        found = state_dict.from_published(file.state, task=task)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    trees = found.params, found.teacher, found.queues
+    return Checkpoint(task, *trees, file.step, file.config, path, found.unused, file.notes)
+
+
+def is_release(path: Path) -> bool:
+    """Whether `path` is a folder in release form."""
+    return (path / weights_file.WEIGHTS).is_file()
+
+
+def read_published(path: Path) -> weights_file.PublishedFile:
+    """A published file, or the one in a release with the configuration beside it.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if is_release(path):
+        file = weights_file.read(path / weights_file.WEIGHTS)
+        return replace(file, config=_read_config(path / "config.json") or file.config)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file or directory; a checkpoint is a .pth or .safetensors file, or "
+            "a directory of a run"
+        )
+    return weights_file.read(path)
+
+
+def published_task(file: weights_file.PublishedFile) -> str:
+    """The task by the names; the configuration tells apart retrieval and grounding.
+
+    Raises:
+        CheckpointError: the names are those of no task.
+    """
+    found = state_dict.find_task(file.state)
+    said = (file.config or {}).get("task", found)
+    return said if TABLES.get(said) is TABLES[found] else found
+
+
+def _find_step(path: Path) -> Path:
+    """The directory of the newest step at or below `path`."""
+    if _is_step(path):
+        return _newest_whole([path])
+    for directory in (path / "checkpoints", path):
+        # a step that is being written has another name
+        steps = [child for child in directory.glob("*") if child.name.isdigit()]
+        steps = [child for child in steps if _is_step(child)]
+        if steps:
+            return _newest_whole(steps)
+    raise CheckpointError(
+        f"{path}: no checkpoint in this directory; looked for params (a saved step), for "
+        "STEP/params and for checkpoints/STEP/params with a number for STEP. A run saves its first "
+        "after checkpoint.every_steps"
+    )
+
+
+def _newest_whole(steps: list[Path]) -> Path:
+    """The newest step whose files are as they were written; damaged ones are told of."""
+    newest, *older = sorted(steps, key=lambda step: int(step.name), reverse=True)
+    reason = damage(newest, _READ)
+    if reason is None:
+        return newest
+    if not older:
+        raise CheckpointError(f"{newest}: damaged: {reason}")
+    warnings.warn(f"{newest} is damaged: {reason}; an older step is read", stacklevel=2)
+    return _newest_whole(older)
+
+
+def _is_step(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("params/_METADATA", NAME))
+
+
+def _read_step(step: Path) -> Checkpoint:
+    params = _read_item(step / "params")
+    teacher = _read_item(step / "teacher") if (step / "teacher").is_dir() else {}
+    train = _read_item(step / "train", ("queue", "step")) if (step / "train").is_dir() else {}
+    config = _read_config(step.parent.parent / "config.json")
+    return Checkpoint(
+        task=_task(step, params, config),
+        params=params,
+        teacher=teacher,
+        queues=_queues(train.get("queue", {})),
+        step=int(train["step"]) if "step" in train else None,
+        config=config,
+        origin=step,
+    )
+
+
+def _read_item(directory: Path, parts: tuple[str, ...] | None = None) -> Tree:
+    """A saved tree, or the named parts at its root, as numpy arrays; nothing else is read."""
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        tree = handler.metadata(directory).tree
+        wanted = {name: tree[name] for name in (tree if parts is None else parts) if name in tree}
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        arguments = ocp.args.PyTreeRestore(wanted, restore_args=how, partial_restore=True)
+        return handler.restore(directory, args=arguments)
+    except (OSError, ValueError, KeyError) as error:
+        # the rest of a message of Orbax is a specification of the array
+        reason = str(error)[:300]
+        raise CheckpointError(f"{directory}: damaged, or no tree of arrays: {reason}") from error
+    finally:
+        handler.close()
+
+
+def _read_config(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not JSON ({error})") from error
+    return config if isinstance(config, dict) else None
+
+
+def _task(step: Path, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> str:
+    """As the configuration says; without one, by the parts of the model."""
+    if config and config.get("task") in TABLES:
+        return config["task"]
+    for part, task in _MARKS.items():
+        if part in params:
+            return task
+    raise CheckpointError(f"{step}: no model of ours; its parts are {', '.join(params)}")
+
+
+def _queues(queue: Mapping[str, Any]) -> Tree:
+    if not queue:
+        return {}
+    queues = {
+        "image_queue": queue["image"],
+        "text_queue": queue["text"],
+        "queue_ptr": int(queue["pointer"]),
+    }
+    return queues | ({"image_id": queue["image_id"]} if "image_id" in queue else {})

@@ -1,0 +1,1 @@
+"""The official code's parameter names and files."""

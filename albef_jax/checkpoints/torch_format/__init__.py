@@ -1,0 +1,1 @@
+"""PyTorch's `.pth` format, read and written without PyTorch and without executing anything."""

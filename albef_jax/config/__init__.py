@@ -1,0 +1,1 @@
+"""The configuration: options with their defaults, recipes, file patterns."""

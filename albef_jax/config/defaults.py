@@ -1,0 +1,280 @@
+"""The configuration: every knob with its default, and the checks before anything is built.
+
+`default()` is locked, so a misspelt key is an error wherever it is written: in a file under
+`configs/`, or on the command line. Defaults are the published values (LEDGER) where there are any.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ml_collections import ConfigDict, config_dict
+
+from albef_jax.config.file_patterns import expand
+from albef_jax.models.config import PRESETS, ModelConfig
+
+
+def default(task: str = "pretrain") -> ConfigDict:
+    """All knobs of a task at their published values, locked."""
+    config = ConfigDict(
+        {
+            "task": task,
+            "preset": "",  # name of the recipe, for logs and reports
+            "seed": 0,
+            "model": asdict(PRESETS["base"]),
+            "init": {
+                # A workdir, an Orbax directory or a published .pth to start from.
+                "checkpoint": "",
+                # Modules that the checkpoint may lack, comma-separated; they start anew.
+                "allow_missing": "",
+                # Encoders to start from instead: a BERT, a ViT or DeiT. A file, a directory, or a
+                # name on the Hugging Face hub.
+                "text": "",
+                "vision": "",
+            },
+            "data": _data(),
+            "train": _train(),
+            "optimizer": _optimizer(),
+            # Devices are a [data, fsdp] mesh; fsdp cuts parameters, teacher and optimizer.
+            "mesh": {"fsdp": 1},
+            "checkpoint": {"every_steps": 1000, "keep": 2},
+            "log": {
+                "every_steps": 50,
+                "writers": "",  # besides metrics.jsonl: tensorboard, wandb; comma-separated
+            },
+            "guards": {
+                "max_skipped": 10,  # steps in a row that are not finite, before the run stops
+                "stall_seconds": 600,  # without progress until the run says what it waits for
+                "stall_exit": False,  # then end it, so that a scheduler starts it again
+            },
+            # Several processes; alone, nothing of it counts.
+            "hosts": {
+                "join_seconds": 300,  # to wait for the others at the start
+                "peer_seconds": 60,  # without a sign of life from one, until all end
+            },
+            "evaluation": {
+                "batch_size": 64,
+                "examples": 8,  # shown in the report
+            },
+        }
+    )
+    _KNOBS[task](config)
+    return config.lock()
+
+
+def _data() -> dict:
+    return {
+        "source": "json",  # json | scenes; for pairs webdataset | array_record | tfds, too
+        "root": "",  # where relative train_files, eval_files and image_root start from
+        "train_files": "",  # comma-separated; *, {a,b} and {00..99} stand for several files
+        "eval_files": "",  # empty: evaluate on the training set, and say so
+        "image_root": "",
+        "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
+        "text_len": 25,  # tokens, [CLS] included
+        "max_words": 30,
+        # Turn pictures upright as their EXIF data say; published: as they lie in the file.
+        "exif_orientation": False,
+        "augment": "published",  # published | none
+        "crop_scale": (0.2, 1.0),
+        "randaugment_ops": 2,
+        "randaugment_level": 7,
+        "threads": 8,
+        "prefetch": 2,  # batches made ahead
+        "workers": 0,  # processes that read, with `threads` each; 0: this one
+        "max_bad_share": 0.01,
+        "if_changed": "refuse",  # what to do where a run goes on with other data: refuse | accept
+        # The built-in world; `train_size` items are an epoch.
+        "scenes": {"train_size": 100_000, "objects": 6},  # at most, in a scene
+    }
+
+
+def _train() -> dict:
+    return {
+        "batch_size": 512,
+        "epochs": 30,
+        "steps": config_dict.placeholder(int),  # overrides epochs
+    }
+
+
+def _optimizer() -> dict:
+    return {
+        "schedule": "published",  # published | cosine
+        "lr": 1e-4,
+        "min_lr": 1e-5,
+        "weight_decay": 0.02,
+        # published: stairs of 100 steps from warmup_lr up, warmup_periods of them
+        "warmup_lr": 1e-5,
+        "warmup_periods": 20,
+        # cosine: linear from 0
+        "warmup_steps": 1000,
+    }
+
+
+def _pairs(config: ConfigDict) -> None:
+    """Where pictures with captions come from, besides JSON files."""
+    config.data.update(
+        {
+            "eval_source": "",  # the kind of eval_files; empty: data.source
+            # What holds the captions: a field of .json files (webdataset), a feature (tfds).
+            "caption_field": "",
+            "image_field": "",  # the feature that holds the picture (tfds)
+            # Parts to train on instead of train_files, each a dictionary with name and source,
+            # and where they apply files, image_root, caption_field, image_field and weight.
+            "mixture": (),
+        }
+    )
+
+
+def _pretrain(config: ConfigDict) -> None:
+    _contrast(config)
+    _pairs(config)
+    config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
+    config.train.microbatches = 1  # parts of a batch, one after the other, to save memory
+    config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
+    config.data.scenes.update({"noise": 0.0, "captions": 5})
+    config.evaluation.pairs = 1000  # held-out pictures to retrieve among
+    config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
+
+
+def _contrast(config: ConfigDict) -> None:
+    """A teacher with queues."""
+    config.train.update(
+        {"contrast_group": 64, "queue_size": 65_536, "momentum": 0.995, "alpha": 0.4}
+    )
+
+
+def _finetune(config: ConfigDict, batch_size: int, epochs: int, lr: float) -> None:
+    """What the published fine-tuning recipes have in common."""
+    config.model.image_size = 384
+    config.data.crop_scale = (0.5, 1.0)
+    config.train.update({"batch_size": batch_size, "epochs": epochs})
+    config.optimizer.update({"lr": lr, "min_lr": 1e-6, "warmup_periods": 1})
+    config.evaluation.limit = 0  # held-out items to evaluate on; 0 for all
+
+
+def _distil(config: ConfigDict, ramp: float = 1.0) -> None:
+    """Momentum distillation, which `distill=False` switches off."""
+    config.train.update(
+        {"distill": True, "momentum": 0.995, "alpha": 0.4, "alpha_ramp_epochs": ramp}
+    )
+
+
+def _retrieval(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=5, lr=1e-5)
+    _pairs(config)
+    _contrast(config)
+    _distil(config)
+    config.train.contrast_group = 32
+    config.data.text_len = 48
+    config.data.scenes.captions = 5
+    config.evaluation.text_len = 30
+    config.evaluation.rerank = 256  # candidates that ITM re-ranks, per query
+
+
+def _grounding(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=5, lr=1e-5)
+    _contrast(config)
+    _distil(config)
+    config.train.contrast_group = 32
+    del config.data.crop_scale  # the published training squeezes the whole picture
+    config.data.text_len = 30
+    config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
+    config.data.instances = ""  # COCO's instances.json, where the true boxes are
+    config.data.detections = ""  # candidate boxes: dets.json or cocos.json
+    config.evaluation.layer = 8  # BERT layer whose attention is the heat map, from 0
+    config.evaluation.image_block = 8  # ViT block of the ITC heat map, from 0
+
+
+def _entailment(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=5, lr=2e-5)
+    _distil(config, ramp=0.0)
+    config.data.text_len = 40
+
+
+def _vqa(config: ConfigDict) -> None:
+    _finetune(config, batch_size=256, epochs=8, lr=2e-5)
+    _distil(config)
+    config.optimizer.warmup_periods = 4
+    config.data.vg_image_root = ""  # where pictures of Visual Genome items are
+    config.data.answer_list = ""  # JSON list to rank; empty: answers are generated
+    config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
+    config.data.max_answers = 10  # different answers a question
+    config.evaluation.batch_size = 16
+    config.evaluation.rank = 128  # answers that the decoder ranks, per question
+    config.evaluation.beams = 3  # when generating; 1 is greedy
+
+
+def _nlvr_pretrain(config: ConfigDict) -> None:
+    _pairs(config)
+    config.data.update({"max_words": 30})
+    config.train.update({"batch_size": 512, "epochs": 1, "contrast_group": 64})
+    config.optimizer.update({"lr": 2e-5, "min_lr": 1e-5, "warmup_periods": 1})
+    config.data.scenes.update({"captions": 5})
+    config.evaluation.limit = 1000
+
+
+def _nlvr(config: ConfigDict) -> None:
+    _finetune(config, batch_size=128, epochs=10, lr=2e-5)
+    _distil(config)
+    config.data.text_len = 40
+    # The published teacher is copied before the checkpoint is loaded; student: after.
+    config.init.teacher = "published"
+
+
+_KNOBS = {
+    "pretrain": _pretrain,
+    "retrieval": _retrieval,
+    "entailment": _entailment,
+    "vqa": _vqa,
+    "nlvr_pretrain": _nlvr_pretrain,
+    "nlvr": _nlvr,
+    "grounding": _grounding,
+}
+TASKS = tuple(_KNOBS)
+
+
+def recipe(task: str, preset: str, recipes: dict[str, Callable[[ConfigDict], None]]) -> ConfigDict:
+    """The defaults of a task, changed by one of its recipes.
+
+    Raises:
+        ValueError: no recipe of that name.
+    """
+    if preset not in recipes:
+        raise ValueError(f"configs/{task}.py has no preset {preset!r}; it has {sorted(recipes)}")
+    config = default(task)
+    config.preset = preset
+    recipes[preset](config)
+    return config
+
+
+def use_small_world(config: ConfigDict) -> None:
+    """A tiny model on the built-in world: what the demos have in common."""
+    use_preset(config, "tiny", vocab_size=480)
+    config.data.update(
+        {"source": "scenes", "vocab": "scenes", "augment": "none", "text_len": 25, "threads": 2}
+    )
+    config.data.scenes.train_size = 64_000
+    config.train.batch_size = 64
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
+    config.checkpoint.every_steps = 200
+    config.log.every_steps = 20
+
+
+def use_preset(config: ConfigDict, name: str, **overrides) -> None:
+    """Set `config.model` to a preset of `models.sizes`, with overrides."""
+    config.model.update({**asdict(PRESETS[name]), **overrides})
+
+
+def model_config(config: ConfigDict) -> ModelConfig:
+    """The model's sizes as the model code takes them."""
+    return ModelConfig(**config.model.to_dict())
+
+
+def annotation_files(config: ConfigDict, knob: str) -> tuple[Path, ...]:
+    """The files of `data.train_files` or `data.eval_files`, under `data.root`."""
+    return expand(config.data.root, config.data[knob])
+
+
+def image_root(config: ConfigDict) -> Path:
+    """The directory that picture paths start from."""
+    return Path(config.data.root) / config.data.image_root

@@ -1,0 +1,74 @@
+"""Whether a configuration has the knobs of its task, and each holds a value of its kind.
+
+`config.default()` is locked, so most such mistakes never get here; a recipe may build its own.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from albef_jax.config.defaults import TASKS, default
+
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+    tuple: "several values in brackets",
+}
+
+
+def problems(config: ConfigDict) -> Iterator[str]:
+    """One line for each knob that is missing, unknown, or of another kind than its default."""
+    found = config.to_dict()
+    task = found.get("task")
+    if not isinstance(task, str) or task not in TASKS:
+        near = difflib.get_close_matches(str(task), TASKS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        yield f"task={task!r}: choose one of {', '.join(TASKS)}{hint}"
+        return
+    yield from _section("", found, default(task).to_dict())
+
+
+def _section(prefix: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    for name in found.keys() - wanted.keys():
+        near = difflib.get_close_matches(str(name), wanted, n=1)
+        hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
+        yield f"{prefix}{name}: no such knob{hint}"
+    for name, example in wanted.items():
+        knob = f"{prefix}{name}"
+        if name not in found:
+            yield f"{knob} is missing; start from albef_jax.config.defaults.default, which sets every knob"
+        elif isinstance(example, dict):
+            if isinstance(found[name], dict):
+                yield from _section(f"{knob}.", found[name], example)
+            else:
+                yield f"{knob}={found[name]!r}: must be a section of knobs"
+        elif problem := _kind(found[name], example):
+            yield f"{knob}={found[name]!r}: {problem}"
+
+
+def _kind(value: Any, example: Any) -> str | None:
+    """What is wrong with the kind of `value`, where `example` is right."""
+    if example is None:  # train.steps
+        return None if value is None or _is(value, int) else "must be a whole number or None"
+    kind = type(example)
+    if not _is(value, kind):
+        return f"must be {_KINDS[kind]}"
+    numbers = value if kind is tuple else (value,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        return "must be finite"
+    if kind is tuple and example and not all(_is(part, type(example[0])) for part in value):
+        return f"each must be {_KINDS[type(example[0])]}"
+    return None
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, (tuple, list) if kind is tuple else kind)

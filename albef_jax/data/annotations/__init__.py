@@ -1,0 +1,1 @@
+"""JSON annotation files in the official format of each task."""

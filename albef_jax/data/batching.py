@@ -1,0 +1,272 @@
+"""Records to batches of numpy arrays, with Grain: shuffling, host sharding, reading ahead.
+
+A batch follows from its step number alone. Sample `p` of the endless stream (batch `k` holds
+positions `k * batch_size` and on) depends on `(seed, p)` only: Grain's shuffle says which record it
+is, and `default_rng([seed, p, attempt])` is all the randomness it gets. So a run that starts at
+step `k` continues an earlier one bit for bit, with any number of threads, workers and hosts, and no
+iterator state is ever saved. Hosts take consecutive blocks of rows: joined in order of
+`process_index`, they are the one-host batch, so contrast groups hold the same samples however many
+hosts there are. Bad records travel with the row that stands in for them and are reported when it
+arrives, so there is one register, filled in one order, whoever reads.
+"""
+
+import sys
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+from albef_jax.data import workers as processes
+from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.images.augment import EvalTransform
+from albef_jax.data.records import PairSource
+from albef_jax.errors import BadSample, TooManyBadSamples
+
+Batch = dict[str, Any]
+ReadExample = Callable[[int, np.random.Generator], Batch]
+Row = tuple[Batch | None, tuple[BadSample, ...]]  # a record, if any, and what was met on the way
+
+MAX_ATTEMPTS = 16
+
+
+class Order(Protocol):
+    """Which record stands at which position of the endless stream."""
+
+    def __getitem__(self, position: int) -> int: ...
+
+    def another(self, position: int, rng: np.random.Generator) -> int:
+        """A record, drawn at random, to stand in for the one at `position`."""
+        ...
+
+
+def steps_per_epoch(size: int, batch_size: int) -> int:
+    """Batches in an epoch: the last, incomplete one is left out, as in the published sampler."""
+    return size // batch_size
+
+
+def shuffled_batches(
+    read: ReadExample,
+    size: int,
+    *,
+    batch_size: int,
+    seed: int,
+    bad_samples: BadSamples,
+    start_step: int = 0,
+    num_steps: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 8,
+    prefetch: int = 2,
+    workers: int = 0,
+    order: Order | None = None,
+) -> Generator[Batch]:
+    """Batches of what `read` makes of records, in an order new in each epoch.
+
+    Args:
+        read: `(index, rng)` to a flat dict of arrays, equal in shape for all records; called from
+            several threads, and pickled for workers. For a record that raises `BadSample` another
+            one, drawn at random, stands in; which one follows from the seed and the position, too.
+        size: number of records.
+        batch_size: B, over all hosts.
+        seed: not negative.
+        bad_samples: where bad records are reported; it may stop the run.
+        start_step: number of the first batch; batches before it are not computed.
+        num_steps: how many batches; None for no end.
+        process_index: this host's number.
+        process_count: number of hosts; divides B.
+        threads: that read and transform, in each worker; 0 does the work inside `next()`.
+        prefetch: batches to have ready ahead.
+        workers: processes that read and transform; 0 does it in this one.
+        order: of the records; None for epochs that are permutations of all, cut to whole batches.
+
+    Yields:
+        Dicts with the keys of `read` and arrays `[B / process_count, ...]`, and sample_index int64
+        `[B / process_count]`: which record each row is.
+
+    Raises:
+        ValueError: fewer records than a batch, or B not divisible by the number of hosts.
+        TooManyBadSamples: from `bad_samples`, or for `MAX_ATTEMPTS` bad records in a row.
+    """
+    _check_sizes(size, batch_size, process_count)
+    rows = batch_size // process_count
+    ordered = order or _Shuffled(size, batch_size, seed)
+    if num_steps is None:
+        num_steps = sys.maxsize // batch_size - start_step
+
+    def example(local: int) -> Row:
+        step, row = divmod(local, rows)
+        position = (start_step + step) * batch_size + process_index * rows + row
+        return _read_or_replace(read, ordered, seed, position)
+
+    def collate(found: Sequence[Row]) -> Batch:
+        examples = list(_told(found, bad_samples))
+        return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+
+    examples = grain.MapDataset.range(num_steps * rows).map(example)
+    return _iterate(examples, rows, collate, threads, prefetch, workers)
+
+
+def eval_batches(
+    source: PairSource,
+    transform: EvalTransform,
+    batch_size: int,
+    *,
+    bad_samples: BadSamples,
+    indices: Sequence[int] | None = None,
+    threads: int = 8,
+    prefetch: int = 2,
+) -> Generator[Batch]:
+    """A source's pictures in order, each once, with all captions; see `ordered_batches`.
+
+    Yields:
+        image uint8 `[b, S, S, 3]`, valid bool `[b]`, image_id int32 `[b]`, sample_index int64
+        `[b]`, and captions, a list of b tuples of texts as written. Rows that are not valid are
+        zeros with no captions.
+    """
+    empty = np.zeros((transform.image_size, transform.image_size, 3), np.uint8)
+
+    def read(index: int) -> Batch:
+        pair = source[index]
+        return {
+            "image": transform(pair.image),
+            "image_id": np.int32(pair.image_id),
+            "captions": pair.captions,
+        }
+
+    return ordered_batches(
+        read,
+        {"image": empty, "image_id": np.int32(-1), "captions": ()},
+        len(source),
+        batch_size,
+        bad_samples=bad_samples,
+        indices=indices,
+        threads=threads,
+        prefetch=prefetch,
+    )
+
+
+def ordered_batches(
+    read: Callable[[int], Batch],
+    blank: Batch,
+    size: int,
+    batch_size: int,
+    *,
+    bad_samples: BadSamples,
+    indices: Sequence[int] | None = None,
+    threads: int = 8,
+    prefetch: int = 2,
+) -> Generator[Batch]:
+    """Batches of what `read` makes of records, in order, each once; the last batch is padded.
+
+    Args:
+        read: index to a flat dict with the keys of `blank`; called from several threads.
+        blank: the row that stands for a bad record and for padding. Where it has an array (or a
+            numpy number), arrays equal in shape are stacked; anything else is gathered in a list.
+        size: number of records.
+        batch_size: b, rows in every batch.
+        bad_samples: where bad records are reported; their rows are not valid.
+        indices: the records to walk, such as one host's share; None for all.
+        threads: that read and transform; 0 does the work inside `next()`.
+        prefetch: batches to have ready ahead.
+
+    Yields:
+        Dicts with the keys of `read`, arrays `[b, ...]` and lists of b objects, and valid bool
+        `[b]` and sample_index int64 `[b]`. Padding has sample_index -1, a bad record has its own.
+    """
+
+    def row(index: int) -> Row:
+        try:
+            return _eval_row(read(index), True, index), ()
+        except BadSample as bad:
+            return _eval_row(blank, False, index), (bad,)
+
+    padding = _eval_row(blank, False, -1)
+
+    def collate(found: Sequence[Row]) -> Batch:
+        rows = [*_told(found, bad_samples), *[padding] * (batch_size - len(found))]
+        columns = {key: [row[key] for row in rows] for key in padding}
+        return {
+            key: np.stack(column) if isinstance(padding[key], np.ndarray | np.generic) else column
+            for key, column in columns.items()
+        }
+
+    walk = range(size) if indices is None else indices
+    examples = grain.MapDataset.range(len(walk)).map(lambda place: row(int(walk[place])))
+    return _iterate(examples, batch_size, collate, threads, prefetch)
+
+
+def _eval_row(record: Batch, valid: bool, index: int) -> Batch:
+    return {**record, "valid": np.bool_(valid), "sample_index": np.int64(index)}
+
+
+def _check_sizes(size: int, batch_size: int, process_count: int) -> None:
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(f"batch_size={batch_size} does not divide over {process_count} hosts")
+    if size < batch_size:
+        raise ValueError(
+            f"{size} records are fewer than one batch of {batch_size}; lower the batch"
+        )
+
+
+class _Shuffled:
+    """Each epoch a permutation, cut to whole batches."""
+
+    def __init__(self, size: int, batch_size: int, seed: int):
+        # Grain adds the epoch to its seed; hashing keeps seed 1 from repeating epochs of seed 0.
+        hashed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        whole = steps_per_epoch(size, batch_size) * batch_size
+        self._size = size
+        self._records = grain.MapDataset.range(size).shuffle(seed=hashed)[:whole].repeat()
+
+    def __getitem__(self, position: int) -> int:
+        return int(self._records[position])
+
+    def another(self, position: int, rng: np.random.Generator) -> int:
+        """Any record."""
+        return int(rng.integers(self._size))
+
+
+def _read_or_replace(read: ReadExample, order: Order, seed: int, position: int) -> Row:
+    met: list[BadSample] = []
+    for attempt in range(MAX_ATTEMPTS):
+        rng = np.random.default_rng([seed, position, attempt])
+        index = order.another(position, rng) if attempt else order[position]
+        try:
+            return {**read(index, rng), "sample_index": np.int64(index)}, tuple(met)
+        except BadSample as bad:
+            met.append(bad)
+    return None, tuple(met)
+
+
+def _told(found: Iterable[Row], bad_samples: BadSamples) -> Generator[Batch]:
+    """The records alone, after the register was told what was met on the way to them."""
+    for record, met in found:
+        for bad in met:
+            bad_samples.requested()
+            bad_samples.report(bad)
+        if record is None:
+            raise TooManyBadSamples(
+                f"{MAX_ATTEMPTS} samples in a row cannot be used; the last: {met[-1]}"
+            )
+        bad_samples.requested()
+        yield record
+
+
+def _iterate(
+    examples: grain.MapDataset,
+    batch_size: int,
+    collate: Callable[[Sequence[Row]], Batch],
+    threads: int,
+    prefetch: int,
+    workers: int = 0,
+) -> Generator[Batch]:
+    ahead = max(prefetch * batch_size, threads)  # in examples; Grain wants one or more a thread
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    rows = examples.to_iter_dataset(options)
+    with processes.spread(rows, workers, ahead) as spread:
+        iterator = iter(spread.batch(batch_size, batch_fn=collate))
+        try:
+            yield from iterator
+        finally:
+            iterator.close()

@@ -1,0 +1,152 @@
+"""A walk over a data set that notes everything a person may want to mend before training."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from albef_jax.data.images.decode import decode
+from albef_jax.data.prepare.digests import DIGEST, digest, under_several_names
+from albef_jax.data.prepare.lengths import Lengths
+from albef_jax.data.records import EncodedPairs
+from albef_jax.data.tokenizer import clean_caption
+from albef_jax.errors import BadSample
+
+UNUSABLE, WORDLESS, TINY, TWICE = "unusable", "no words", "tiny picture", "picture twice"
+STRAY = "in no sample"  # a file in a tar shard
+PROBLEMS = (UNUSABLE, WORDLESS, TINY, TWICE, STRAY)
+NOT_RGB = "not RGB"  # which is converted, so not a problem
+_AHEAD = 1024  # items given to the threads at a time
+_PICTURES, _TEXTS = ("image", "left", "right"), ("captions", "question", "sentence", "text")
+
+
+class Found(NamedTuple):
+    """Something about one item: a kind above, the item's name, and details."""
+
+    kind: str
+    name: str
+    detail: str
+
+
+@dataclass
+class Findings:
+    """What a walk found.
+
+    Attributes:
+        lengths: of all texts.
+        checked: number of items looked at.
+        found: in order of the items, then pictures that are there twice, then files of no item.
+    """
+
+    lengths: Lengths
+    checked: int = 0
+    found: list[Found] = field(default_factory=list)
+
+    def counts(self) -> Counter[str]:
+        """How often each kind was found."""
+        return Counter(one.kind for one in self.found)
+
+
+class _Looked(NamedTuple):
+    """One item. `digest` is of its pictures; empty for one that cannot be used."""
+
+    found: list[Found]
+    texts: Sequence[str]
+    digest: bytes
+
+
+def check(
+    source: Any,
+    lengths: Lengths,
+    *,
+    smallest: int,
+    threads: int,
+    indices: Sequence[int],
+    looked_at_one: Callable[[], Any] = lambda: None,
+) -> Findings:
+    """Look at items of a source of any kind of `albef_jax.data.records`.
+
+    Args:
+        source: random access.
+        lengths: counts the texts.
+        smallest: side in pixels below which a picture is tiny.
+        threads: that read and decode.
+        indices: of the items.
+        looked_at_one: called after each item.
+    """
+    findings = Findings(lengths)
+    digests, places = [], []
+    for index, looked in zip(indices, _walk(source, indices, smallest, threads), strict=True):
+        findings.checked += 1
+        findings.found += looked.found
+        lengths.add(looked.texts)
+        if looked.digest:
+            digests.append(looked.digest)
+            places.append(index)
+        looked_at_one()
+    found = under_several_names(np.frombuffer(b"".join(digests), DIGEST))
+    findings.found += [_twice(source, [places[place] for place in group]) for group in found]
+    findings.found += [Found(STRAY, *stray) for stray in getattr(source, "strays", tuple)()]
+    return findings
+
+
+def _walk(source: Any, indices: Sequence[int], smallest: int, threads: int) -> Iterator[_Looked]:
+    """In order, a stretch at a time, so that millions of items do not wait in memory."""
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(indices), _AHEAD):
+            stretch = indices[start : start + _AHEAD]
+            yield from pool.map(lambda index: _look(source, index, smallest), stretch)
+
+
+def _look(source: Any, index: int, smallest: int) -> _Looked:
+    found: list[Found] = []
+    try:
+        if isinstance(source, EncodedPairs):
+            record: Any = source.encoded(index)
+            pictures = [decode(record.data, record.name)]
+            found += _colours(record.name, record.data)
+            stored = record.data
+        else:
+            record = source[index]
+            pictures = [getattr(record, key) for key in _PICTURES if hasattr(record, key)]
+            stored = b"".join(str(one.shape).encode() + one.tobytes() for one in pictures)
+    except BadSample as bad:
+        return _Looked([Found(UNUSABLE, bad.name, bad.reason)], (), b"")
+    texts = _texts(record)
+    found += _tiny(record.name, pictures, smallest)
+    found += [
+        Found(WORDLESS, record.name, f"nothing is left of {text!r} after cleaning")
+        for text in texts
+        if not clean_caption(text, 1).strip()
+    ]
+    return _Looked(found, texts, digest(stored, record.name))
+
+
+def _texts(record: Any) -> tuple[str, ...]:
+    texts = [getattr(record, key) for key in _TEXTS if hasattr(record, key)]
+    return texts[0] if isinstance(texts[0], tuple) else tuple(texts)
+
+
+def _colours(name: str, data: bytes) -> Iterator[Found]:
+    with Image.open(io.BytesIO(data)) as picture:
+        if picture.mode != "RGB":
+            yield Found(NOT_RGB, name, f"{picture.format} in mode {picture.mode}")
+
+
+def _tiny(name: str, pictures: Iterable[np.ndarray], smallest: int) -> Iterator[Found]:
+    for picture in pictures:
+        height, width = picture.shape[:2]
+        if min(height, width) < smallest:
+            yield Found(TINY, name, f"{width} x {height} pixels")
+
+
+def _twice(source: Any, places: Sequence[int]) -> Found:
+    """The names are read once more: few items are there twice, and names take memory."""
+    read = source.encoded if isinstance(source, EncodedPairs) else source.__getitem__
+    first, *others = dict.fromkeys(read(place).name for place in places)
+    return Found(TWICE, first, f"the same picture as {', '.join(others)}")

@@ -1,0 +1,89 @@
+"""The formats that are known, by what they hold; and the command that converts them."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from albef_jax.data.releases import captions, questions, referring, sentences
+from albef_jax.data.releases.fields import Converted, Given, Options
+
+COMMAND = "python -m tools.convert_annotations"
+
+
+class Format(NamedTuple):
+    """A published format.
+
+    Attributes:
+        name: in words.
+        task: whose configuration reads what it is converted to.
+        matches: whether the content of a file is of this format.
+        convert: files of it to our items.
+        needs: what the command line names beside the file itself, as an example.
+    """
+
+    name: str
+    task: str
+    matches: Callable[[object], bool]
+    convert: Callable[[list[Given], Options], Converted]
+    needs: str = ""
+
+
+REFER = Format(
+    "REFER's references",
+    "grounding",
+    referring.is_refer,
+    referring.refer,
+    "instances.json --split=train",
+)
+PICKLES = (".p", ".pkl", ".pickle")  # endings of REFER's references
+FORMATS = (
+    Format("COCO's captions", "pretrain or retrieval", captions.is_coco, captions.coco),
+    Format(
+        "Karpathy's splits",
+        "pretrain or retrieval",
+        captions.is_karpathy,
+        captions.karpathy,
+        "--split=test",
+    ),
+    Format("VQA's questions or annotations", "vqa", questions.is_vqa, questions.vqa, "ANNOTATIONS"),
+    Format("VizWiz", "vqa", questions.is_vizwiz, questions.vizwiz),
+    Format("SNLI-VE", "entailment", sentences.is_snli_ve, sentences.snli_ve),
+    Format("NLVR2", "nlvr", sentences.is_nlvr2, sentences.nlvr2),
+    REFER,
+    Format(
+        "COCO's instances",
+        "grounding",
+        referring.is_instances,
+        referring.refer,
+        "'refs(unc).p' --split=train",
+    ),
+)
+
+
+def recognised(content: object) -> Format | None:
+    """The format of a file's content; None for ours, or one that is not known."""
+    return next((one for one in FORMATS if one.matches(content)), None)
+
+
+def remedy(file: object, found: Format) -> str:
+    """What to do with a file of a published format."""
+    needs = f" {found.needs}" if found.needs else ""
+    return f"convert it: {COMMAND} {file}{needs} OUT.json"
+
+
+def convert(files: Sequence[Given], options: Options) -> tuple[Format, Converted]:
+    """Our items from files that belong together, and what the files are.
+
+    Raises:
+        ValueError: a file is of no known format, they are of several, or something is missing.
+    """
+    kinds: list[Format] = []
+    for given in files:
+        if (kind := recognised(given.content)) is None:
+            names = ", ".join(one.name for one in FORMATS)
+            raise ValueError(f"{given.file}: of none of the formats known here: {names}")
+        kinds.append(kind)
+    if len({kind.convert for kind in kinds}) > 1:
+        raise ValueError(
+            f"{files[0].file} is {kinds[0].name}, and others are not; convert them one by one"
+        )
+    return kinds[0], kinds[0].convert(list(files), options)

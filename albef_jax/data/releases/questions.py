@@ -1,0 +1,101 @@
+"""VQA v2's questions and annotations, and VizWiz."""
+
+from typing import Any
+
+from albef_jax.data.releases.fields import Converted, Given, Item, Options, items, take
+
+
+def is_vqa(content: object) -> bool:
+    """`{"questions": [...]}`, or `{"annotations": [{"question_id", "answers"}]}`."""
+    return isinstance(content, dict) and (_has_questions(content) or _has_answers(content))
+
+
+def vqa(files: list[Given], options: Options) -> Converted:
+    """One item a question, with the answers of all annotators if their file is there, too."""
+    asked = [given for given in files if _has_questions(given.content)]
+    answered = [given for given in files if _has_answers(given.content)]
+    if not asked:
+        raise ValueError(
+            f"{answered[0].file}: VQA's answers alone; give the file of the questions, too"
+        )
+    answers = dict(_answer(*one) for given in answered for one in items(given, "annotations"))
+    rows: list[Item] = []
+    for given in asked:
+        name = _image_name(given, options)
+        for place, question in items(given, "questions"):
+            number = take(place, question, "question_id", int)
+            rows.append(
+                {
+                    "image": name(take(place, question, "image_id", int)),
+                    "question": take(place, question, "question", str),
+                    "question_id": number,
+                    "dataset": "vqa",
+                    **answers.pop(number, {}),
+                }
+            )
+    if answered and (lacking := sum("answer" not in row for row in rows)):
+        raise ValueError(f"{lacking} questions have no answers in {answered[0].file}")
+    if answers:
+        raise ValueError(f"{answered[0].file}: {len(answers)} answers belong to no question")
+    return Converted(rows)
+
+
+def _image_name(given: Given, options: Options) -> Any:
+    """COCO's file name of an image, from the split that the file names."""
+    subtype = given.content.get("data_subtype")
+    if not isinstance(subtype, str) or not subtype:
+        raise ValueError(f"{given.file}: has no 'data_subtype' (train2014, val2014, test2015)")
+    folder = subtype.replace("test-dev2015", "test2015")
+    return lambda number: f"{options.images}{folder}/COCO_{folder}_{number:012d}.jpg"
+
+
+def _answer(place: str, told: Item) -> tuple[int, Item]:
+    found: Item = {"answer": _texts(place, told)}
+    if isinstance(told.get("answer_type"), str):
+        found["answer_type"] = told["answer_type"]
+    return take(place, told, "question_id", int), found
+
+
+def _texts(place: str, told: Item) -> list[str]:
+    answers = take(place, told, "answers", list)
+    return [take(place, answer, "answer", str) for answer in answers]
+
+
+def is_vizwiz(content: object) -> bool:
+    """`[{"image", "question", "answers": [{"answer"}]}]`; the test set has no answers."""
+    if not isinstance(content, list) or not content or not isinstance(content[0], dict):
+        return False
+    first = content[0]
+    if not {"image", "question"} <= first.keys() or "answer" in first or "question_id" in first:
+        return False
+    return isinstance(first.get("answers"), list) or str(first["image"]).startswith("VizWiz_")
+
+
+def vizwiz(files: list[Given], options: Options) -> Converted:
+    """One item a question; questions are numbered, since they have no id."""
+    rows: list[Item] = []
+    for given in files:
+        for place, told in items(given):
+            item: Item = {
+                "image": options.images + take(place, told, "image", str),
+                "question": take(place, told, "question", str),
+                "question_id": len(rows),
+                "dataset": "vqa",
+            }
+            if "answers" in told:
+                item["answer"] = _texts(place, told)
+            if isinstance(told.get("answer_type"), str):
+                item["answer_type"] = told["answer_type"]
+            rows.append(item)
+    return Converted(rows)
+
+
+def _has_questions(content: Any) -> bool:
+    return isinstance(content.get("questions"), list)
+
+
+def _has_answers(content: Any) -> bool:
+    found = content.get("annotations")
+    if not isinstance(found, list) or not found:
+        return False
+    return isinstance(found[0], dict) and "answers" in found[0]

@@ -1,0 +1,1 @@
+"""Scene graphs drawn as images."""

@@ -1,0 +1,1 @@
+"""Sentences about scene graphs, one module a task."""

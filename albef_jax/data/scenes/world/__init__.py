@@ -1,0 +1,1 @@
+"""Scene graphs: sampled, changed, and the facts that hold in them."""

@@ -1,0 +1,1 @@
+"""Packed data: WebDataset tar files, ArrayRecord, TensorFlow Datasets."""

@@ -1,0 +1,165 @@
+"""Packed pairs in ArrayRecord shards, as `tools.pack_dataset` writes them: random access.
+
+Shards are looked into when they are opened: their number of records, and what the manifest of their
+directory says of them. Records are read when they are asked for.
+"""
+
+import resource
+from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from array_record.python import array_record_data_source as array_record
+from array_record.python.array_record_module import ArrayRecordReader
+
+from albef_jax.data.annotations.checks import refuse
+from albef_jax.data.images.decode import decode
+from albef_jax.data.records import EncodedPair, Pair
+from albef_jax.data.shards.manifest import MANIFEST, Listed, listed
+from albef_jax.data.shards.packed_record import decode_pair
+from albef_jax.errors import BadSample
+
+_OPENERS = 16  # threads
+_OTHER_FILES = 256  # that a run has open besides
+_IDS = 2**31
+_FOR_RANDOM_ACCESS = {"max_parallelism": "0"}  # it reads nothing ahead in any case
+
+
+class _Whole(NamedTuple):
+    """A whole shard, as the library wants to be told; without it, it would count once more."""
+
+    filename: str
+    skip: int
+    take: int
+    examples_in_shard: int
+
+
+class ArrayRecordPairs:
+    """Random access to the pairs of one or more shards, one after the other; safe for threads.
+
+    Shards of several directories were packed apart, and their image ids may say different pictures
+    by one number: those of a later directory are moved up behind those of the earlier ones.
+
+    Args:
+        files: paths of shards.
+        setting: where the files are named in the configuration, for messages.
+
+    Raises:
+        ValueError: unusable shards, all named in one message.
+    """
+
+    upright = False  # whether the EXIF orientation is applied
+
+    def __init__(self, files: Sequence[str | Path], setting: str = "data.train_files"):
+        self._files = [Path(file) for file in files]
+        if not self._files:
+            raise ValueError(f"no shards given ({setting})")
+        _allow_open_files(len(self._files))
+        manifests = {file.parent: listed(file.parent) for file in self._files}
+        counts = _counts(self._files, manifests)
+        self._ends = list(accumulate(counts))
+        self._id_starts = _id_starts(manifests)
+        instructions = [
+            _Whole(str(file), 0, count, count)
+            for file, count in zip(self._files, counts, strict=True)
+        ]
+        self._records = array_record.ArrayRecordDataSource(instructions, _FOR_RANDOM_ACCESS)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Pair:
+        """The pair at `index`; raises `BadSample` if record or picture is unusable."""
+        found = self.encoded(index)
+        image = decode(found.data, found.name, self.upright)
+        return Pair(found.name, image, found.captions, found.image_id)
+
+    def encoded(self, index: int) -> EncodedPair:
+        """The pair at `index`, not decoded; raises `BadSample` if the record is unusable."""
+        index = range(len(self))[index]
+        number = bisect_right(self._ends, index)
+        file = self._files[number]
+        place = f"{file}[{index - (self._ends[number - 1] if number else 0)}]"
+        try:
+            record = self._records[index]
+        except RuntimeError as error:
+            reason = str(error).partition(";")[0].partition(" (")[0]
+            raise BadSample(place, f"the shard is damaged here: {reason}") from None
+        found = decode_pair(record, place)
+        image_id = found.image_id + self._id_starts[file.parent]
+        return EncodedPair(found.name, found.data, found.captions, image_id)
+
+
+def _counts(files: Sequence[Path], manifests: dict[Path, Listed | None]) -> list[int]:
+    """The number of records of each shard; every unusable one is named."""
+
+    def count(file: Path) -> int | str:
+        try:
+            return _count(file, manifests[file.parent])
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_OPENERS) as pool:
+        found = list(pool.map(count, files))
+    problems = [problem for problem in found if isinstance(problem, str)]
+    refuse(problems, "the shards cannot be used:")
+    return [number for number in found if isinstance(number, int)]
+
+
+def _count(file: Path, manifest: Listed | None) -> int:
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    if manifest and file.name not in manifest.records:
+        raise ValueError(
+            f"{file}: not in the {MANIFEST} beside it; keep what was packed apart in directories "
+            "of its own"
+        )
+    remedy = "copy it again, or delete it and its manifest and pack anew"
+    reader = ArrayRecordReader(str(file), "readahead_buffer_size:0,max_parallelism:0")
+    records = reader.num_records() if reader.ok() else 0
+    try:
+        reader.close()
+    except RuntimeError as error:
+        reason = str(error).partition(";")[0].partition(" (")[0]
+        raise ValueError(f"{file}: not a whole ArrayRecord file ({reason}); {remedy}") from None
+    if not records:
+        raise ValueError(f"{file}: holds no records; leave it out")
+    if manifest and records != manifest.records[file.name]:
+        expected = manifest.records[file.name]
+        raise ValueError(
+            f"{file}: {records} records, the {MANIFEST} beside it says {expected}; {remedy}"
+        )
+    return records
+
+
+def _id_starts(manifests: dict[Path, Listed | None]) -> dict[Path, int]:
+    """What is added to the image ids of each directory."""
+    starts, start = {}, 0
+    for directory, manifest in manifests.items():
+        starts[directory] = start
+        if len(manifests) > 1 and manifest is None:
+            raise ValueError(
+                f"{directory}: no {MANIFEST}, so image ids cannot be kept apart from those of "
+                "other directories; let packing finish (the same command continues), or copy it too"
+            )
+        start += manifest.image_id_limit if manifest else 0
+    if start > _IDS:
+        raise ValueError(f"{len(starts)} directories with {start} image ids: {_IDS} is the limit")
+    return starts
+
+
+def _allow_open_files(shards: int) -> None:
+    """Each shard stays open once it is read; the usual limit of 1024 files is only a default."""
+    needed = shards + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ValueError(
+            f"{shards} shards, but a process may open {hard} files here; raise the limit "
+            f"(ulimit -Hn {needed}), or pack with a larger --shard_size"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,49 @@
+"""The files that a run is trained on: their content decides what is learnt."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from albef_jax.config.defaults import annotation_files
+from albef_jax.config.file_patterns import expand
+from albef_jax.data.pair_files import PairFiles, mixture, train_files
+from albef_jax.data.shards.manifest import MANIFEST
+from albef_jax.data.tokenizer import vocab_path
+
+
+class Inputs(NamedTuple):
+    """Files by how they are digested, see `fingerprint.stamps`."""
+
+    lists: tuple[Path, ...]
+    shards: tuple[Path, ...]
+
+
+def vocabulary(config: ConfigDict) -> Inputs:
+    """The file of the vocabulary; it counts in an evaluation, too."""
+    return Inputs((vocab_path(config.data.vocab),), ())
+
+
+def training(config: ConfigDict, source: Any) -> Inputs:
+    """What `source`, opened with this configuration, reads; pictures beside lists are left out."""
+    if "mixture" not in config.data:
+        lists = annotation_files(config, "train_files") if config.data.source == "json" else ()
+        return Inputs(lists, ())
+    parts = mixture(config) or (train_files(config),)
+    return of_pairs(parts, config.data.root, source)
+
+
+def of_pairs(parts: Iterable[PairFiles], root: str, source: Any) -> Inputs:
+    """The files of pairs of one or more kinds."""
+    lists: list[Path] = []
+    shards: list[Path] = list(getattr(source, "files", ()))  # a library found them
+    for part in parts:
+        if part.source in ("scenes", "tfds"):
+            continue
+        files = expand(root, part.files)
+        (lists if part.source == "json" else shards).extend(files)
+        if part.source == "array_record":
+            beside = dict.fromkeys(file.parent / MANIFEST for file in files)
+            lists.extend(manifest for manifest in beside if manifest.is_file())
+    return Inputs(tuple(lists), tuple(shards))

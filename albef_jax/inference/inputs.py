@@ -1,0 +1,148 @@
+"""What people have as images or texts, as the model takes them: one rule for all methods.
+
+An argument is one image or text, or a list of them. Where a method takes several arguments, those
+of one item serve all items of the others; lists go together item by item.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from albef_jax.data.images import rgb
+from albef_jax.data.images.decode import decode, resize_for_eval
+from albef_jax.inference.arguments import ArgumentError
+
+Picture = str | Path | Image.Image | np.ndarray
+Pictures = Picture | Sequence[Picture]
+Texts = str | Sequence[str]
+
+_PICTURE = "an image is a path, a PIL image or an array [H, W, 3]"
+
+
+def is_one_picture(given: Any) -> bool:
+    """Whether this is one image, and no list of images."""
+    if isinstance(given, str | Path | Image.Image):
+        return True
+    return _is_array(given) and given.ndim in (2, 3)
+
+
+def read_picture(picture: Picture) -> np.ndarray:
+    """A path, a PIL image or an array as upright uint8 RGB `[H, W, 3]`; see `rgb`.
+
+    The EXIF orientation of files and PIL images is applied: this is for what people hand in.
+
+    Raises:
+        TypeError: something else.
+        ValueError: an array or a PIL image that is no picture.
+        BadSample: a file that cannot be decoded.
+        OSError: a file that cannot be read.
+    """
+    if isinstance(picture, str | Path):
+        return decode(Path(picture).read_bytes(), str(picture), upright=True)
+    if isinstance(picture, Image.Image):
+        return rgb.of_pil(picture, upright=True)
+    if _is_array(picture):
+        return rgb.of_array(np.asarray(picture))
+    raise TypeError(f"{_PICTURE}, not {type(picture).__name__}")
+
+
+def as_pictures(pictures: Pictures, name: str = "images") -> list[np.ndarray]:
+    """One image or several, read; an array `[B, H, W, C]` is several.
+
+    Args:
+        name: of the argument, for messages.
+    """
+    if is_one_picture(pictures):
+        return [read_picture(pictures)]  # type: ignore[arg-type]
+    found = _list_of(pictures, name, _PICTURE)
+    if not found:
+        raise ArgumentError(f"{name}: no images were given")
+    return [read_picture(one) for one in found]
+
+
+def as_texts(texts: Texts, name: str = "texts") -> list[str]:
+    """One text or several.
+
+    Args:
+        name: of the argument, for messages.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    found = _list_of(texts, name, "a text is a str")
+    if not found:
+        raise ArgumentError(f"{name}: no texts were given")
+    for number, text in enumerate(found):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"{name}: item {number} is no text (a str), but {kind}")
+    return [str(text) for text in found]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and texts, pair by pair.
+
+    Attributes:
+        images: as many as texts, read.
+        single: both were one item, so that the answer is one, and no list.
+    """
+
+    images: list[np.ndarray]
+    texts: list[str]
+    single: bool
+
+
+def as_pairs(images: Pictures, texts: Texts, names: tuple[str, str] = ("images", "texts")) -> Pairs:
+    """Images and texts put together: one of either serves all of the other.
+
+    Args:
+        names: of the two arguments, for messages.
+
+    Raises:
+        ArgumentError: two lists of different lengths, or an empty one.
+    """
+    single = is_one_picture(images) and isinstance(texts, str)
+    words = as_texts(texts, names[1])  # mistakes come before reading
+    pictures = as_pictures(images, names[0])
+    count = max(len(pictures), len(words))
+    if {len(pictures), len(words)} - {1, count}:
+        raise ArgumentError(
+            f"{len(pictures)} in {names[0]} and {len(words)} in {names[1]}: give as many of both, "
+            "or one of either"
+        )
+    return Pairs(pictures * (count // len(pictures)), words * (count // len(words)), single)
+
+
+def _list_of(given: Any, name: str, what: str) -> list[Any]:
+    """The items of a list, a tuple, an array or another collection in order."""
+    unordered = isinstance(given, bytes | dict | set | frozenset)
+    if unordered or not isinstance(given, Iterable) or not getattr(given, "ndim", 1):
+        raise TypeError(f"{name}: {what}, or a list of them, not {type(given).__name__}")
+    return list(given)
+
+
+def _is_array(given: Any) -> bool:
+    """Of numpy, or of jax and others that convert to it."""
+    return hasattr(given, "__array__") and hasattr(given, "dtype") and hasattr(given, "ndim")
+
+
+def as_square(pictures: Iterable[np.ndarray], side: int) -> np.ndarray:
+    """Squeezed to uint8 `[B, side, side, 3]`, as in the published evaluation."""
+    made: dict[int, np.ndarray] = {}  # one image may stand there many times
+    rows = [(id(picture), picture) for picture in pictures]
+    for key, picture in rows:
+        if key not in made:
+            made[key] = resize_for_eval(picture, side)
+    return np.stack([made[key] for key, _ in rows])
+
+
+def padded(arrays: dict[str, Any], rows: int) -> dict[str, np.ndarray]:
+    """Arrays with `rows` rows; the last row is repeated."""
+    return {
+        name: np.concatenate([array, np.repeat(array[-1:], rows - len(array), axis=0)])
+        for name, array in arrays.items()
+    }

@@ -1,0 +1,135 @@
+"""Re-ranking by ITM, image-major: each candidate pair is scored once, and a picture's keys and
+values are computed once for all its texts.
+
+Pictures are taken a block at a time, encoded, and forgotten: their tokens are never all in memory.
+Shape letters: N pictures, M captions, C pictures a block, R texts a picture and call, T text
+tokens, D text width.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.inference.gallery import Encoded, Gallery
+from albef_jax.models import albef
+from albef_jax.models.albef import Params
+from albef_jax.models.common import normalize
+from albef_jax.models.config import ModelConfig
+
+TEXTS = 8  # texts of a picture scored in one call
+
+
+class Candidates(NamedTuple):
+    """Pairs to score, bool `[N, M]` each: a picture's best texts, and a text's best pictures.
+
+    A query is answered from its own candidates alone, as published.
+    """
+
+    texts: np.ndarray
+    images: np.ndarray
+
+    @property
+    def either(self) -> np.ndarray:
+        """All pairs to score, each once."""
+        return self.texts | self.images
+
+
+def candidates(scores: np.ndarray, k: int) -> Candidates:
+    """The k best of each query, both ways; all if there are fewer."""
+
+    def best(axis: int) -> np.ndarray:
+        chosen, kept = np.zeros(scores.shape, bool), min(k, scores.shape[axis])
+        places = np.argpartition(-scores, kept - 1, axis=axis).take(range(kept), axis=axis)
+        np.put_along_axis(chosen, places, True, axis=axis)
+        return chosen
+
+    return Candidates(texts=best(1), images=best(0))
+
+
+def blocks(chosen: np.ndarray, pictures: int) -> Iterator[np.ndarray]:
+    """Numbers of the pictures that have candidates, C = `pictures` at a time; the last block
+    repeats a picture.
+
+    Neighbours have similar numbers of candidates, so that their calls end together.
+    """
+    counts = chosen.sum(axis=1)
+    order = np.argsort(counts, kind="stable")[np.count_nonzero(counts == 0) :]
+    for start in range(0, len(order), pictures):
+        yield np.resize(order[start : start + pictures], pictures)
+
+
+def calls(chosen: np.ndarray, block: np.ndarray, texts: int) -> Iterator[np.ndarray]:
+    """Candidates of a block's pictures, R = `texts` at a time, `[C, R]`.
+
+    Where a picture has fewer, its own are repeated.
+    """
+    own = [np.flatnonzero(chosen[image]) for image in block]
+    rounds = -(-max(map(len, own)) // texts)
+    padded = np.stack([np.resize(places, rounds * texts) for places in own])
+    yield from np.split(padded, rounds, axis=1)
+
+
+def compile_scoring(config: ModelConfig) -> tuple[Callable, Callable]:
+    """Two jitted functions.
+
+    Returns:
+        `(params, {"image": uint8 [C, S, S, 3]}) -> keys and values`, and
+        `(params, keys_values, {"text_embeds": [C, R, T, D], "text_mask": [C, R, T]}) -> [C, R]`,
+        the match logits.
+    """
+
+    @jax.jit
+    def read(params, batch):
+        image_embeds = albef.encode_image(config, params, normalize(batch["image"]))
+        return albef.image_keys_values(config, params, image_embeds)
+
+    @jax.jit
+    def score(params, keys_values, batch):
+        fused_cls = albef.fuse_class(
+            config,
+            params,
+            batch["text_embeds"],
+            batch["text_mask"],
+            None,
+            keys_values=keys_values,
+        )
+        return albef.itm_logits(params, fused_cls)[..., 1]
+
+    return read, score
+
+
+def itm_scores(
+    config: ModelConfig,
+    params: Params,
+    gallery: Gallery,
+    encoded: Encoded,
+    chosen: np.ndarray,
+    mesh: Mesh,
+    pictures: int,
+    texts: int = TEXTS,
+) -> np.ndarray:
+    """Match logits `[N, M]`, -inf where a pair was not chosen.
+
+    Args:
+        chosen: bool `[N, M]`.
+        pictures: C, in device memory at a time.
+        texts: R.
+    """
+    scores = np.full(chosen.shape, -np.inf, np.float32)
+    texts = min(texts, int(chosen.sum(axis=1).max(initial=1)))
+    read, score = (partial(function, params) for function in compile_scoring(config))
+    for block in blocks(chosen, pictures):
+        keys_values = read(spread(mesh, {"image": gallery.images[block]}))
+        for wanted in calls(chosen, block, texts):
+            batch = {
+                "text_embeds": encoded.text_embeds[wanted],
+                "text_mask": gallery.text_mask[wanted],
+            }
+            logits = fetch(score(keys_values, spread(mesh, batch)))
+            scores[block[:, None], wanted] = logits
+    return scores

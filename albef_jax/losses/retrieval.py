@@ -1,0 +1,152 @@
+"""Fine-tuning for retrieval and grounding: ITC with shared targets, and ITM (paper section 5).
+
+As in pre-training without masked words, but captions of one picture are right answers to each
+other, in the contrast as well as among the negatives.
+Shape letters: B pairs in G groups of g, T text tokens, E embed_dim, Q queue length.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_picture, similarities
+from albef_jax.losses.matching import Negatives, draw_negatives, itm_loss
+from albef_jax.models import albef
+from albef_jax.models.albef import Params
+from albef_jax.models.bert import take_in_group
+from albef_jax.models.config import ModelConfig
+
+
+class Inputs(NamedTuple):
+    """One batch: normalised pictures, captions, and which picture each caption is of."""
+
+    image: Float[Array, "B H W 3"]
+    text_ids: Int[Array, "B T"]
+    text_mask: Int[Array, "B T"]
+    image_id: Int[Array, " B"]
+
+
+class Keys(NamedTuple):
+    """Features of the queue with their picture ids, before this batch enters it."""
+
+    image: Float[Array, "Q E"]
+    text: Float[Array, "Q E"]
+    image_id: Int[Array, " Q"]
+
+
+class Teacher(NamedTuple):
+    """The momentum teacher's features; no gradient flows into them."""
+
+    image_feat: Float[Array, "B E"]
+    text_feat: Float[Array, "B E"]
+
+
+class Student(NamedTuple):
+    """Everything the student computes on the way to the loss."""
+
+    image_feat: Array
+    text_feat: Array
+    contrast: Contrast
+    teacher_contrast: Contrast
+    positives: Positives
+    negatives: Negatives
+    itm_logits: Array
+
+
+def teacher_forward(
+    config: ModelConfig, params: Params, inputs: Inputs, dropout_key: Array | None
+) -> Teacher:
+    """Features of both sides."""
+    image_embeds = albef.encode_image(config, params, inputs.image)
+    text_embeds = albef.encode_text(config, params, inputs.text_ids, inputs.text_mask, dropout_key)
+    return jax.lax.stop_gradient(
+        Teacher(albef.image_feature(params, image_embeds), albef.text_feature(params, text_embeds))
+    )
+
+
+def student_forward(
+    config: ModelConfig,
+    contrast_group: int,
+    params: Params,
+    inputs: Inputs,
+    teacher: Teacher,
+    keys: Keys,
+    negatives: Negatives | Array,
+    dropout_key: Array | None,
+) -> Student:
+    """All the student's outputs.
+
+    Args:
+        negatives: the hard negatives to use, or a random key to draw them with.
+    """
+    text_key, fusion_key = albef.split_key(dropout_key)
+    groups = len(inputs.text_ids) // contrast_group
+    temperature = params["temperature"]
+    image_embeds = albef.encode_image(config, params, inputs.image)
+    text_embeds = albef.encode_text(config, params, inputs.text_ids, inputs.text_mask, text_key)
+    image_feat = albef.image_feature(params, image_embeds)
+    text_feat = albef.text_feature(params, text_embeds)
+
+    def contrast(image_feat: Array, text_feat: Array) -> Contrast:
+        return Contrast(
+            similarities(image_feat, teacher.text_feat, keys.text, temperature, groups),
+            similarities(text_feat, teacher.image_feat, keys.image, temperature, groups),
+        )
+
+    own = contrast(image_feat, text_feat)
+    positives = same_picture(inputs.image_id, keys.image_id, groups)
+    if not isinstance(negatives, Negatives):
+        negatives = draw_negatives(
+            negatives, own.text_to_image.group, own.image_to_text.group, positives.group
+        )
+    fused_cls = _fuse_three(
+        config, params, inputs, text_embeds, image_embeds, negatives, fusion_key
+    )
+    return Student(
+        image_feat,
+        text_feat,
+        own,
+        contrast(teacher.image_feat, teacher.text_feat),
+        positives,
+        negatives,
+        albef.itm_logits(params, fused_cls),
+    )
+
+
+def _fuse_three(
+    config, params, inputs: Inputs, text_embeds, image_embeds, negatives: Negatives, dropout_key
+) -> Float[Array, "B 3 D"]:
+    """Fused class tokens of the pair, of the text with its negative picture, and of the negative
+    text with the picture."""
+    mask = inputs.text_mask
+    negative_text = take_in_group(text_embeds, negatives.text)
+    negative_mask = take_in_group(mask, negatives.text)
+    fused_cls = albef.fuse_class(
+        config,
+        params,
+        jnp.stack([text_embeds, negative_text, text_embeds], axis=1),
+        jnp.stack([mask, negative_mask, mask], axis=1),
+        image_embeds,
+        swapped=negatives.image,
+        dropout_key=dropout_key,
+    )
+    return fused_cls[:, (0, 2, 1)]
+
+
+def losses(student: Student, alpha: Float[Array, ""] | float) -> dict[str, Any]:
+    """The two losses, their sum `loss`, and how often each head is right."""
+    itc = itc_loss(student.contrast, student.teacher_contrast, alpha, student.positives)
+    positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
+    itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
+    nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1, keepdims=True)
+    found = jnp.take_along_axis(student.positives.group, nearest, axis=-1)
+    return {
+        "loss": itc + itm.loss,
+        "loss_itc": itc,
+        "loss_itm": itm.loss,
+        "itm_accuracy": itm.accuracy,
+        "itc_accuracy": jnp.mean(found),
+        "pairs_without_negative": jnp.sum(~student.negatives.valid),
+    }

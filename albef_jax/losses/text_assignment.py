@@ -1,0 +1,90 @@
+"""Text assignment, the pre-training for two pictures (paper section 5, NLVR2).
+
+Given a text and two pictures, say which one it belongs to: the first, the second, or neither, a
+third of the time each.
+Shape letters: B pairs in G groups of g, T text tokens, N image tokens, E width, C classes.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from albef_jax.losses.matching import exclude_self
+from albef_jax.models import albef, task_models
+from albef_jax.models.albef import Params
+from albef_jax.models.bert import take_in_group
+from albef_jax.models.config import ModelConfig
+from albef_jax.models.two_image_fusion import fuse_pair
+
+# Of the similarities that negatives are drawn by; not the learnt one (LEDGER, NLVR).
+TEMPERATURE = 0.07
+FIRST, SECOND, NEITHER = range(3)
+
+
+class Assignment(NamedTuple):
+    """For each text the positions in its group of the two pictures shown, and the answer."""
+
+    first: Int[Array, "G g"]
+    second: Int[Array, "G g"]
+    label: Int[Array, "G g"]
+
+
+def image_similarities(image_feat: Float[Array, "B E"], groups: int) -> Float[Array, "G g g"]:
+    """Similarities of pictures within a group, as logits."""
+    feat = image_feat.reshape(groups, -1, image_feat.shape[-1])
+    return jnp.einsum("gie,gje->gij", feat, feat) / TEMPERATURE
+
+
+def draw_assignment(key: Array, logits: Float[Array, "G g g"]) -> Assignment:
+    """Draw what each text is shown.
+
+    Negatives are drawn without replacement in proportion to `exp(logits)`, the own picture
+    excluded: the two largest of the logits with Gumbel noise.
+    """
+    groups, size, _ = logits.shape
+    noise_key, kept_key, order_key = jax.random.split(key, 3)
+    # The noise is of order 1, and would round away beside huge logits.
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    noisy = logits + jax.random.gumbel(noise_key, logits.shape)
+    noisy = jnp.where(exclude_self(groups, size), -jnp.inf, noisy)
+    negatives = jax.lax.top_k(noisy, 2)[1]
+    kept = jax.random.uniform(kept_key, (groups, size)) > 1 / 3
+    comes_first = jax.random.uniform(order_key, (groups, size)) > 0.5
+    own = jnp.broadcast_to(jnp.arange(size), (groups, size))
+    one, other = negatives[..., 0], negatives[..., 1]
+    label = jnp.where(kept, jnp.where(comes_first, FIRST, SECOND), NEITHER)
+    return Assignment(
+        jnp.where(label == FIRST, own, one),
+        jnp.where(label == FIRST, one, jnp.where(label == SECOND, own, other)),
+        label,
+    )
+
+
+def forward(
+    config: ModelConfig,
+    contrast_group: int,
+    params: Params,
+    image: Float[Array, "B H W 3"],
+    text_ids: Int[Array, "B T"],
+    text_mask: Int[Array, "B T"],
+    assignment: Assignment | Array,
+    dropout_key: Array | None,
+) -> tuple[Float[Array, "B C"], Assignment, Float[Array, "G g g"]]:
+    """Logits, what was shown, and the pictures' similarities.
+
+    Args:
+        assignment: what to show, or a random key to draw it with.
+    """
+    text_key, fusion_key = albef.split_key(dropout_key)
+    groups = len(text_ids) // contrast_group
+    image_embeds = albef.encode_image(config, params, image)
+    feat = albef.image_feature(params, image_embeds)
+    similarities = jax.lax.stop_gradient(image_similarities(feat, groups))
+    if not isinstance(assignment, Assignment):
+        assignment = draw_assignment(assignment, similarities)
+    text_embeds = albef.encode_text(config, params, text_ids, text_mask, text_key)
+    first, second = (take_in_group(image_embeds, index) for index in assignment[:2])
+    fused = fuse_pair(config, params, text_embeds, text_mask, first, second, fusion_key)
+    return task_models.assignment_logits(params, fused[:, 0]), assignment, similarities

@@ -1,0 +1,134 @@
+"""How many floating-point operations a step needs, counted from the sizes.
+
+Matrix products only, two operations a multiply-add; what a backward pass computes a second time to
+save memory is not needed, and so not counted. `docs/performance.md` has the terms at base size.
+Shape letters: T text tokens, N image tokens.
+"""
+
+from dataclasses import dataclass
+
+import jax
+
+from albef_jax.models.config import ModelConfig
+
+# Dense bfloat16 peak of one device as JAX counts them, in 10^12 operations a second; makers' data
+# sheets, without sparsity. The first name that a device's kind contains counts.
+PEAKS = {
+    "B200": 2250.0,
+    "H200": 989.0,
+    "H100 PCIe": 756.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "A10G": 70.0,
+    "A10": 125.0,
+    "L40S": 362.0,
+    "L4": 121.0,
+    "V100": 125.0,
+    "T4": 65.0,
+    "TPU v6 lite": 918.0,
+    "TPU v5 lite": 197.0,
+    "TPU v5": 459.0,
+    "TPU v4": 275.0,
+}
+
+BACKWARD = 2  # of the forward pass: gradients of both factors of each product
+GiB = 2**30
+
+
+def peak(device: jax.Device) -> float | None:
+    """Operations a second of a device at its best; None where it is not known."""
+    return next((1e12 * peak for name, peak in PEAKS.items() if name in device.device_kind), None)
+
+
+def image_encoder(config: ModelConfig) -> tuple[float, float]:
+    """Forward operations of patch embedding and of blocks, for a picture."""
+    tokens, width = config.image_tokens, config.image_width
+    patches = 2 * (tokens - 1) * 3 * config.patch_size**2 * width
+    block = 2 * tokens * 12 * width**2 + _scores(tokens, tokens, width)
+    return patches, config.image_depth * block
+
+
+def text_encoder(config: ModelConfig, length: int) -> float:
+    """Forward operations for a text."""
+    return config.text_depth * _text_layer(config, length, length)
+
+
+def _scores(queries: float, keys: float, width: int) -> float:
+    """Scores, and the mean of the values under them."""
+    return 4 * queries * keys * width
+
+
+def _text_layer(config: ModelConfig, length: int, read: float) -> float:
+    """Self-attention and MLP over `length` tokens, of which `read` go on."""
+    width = config.text_width
+    projections = 2 * width**2 * (2 * length + 2 * read)
+    return (
+        projections + _scores(length, length, width) + 4 * read * width * config.text_intermediate
+    )
+
+
+def fusion(config: ModelConfig, length: int, texts: int, pictures: int, read: float) -> float:
+    """Forward operations of all fusion layers for a picture.
+
+    Args:
+        texts: R, rows of `length` tokens that attend to it.
+        pictures: how often its keys and values are projected in a layer.
+        read: tokens that the last layer goes on with.
+    """
+    width, tokens = config.text_width, config.image_tokens
+    keys_values = pictures * 4 * tokens * config.encoder_width * width
+
+    def layer(read: float) -> float:
+        # Scores are computed for every token: packing pays for what is done token by token.
+        own = texts * _text_layer(config, length, read / texts)
+        cross = 4 * read * width**2 + _scores(texts * length, tokens, width)
+        return own + cross + keys_values
+
+    return (config.fusion_depth - 1) * layer(texts * length) + layer(read)
+
+
+def mlm_head(config: ModelConfig, tokens: float) -> float:
+    """Forward operations at so many tokens."""
+    return 2 * tokens * config.text_width * (config.text_width + config.vocab_size)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Operations of a pre-training step for each pair.
+
+    Attributes:
+        length: T.
+        group, queue: keys of ITC.
+        slots: places for masked tokens, for each pair.
+    """
+
+    config: ModelConfig
+    length: int
+    group: int
+    queue: int
+    slots: float
+
+    def fused(self) -> float:
+        """What the step needs: as `objectives.pretraining` computes it."""
+        c, slots = self.config, self.slots
+        student = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
+        student += fusion(c, self.length, texts=4, pictures=1, read=3 + slots)
+        teacher = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
+        teacher += fusion(c, self.length, texts=1, pictures=1, read=slots)
+        return self._step(student, teacher)
+
+    def plain(self) -> float:
+        """One pass after another, all of each: as `benchmarks.plain` computes it."""
+        c, length = self.config, self.length
+        whole = fusion(c, length, texts=1, pictures=1, read=length)
+        both = 2 * text_encoder(c, length) + mlm_head(c, length) + whole
+        return self._step(both + 3 * whole, both)
+
+    def _step(self, student: float, teacher: float) -> float:
+        patches, blocks = image_encoder(self.config)
+        heads = 4 * self.config.image_width * self.config.embed_dim
+        contrast = 4 * (self.group + self.queue) * self.config.embed_dim
+        match = 3 * 2 * 2 * self.config.text_width
+        trained = (1 + BACKWARD) * (blocks + student + heads + match) + 2 * patches
+        # Keys of the contrast are the teacher's: no gradient flows into them.
+        return trained + patches + blocks + teacher + heads + 3 * contrast

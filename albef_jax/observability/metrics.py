@@ -1,0 +1,207 @@
+"""Metrics to `metrics.jsonl` and to what `log.writers` names, and a line a person can follow."""
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from albef_jax.utils import atomic
+from albef_jax.utils.optional import PackageError, needed
+from albef_jax.utils.terminal import as_utf8
+
+# What `log.writers` may name, and the module that each needs, an extra of the same name.
+MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
+
+class Writer(Protocol):
+    """Where metrics go."""
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """Add one line, which holds its `step`."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more is to come."""
+        ...
+
+
+class MetricsFile:
+    """Appends one JSON object a line, strictly valid JSON (NaN becomes null)."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """Append and flush one line."""
+        clean = {k: v if math.isfinite(v) else None for k, v in metrics.items() if v is not None}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(clean) + "\n")
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def truncate_after(self, step: int) -> None:
+        """Drop lines beyond `step`, left by a run that was stopped after its last checkpoint."""
+        kept = [line for line in read_lines(self._path) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        atomic.write_text(self._path, text)
+
+
+class TensorBoard:
+    """A curve a metric, in event files under `workdir/tensorboard`.
+
+    Args:
+        start: the step that the run continues from; what is there of later ones is hidden.
+    """
+
+    def __init__(self, workdir: Path, start: int):
+        import tensorboardX
+
+        purge = start + 1 if start else None
+        self._writer = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=purge)
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """Add a point to each curve."""
+        for name, value in metrics.items():
+            if name != "step" and value is not None:
+                self._writer.add_scalar(name, value, int(metrics["step"]))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run at Weights & Biases, found again by the id in `workdir/wandb_run.txt`.
+
+    Steps that were sent cannot be taken back: of steps done again, the first values stay.
+
+    Args:
+        sent: the last step in `metrics.jsonl`, which may lie beyond the checkpoint.
+    """
+
+    def __init__(self, workdir: Path, sent: int):
+        import wandb
+
+        file, config = workdir / "wandb_run.txt", workdir / "config.json"
+        self._sent = sent if file.exists() else 0
+        if not file.exists():
+            atomic.write_text(file, uuid.uuid4().hex + "\n")
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "albef_jax"),
+            name=as_utf8(workdir.resolve().name),
+            id=file.read_text("utf-8").strip(),
+            resume="allow",
+            dir=str(workdir),
+            config=json.loads(config.read_text("utf-8")) if config.exists() else {},
+        )
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """Send one line, unless its step was sent before."""
+        step = int(metrics["step"])
+        if step > self._sent:
+            self._run.log({k: v for k, v in metrics.items() if k != "step"}, step=step)
+
+    def close(self) -> None:
+        """Wait until all is sent."""
+        self._run.finish()
+
+
+class Writers:
+    """Several as one; none at all on all processes but the first."""
+
+    def __init__(self, writers: Sequence[Writer]):
+        self._writers = writers
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """To each."""
+        for writer in self._writers:
+            writer.write(metrics)
+
+    def close(self) -> None:
+        """Close each."""
+        for writer in self._writers:
+            writer.close()
+
+
+def names_of(knob: str) -> list[str]:
+    """The names in `log.writers`."""
+    return [name.strip() for name in knob.split(",") if name.strip()]
+
+
+def problems(knob: str) -> Iterator[str]:
+    """One line for each name in `log.writers` that is unknown, or whose package cannot be used."""
+    for name in names_of(knob):
+        if name not in MODULES:
+            yield f"log.writers={knob!r}: {name} is unknown; choose among {', '.join(MODULES)}"
+            continue
+        try:
+            needed(MODULES[name], f"log.writers={knob!r}", name)
+        except PackageError as error:
+            yield str(error)
+
+
+def open_writers(knob: str | None, workdir: Path, start: int) -> Writers:
+    """`metrics.jsonl`, and what `log.writers` names, continued after step `start`.
+
+    Args:
+        knob: None for a process that writes nothing.
+    """
+    if knob is None:
+        return Writers([])
+    path = workdir / "metrics.jsonl"
+    lines = read_lines(path)
+    sent = int(lines[-1]["step"]) if lines else 0
+    file = MetricsFile(path)
+    file.truncate_after(start)
+    writers: list[Writer] = [file]
+    names = names_of(knob)
+    if "tensorboard" in names:
+        writers.append(TensorBoard(workdir, start))
+    if "wandb" in names:
+        writers.append(WeightsAndBiases(workdir, sent))
+    return Writers(writers)
+
+
+def read_lines(path: Path) -> list[dict[str, float]]:
+    """All whole lines of a metrics file; none if there is no file.
+
+    A last line cut off by a crash is dropped.
+    """
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def human_line(metrics: dict[str, float], total: int, eta: float) -> str:
+    """`step 120/400  loss 7.31 (itc 4.1 mlm 2.5 itm 0.67)  80 pairs/s  wait 1 %  ETA 3:10`.
+
+    In brackets are the parts of the loss, where there are several, and the accuracy in the batch.
+    """
+    minutes, seconds = divmod(int(eta), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    parts = [
+        f"{name} {metrics[f'loss_{name}']:.3f}"
+        for name in ("itc", "mlm", "itm")
+        if f"loss_{name}" in metrics
+    ]
+    if "accuracy" in metrics:
+        parts.append(f"accuracy {metrics['accuracy']:.2f}")
+    mfu = f"  mfu {100 * metrics['mfu']:.0f} %" if "mfu" in metrics else ""
+    inside = f" ({' '.join(parts)})" if parts else ""
+    return (
+        f"step {metrics['step']}/{total}  loss {metrics['loss']:.3f}{inside}"
+        f"  {metrics['pairs_per_s']:.0f} pairs/s{mfu}  wait {100 * metrics['data_wait']:.0f} %"
+        f"  ETA {clock}"
+    )

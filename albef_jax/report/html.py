@@ -1,0 +1,45 @@
+"""What examples need to stand in a page by themselves: pictures as text, marked captions."""
+
+import base64
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from albef_jax.inference.masked_words import MaskedWord
+
+# Drawn and other small pictures stay exact; a larger PNG photograph would swell the page.
+MAX_PNG_SIDE = 128
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A picture, uint8 `[H, W, 3]`, as a data URI: PNG if small, else JPEG."""
+    kind = "png" if max(image.shape[:2]) <= MAX_PNG_SIDE else "jpeg"
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, optimize=True)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def mark(caption: str, words: list[MaskedWord]) -> list[tuple[str, bool]]:
+    """Cut a caption into `(text, masked)` parts, which joined give the caption again.
+
+    A word that stands in the caption more than once is marked where its token position points;
+    one that the tokenizer wrote differently (accents) is not marked.
+    """
+    spans = sorted({span for word in words if (span := _span(caption, word))})
+    parts, done = [], 0
+    for start, end in spans:
+        parts += [(caption[done:start], False), (caption[start:end], True)]
+        done = end
+    return [part for part in [*parts, (caption[done:], False)] if part[0]]
+
+
+def _span(caption: str, word: MaskedWord) -> tuple[int, int] | None:
+    # Tokens count [CLS] and pieces of words, so the nearest place is taken, not the exact one.
+    places = [
+        (abs(number - word.position), match.span())
+        for number, match in enumerate(re.finditer(r"\w+", caption), start=1)
+        if match.group().lower() == word.word.lower()
+    ]
+    return min(places)[1] if places else None

@@ -1,0 +1,149 @@
+"""Held-out examples for people to look at: what was retrieved, and what the teacher guesses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.evaluate.retrieval import Retrieval
+from albef_jax.inference.gallery import Gallery
+from albef_jax.inference.heat_maps.word_heat import HeatedCaption, heated
+from albef_jax.inference.masked_words import MaskedWord, guess
+from albef_jax.models.albef import Params
+from albef_jax.models.config import ModelConfig
+
+SHOWN = 4
+HEATED = 4
+
+
+@dataclass(frozen=True)
+class RankedText:
+    """A caption in a picture's ranking."""
+
+    caption: str
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class TextsOfImage:
+    """A picture and its best captions, best first; `own` is one of its right captions."""
+
+    image: np.ndarray  # uint8 [S, S, 3]
+    own: str
+    ranked: list[RankedText]
+
+
+@dataclass(frozen=True)
+class RankedImage:
+    """A picture in a caption's ranking."""
+
+    image: np.ndarray  # uint8 [S, S, 3]
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class ImagesOfText:
+    """A caption and its best pictures, best first."""
+
+    caption: str
+    ranked: list[RankedImage]
+
+
+@dataclass(frozen=True)
+class MaskedCaption:
+    """A pair with the teacher's guesses for masked words of its caption."""
+
+    image: np.ndarray  # uint8 [S, S, 3]
+    caption: str
+    words: list[MaskedWord]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Everything a report shows besides curves and figures."""
+
+    texts_of_images: list[TextsOfImage]
+    images_of_texts: list[ImagesOfText]
+    masked_captions: list[MaskedCaption]
+    ranked_by: str = "ITM"
+    heated: Sequence[HeatedCaption] = ()
+
+
+def spread(size: int, count: int) -> np.ndarray:
+    """`count` places spread evenly over `range(size)`: examples are not chosen by outcome."""
+    return np.unique(np.linspace(0, size - 1, min(count, size)).astype(int))
+
+
+def collect(
+    config: ModelConfig,
+    params: Params,
+    teacher: Params | None,
+    tokenizer: Tokenizer,
+    gallery: Gallery,
+    retrieval: Retrieval,
+    count: int,
+) -> Examples:
+    """`count` examples of each kind, ranked by ITM or ITC, whichever retrieves better here.
+
+    Masked words only with a `teacher` to guess them; heat maps of at most `HEATED` captions.
+    """
+    ranked_by, scores = retrieval.better()
+    owner = gallery.image_of_text
+    images = spread(len(gallery.images), count)
+    texts = spread(len(gallery.captions), count)
+    return Examples(
+        [_texts_of_image(image, scores, gallery) for image in images],
+        [_images_of_text(text, scores, gallery) for text in texts],
+        [
+            MaskedCaption(
+                gallery.images[owner[text]],
+                gallery.captions[text],
+                guess(
+                    config,
+                    teacher,
+                    tokenizer,
+                    gallery.images[owner[text]],
+                    gallery.text_ids[text],
+                ),
+            )
+            for text in texts
+            if teacher is not None
+        ],
+        ranked_by,
+        [
+            heated(
+                config,
+                params,
+                tokenizer,
+                gallery.images[owner[text]],
+                gallery.captions[text],
+                gallery.text_ids[text],
+            )
+            for text in spread(len(gallery.captions), min(count, HEATED))
+        ],
+    )
+
+
+def _best(scores: np.ndarray) -> list[int]:
+    return [int(place) for place in np.argsort(-scores)[:SHOWN] if np.isfinite(scores[place])]
+
+
+def _texts_of_image(image: int, scores: np.ndarray, gallery: Gallery) -> TextsOfImage:
+    own = np.flatnonzero(gallery.image_of_text == image)
+    ranked = [
+        RankedText(gallery.captions[text], float(scores[image, text]), text in own)
+        for text in _best(scores[image])
+    ]
+    return TextsOfImage(gallery.images[image], gallery.captions[own[0]], ranked)
+
+
+def _images_of_text(text: int, scores: np.ndarray, gallery: Gallery) -> ImagesOfText:
+    right = gallery.image_of_text[text]
+    ranked = [
+        RankedImage(gallery.images[image], float(scores[image, text]), image == right)
+        for image in _best(scores[:, text])
+    ]
+    return ImagesOfText(gallery.captions[text], ranked)

@@ -1,0 +1,111 @@
+"""Finished and running workdirs, read to be put side by side."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from albef_jax.config.defaults import TASKS, default
+from albef_jax.observability.metrics import read_lines
+from albef_jax.report.bounds import with_bounds
+from albef_jax.report.charts import Lines
+from albef_jax.workdir.config_file import flatten
+
+# As many as a page has colours and dashes for.
+MOST = 8
+
+
+class CannotCompare(ValueError):
+    """Runs that cannot be put side by side; the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One workdir.
+
+    Attributes:
+        config: every knob by its dotted name; those younger than the run with their default.
+        lines: of `metrics.jsonl`, with the bounds of mutual information.
+        results: None before the first evaluation.
+    """
+
+    name: str
+    workdir: Path
+    config: dict[str, Any]
+    lines: Lines
+    results: dict[str, Any] | None
+
+    @property
+    def task(self) -> str:
+        """What it trains."""
+        return str(self.config["task"])
+
+
+def read_runs(given: Sequence[str]) -> list[Run]:
+    """The runs that a command line names, as `DIR` or `NAME=DIR`.
+
+    Raises:
+        CannotCompare: fewer than two, too many, not the workdir of a run, nothing logged, two of
+            one name, or different tasks.
+    """
+    if not 2 <= len(given) <= MOST:
+        raise CannotCompare(f"name 2 to {MOST} workdirs, not {len(given)}")
+    runs = [_read(*_name(text)) for text in given]
+    for number, run in enumerate(runs):
+        for other in runs[:number]:
+            if run.workdir.resolve() == other.workdir.resolve():
+                raise CannotCompare(f"{run.workdir} is named twice; leave one out")
+            if run.name == other.name:
+                raise CannotCompare(
+                    f"{other.workdir} and {run.workdir} are both called {run.name}; give one "
+                    f"another name, as in other={run.workdir}"
+                )
+            if run.task != other.task:
+                raise CannotCompare(
+                    f"{other.workdir} is a run of {other.task}, {run.workdir} of {run.task}; "
+                    "compare runs of one task"
+                )
+    return runs
+
+
+def _name(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if equals and name and not Path(text).exists():
+        return name, Path(path)
+    return Path(text).resolve().name, Path(text)
+
+
+def _read(name: str, workdir: Path) -> Run:
+    if not (workdir / "config.json").is_file():
+        raise CannotCompare(f"{workdir}: no config.json, so not the workdir of a run")
+    config = _json(workdir / "config.json")
+    lines = read_lines(workdir / "metrics.jsonl")
+    if not lines:
+        raise CannotCompare(
+            f"{workdir}: no line in metrics.jsonl; a run has one after log.every_steps steps, and "
+            "none if it was only evaluated"
+        )
+    if not all(isinstance(line, dict) and "step" in line for line in lines):
+        raise CannotCompare(f"{workdir / 'metrics.jsonl'}: a line has no 'step'")
+    if config.get("task") not in TASKS:
+        raise CannotCompare(f"{workdir / 'config.json'}: task is none of {', '.join(TASKS)}")
+    since = flatten(json.loads(default(config["task"]).to_json()))
+    results = workdir / "results.json"
+    return Run(
+        name,
+        workdir,
+        since | flatten(config),
+        with_bounds(lines, config),
+        _json(results) if results.is_file() else None,
+    )
+
+
+def _json(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise CannotCompare(f"{path}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise CannotCompare(f"{path}: not a JSON object")
+    return found

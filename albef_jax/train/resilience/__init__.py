@@ -1,0 +1,1 @@
+"""What keeps a long run going: skipped steps, signals, a watchdog, replay."""

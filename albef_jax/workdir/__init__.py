@@ -1,0 +1,1 @@
+"""A run's directory: its lock, its configuration, and what it was trained on."""

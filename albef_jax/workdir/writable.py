@@ -1,0 +1,60 @@
+"""A workdir that cannot be written is one line, at the start and whenever it comes to that."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from albef_jax.errors import ConfigError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_DIRECTORY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+_TRIAL = b"\0" * 4096  # a full disk may still have room for an empty file
+
+
+def prepare(workdir: Path) -> None:
+    """Make the directory if need be, and try whether it takes files.
+
+    Raises:
+        ConfigError: it does not; the message says what to do.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        for directory in (workdir, workdir / "checkpoints"):
+            if directory == workdir or directory.exists():
+                _try(directory)
+    except OSError as error:
+        raise ConfigError(told(workdir, error) or _line(workdir, error)) from error
+
+
+def told(workdir: Path, error: OSError) -> str | None:
+    """What to say of an error while a run writes; None if it comes from somewhere else."""
+    if error.errno in _FULL:
+        return _line(workdir, error)
+    if not isinstance(error.filename, str):
+        return None
+    failed, ours = Path(error.filename).absolute(), workdir.absolute()
+    related = failed.is_relative_to(ours) or ours.is_relative_to(failed)
+    return _line(workdir, error) if related else None
+
+
+def _try(directory: Path) -> None:
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(_TRIAL)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _line(workdir: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.filename and Path(error.filename).absolute() != workdir.absolute():
+        reason += f": {error.filename}"
+    what = "cannot be used"
+    if error.errno in _FULL:
+        what = "cannot write"
+        remedy = "Make room; the same command continues from the newest checkpoint"
+    elif error.errno in _NO_DIRECTORY:
+        remedy = "It must be a directory, and lie in one: choose another --workdir"
+    else:
+        remedy = "Let this user read and write there, or choose another --workdir"
+    return f"{workdir}: {what} ({reason}). {remedy}"

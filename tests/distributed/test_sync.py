@@ -1,0 +1,84 @@
+"""Two real processes: what they tell each other, where arrays are, and how they part."""
+
+import json
+
+import pytest
+
+from albef_jax.distributed.initialize import LOST
+from tests.helpers.processes import group_flags, started
+
+ACTS = "tests/helpers/acts.py"
+
+
+def act(name, directory, *flags):
+    """Exit codes, and what each process printed."""
+    commands = [[ACTS, name, str(directory), *group, *flags] for group in group_flags()]
+    with started(commands) as processes:
+        return [process.end() for process in processes], [process.text for process in processes]
+
+
+def told(texts):
+    return [json.loads(next(x for x in text.splitlines() if x.startswith("{"))) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def met(tmp_path_factory):
+    """What each process printed."""
+    codes, texts = act("meeting", tmp_path_factory.mktemp("meeting"))
+    assert codes == [0, 0], texts
+    return texts
+
+
+def test_agreeing(met):
+    first, second = (one["agreeing"] for one in told(met))
+    assert "only once: 0" in met[0] and "only once" not in met[1]
+    assert first["gathered"] == second["gathered"]
+    assert [one["number"] for one in first["gathered"]] == [0, 1]
+    assert first["gathered"][1]["long"] == "ä" * 2000
+    assert first["from_first"] == second["from_first"] == 5
+    assert (first["on_one"], second["on_one"]) == ("process 1: no such file", "no such file")
+    for one in (first, second):
+        assert one["on_none"] is one["same"] is one["shared"] is None
+        assert "process 1 has another steps than process 0: 11 instead of 10" in one["different"]
+        assert "another directory for process(es) 1 than for process 0" in one["not_shared"]
+        assert one["left"] == []
+
+
+def test_arrays(met):
+    rows = [[2.0 * row, 2.0 * row + 1] for row in range(8)]
+    for one in (one["arrays"] for one in told(met)):
+        assert one["doubled"] == [[2 * a, 2 * b] for a, b in rows]
+        assert one["over_fsdp"] == rows
+        assert one["equal"] and one["spec"] == "True"
+        assert one["owners"] == [0, 0, 1, 1]
+        assert one["votes"] == [0, 0, 15, 0] and one["last_vote"] == 2
+
+
+def test_what_one_process_cannot_read_all_pass_over(met):
+    warning = "a block is lost (process 1). Falling back to step 2"
+    assert warning in met[0] and warning not in met[1]
+    for one in (one["falling_back"] for one in told(met)):
+        assert one["whole"] == {"2": None, "4": None} and one["sealed"] > 3
+        assert (one["step"], one["value"]) == (2, 2.0)
+        assert one["kept"] == ["2", "broken-4"] and one["then"] == ["2", "4", "broken-4"]
+
+
+@pytest.mark.parametrize("name, code", [("losing", -9), ("failing", 2)])
+def test_a_lost_process_ends_the_others_with_a_code_of_its_own(name, code, tmp_path):
+    codes, texts = act(name, tmp_path, "--seconds=10")
+    assert codes == [LOST, code], texts
+    assert f"ends with code {LOST}: start all again" in texts[0]
+
+
+def test_nobody_listens(tmp_path):
+    _, second = group_flags()
+    with started([[ACTS, "meeting", str(tmp_path), *second, "--seconds=1"]]) as (process,):
+        assert process.end() != 0
+    assert "process 1 of 2: no coordinator at 127.0.0.1:" in process.text
+
+
+def test_nobody_comes(tmp_path):
+    first, _ = group_flags()
+    with started([[ACTS, "meeting", str(tmp_path), *first, "--seconds=1"]]) as (process,):
+        assert process.end() == LOST
+    assert "the processes did not all come to 127.0.0.1:" in process.text

@@ -1,0 +1,260 @@
+"""The documentation agrees with the code: links, names, paths, knobs, recipes, fields, snippets."""
+
+import ast
+import importlib
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from albef_jax.config.defaults import TASKS, default
+from albef_jax.report.panels import PANELS
+from albef_jax.report.render import COUNTS
+from albef_jax.workdir.config_file import flatten
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PRETRAINING, FINETUNING = DOCS / "pretraining.md", DOCS / "finetuning.md"
+KNOBS = {task: flatten(default(task).to_dict()) for task in TASKS}
+DOWNSTREAM = [task for task in TASKS if task != "pretrain"]
+SECTIONS = "|".join(sorted({knob.split(".")[0] for knob in KNOBS["pretrain"] if "." in knob}))
+# Text assignment is a step of NLVR2, and on its page.
+TASK_PAGES = {task: DOCS / "tasks" / f"{task.removesuffix('_pretrain')}.md" for task in DOWNSTREAM}
+
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+RECIPE = re.compile(r"configs/([a-z_]+)\.py(?::(\w+))?")
+OVERRIDE = re.compile(r"--config\.(\w+(?:\.\w+)*)=")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+each_task = pytest.mark.parametrize("task", DOWNSTREAM)
+
+
+def read(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def code_spans(page: Path) -> list[str]:
+    return CODE.findall(FENCED.sub("", read(page)))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, made as GitHub makes them."""
+    headings = HEADING.findall(FENCED.sub("", read(page)))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    if not file.is_relative_to(ROOT) or not file.exists():
+        return True
+    return bool(anchor) and anchor not in anchors(file)
+
+
+def test_all_pages_are_found():
+    assert {page.name for page in PAGES} >= {"README.md", "ledger.md", "retrieval.md"}
+
+
+@each_page
+def test_relative_links_resolve(page):
+    targets = LINK.findall(FENCED.sub("", read(page)))
+    local = [target for target in targets if not re.match(r"[a-z]+:", target)]
+    assert not [target for target in local if broken(page, target)]
+
+
+def test_a_broken_link_would_be_noticed():
+    page = DOCS / "design.md"
+    assert broken(page, "no_such_page.md")
+    assert broken(page, "data.md#no-such-heading")
+    assert broken(page, "../../outside.md")
+    assert not broken(page, "data.md#your-own-pairs")
+    assert not broken(DOCS / "tasks" / "vqa.md", "../data.md#your-own-pairs")
+
+
+@each_task
+def test_the_page_of_a_task_can_be_found(task):
+    for start in (ROOT / "README.md", FINETUNING):
+        targets = [start.parent / target for target in LINK.findall(read(start))]
+        assert TASK_PAGES[task] in targets
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+@each_page
+def test_dotted_names_exist(page):
+    spans = (span.partition("(")[0] for span in code_spans(page))
+    names = {span for span in spans if re.fullmatch(r"albef_jax(\.\w+)+", span)}
+    assert not sorted(name for name in names if not is_there(name))
+
+
+def test_a_wrong_name_would_be_noticed():
+    assert is_there("albef_jax.losses.matching.itm_loss")
+    assert not is_there("albef_jax.losses.matching.no_such_loss")
+    assert not is_there("albef_jax.no_such_module.itm_loss")
+
+
+@each_page
+def test_paths_in_the_repository_exist(page):
+    pattern = re.compile(r"(?:albef_jax|benchmarks|configs|docs|tests|tools)/[\w./-]*")
+    paths = {span for span in code_spans(page) if pattern.fullmatch(span)}
+    assert not sorted(path for path in paths if not (ROOT / path).exists())
+
+
+@each_page
+def test_no_unknown_knob(page):
+    pattern = re.compile(rf"({SECTIONS})((?:\.\w+)+)(?:=.*)?")
+    matches = filter(None, map(pattern.fullmatch, code_spans(page)))
+    named = {match[1] + match[2] for match in matches} | set(OVERRIDE.findall(read(page)))
+    named -= {"model.safetensors"}  # a file of a release
+    assert not sorted(named - set().union(*KNOBS.values()))
+
+
+def recipe(name: str, preset: str = "") -> Any:
+    """What a file under `configs/` makes of a preset."""
+    get_config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]
+    return get_config(*filter(None, [preset]))
+
+
+def presets(name: str) -> set[str]:
+    """The presets that a file says it has."""
+    with pytest.raises(ValueError, match="no preset") as error:
+        recipe(name, "no such preset")
+    return set(ast.literal_eval(str(error.value).partition("it has ")[2]))
+
+
+@each_page
+def test_every_recipe_that_is_named_loads(page):
+    for name, preset in RECIPE.findall(read(page)):
+        assert recipe(name, preset).task == name
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's shell blocks, continued ones joined."""
+    blocks = SHELL.findall(read(page))
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+@each_page
+def test_a_command_overrides_knobs_of_its_own_task(page):
+    for line in commands(page):
+        for name, preset in RECIPE.findall(line):
+            knobs = flatten(recipe(name, preset).to_dict())
+            assert set(OVERRIDE.findall(line)) <= knobs.keys(), line
+
+
+def test_there_are_commands_with_overrides():
+    lines = [line for page in PAGES for line in commands(page)]
+    assert sum("--config.init.checkpoint=" in line for line in lines) > len(DOWNSTREAM)
+
+
+def rows(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the rows under a heading whose first cell is code."""
+    section = read(page).partition(f"{heading}\n")[2].partition("\n#")[0]
+    lines = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
+    return [line.split(" | ") for line in lines]
+
+
+def first_cells(page: Path, heading: str) -> set[str]:
+    """The code spans in the first column of the tables under a heading."""
+    return {span for row in rows(page, heading) for span in CODE.findall(row[0])}
+
+
+def value_of(cell: str) -> Any:
+    return ast.literal_eval(cell.strip("`"))
+
+
+def knob_rows(page: Path, heading: str) -> dict[str, list[str]]:
+    found = [(row[0].strip("`"), row[1:]) for row in rows(page, heading)]
+    assert len(found) == len(dict(found)), "a knob has two rows"
+    return dict(found)
+
+
+def told_of_pretraining() -> dict[str, Any]:
+    table = knob_rows(PRETRAINING, "## Every knob")
+    return {knob: value_of(cells[0]) for knob, cells in table.items()}
+
+
+def test_every_knob_is_in_the_table_with_its_default():
+    assert told_of_pretraining() == KNOBS["pretrain"]
+
+
+@each_task
+def test_the_knobs_of_a_task_are_in_both_tables_together(task):
+    columns = read(FINETUNING).partition("| knob | ")[2].partition(" | meaning |")[0].split(" | ")
+    told = told_of_pretraining()
+    for knob, cells in knob_rows(FINETUNING, "## Every knob, by task").items():
+        assert len(cells) == len(columns) + 1, knob
+        cell = cells[columns.index(task)]
+        if cell == "–":
+            told.pop(knob, None)
+        elif cell != "same":
+            told[knob] = value_of(cell)
+    assert told == KNOBS[task]
+
+
+def test_every_recipe_of_pretraining_is_in_the_table():
+    assert first_cells(PRETRAINING, "## Recipes") == presets("pretrain")
+
+
+@each_task
+def test_every_recipe_of_a_task_is_in_the_table_of_its_page(task):
+    cells = first_cells(TASK_PAGES[task], "## Recipes")
+    own = {cell for cell in cells if cell.startswith(f"configs/{task}.py")}
+    assert own == {f"configs/{task}.py:{preset}" for preset in presets(task)}
+
+
+@each_task
+def test_a_demo_can_start_from_the_demo_of_pretraining(task):
+    assert recipe(task).model.to_dict() == recipe("pretrain").model.to_dict()
+
+
+def test_every_file_of_recipes_is_of_a_task():
+    assert {file.stem for file in (ROOT / "configs").glob("*.py")} == set(TASKS)
+
+
+@each_task
+def test_the_page_of_a_task_runs_each_recipe(task):
+    """The demo as the bare file."""
+    lines = "\n".join(commands(TASK_PAGES[task]))
+    run = {preset for name, preset in RECIPE.findall(lines) if name == task}
+    assert run == presets(task) - {"demo"} | {""}
+
+
+def test_the_metrics_that_reports_show_are_in_the_tables():
+    shown = {curve.metric for panel in PANELS for curve in panel.curves} | COUNTS.keys()
+    told = first_cells(PRETRAINING, "## A workdir")
+    assert shown <= told | first_cells(FINETUNING, "## What a workdir holds")
+
+
+SNIPPETS = SNIPPET.findall(read(DOCS / "data.md"))
+
+
+def test_there_are_snippets():
+    assert SNIPPETS
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_snippets_run(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = compile(SNIPPETS[number], f"docs/data.md, snippet {number + 1}", "exec")
+    exec(code, {"__name__": "snippet"})

@@ -1,0 +1,167 @@
+"""What two processes do together in a test: `python tests/helpers/acts.py ACT DIRECTORY FLAGS`.
+
+Each act prints one line of JSON on each process.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from albef_jax.checkpoints import manager
+from albef_jax.checkpoints.manager import Checkpoints
+from albef_jax.distributed import sync
+from albef_jax.distributed.initialize import joined
+from albef_jax.distributed.launch import find
+from albef_jax.distributed.mesh import AXES, fetch, make_mesh, spread, to_devices
+from albef_jax.errors import ConfigError
+from albef_jax.train.resilience.preemption import Vote
+
+
+def error_of(function, *arguments) -> str | None:
+    try:
+        function(*arguments)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def removed_late(file: Path, unlink=Path.unlink) -> None:
+    """Who does not wait for the removal sees the file."""
+    time.sleep(0.5)
+    unlink(file)
+
+
+def agreeing(directory: Path) -> dict:
+    number = jax.process_index()
+
+    def failing_on(process: int) -> None:
+        with sync.together(ConfigError):
+            if number == process:
+                raise ConfigError("no such file")
+
+    sync.say(f"only once: {number}")
+    own = directory / str(number)
+    with patch.object(Path, "unlink", removed_late):
+        shared, not_shared = (
+            error_of(sync.check_shared, place) for place in (directory / "shared", own)
+        )
+        left = sorted(path.name for path in directory.glob("*/.*"))
+    return {
+        "gathered": sync.gather({"number": number, "long": "ä" * 2000 * number}),
+        "from_first": sync.from_first(number + 5),
+        "on_one": error_of(failing_on, 1),
+        "on_none": error_of(failing_on, 2),
+        "same": error_of(sync.check_same, {"seed": 3}),
+        "different": error_of(sync.check_same, {"seed": 3, "steps": 10 + number}),
+        "shared": shared,
+        "not_shared": not_shared,
+        "left": left,
+    }
+
+
+def arrays(_: Path) -> dict:
+    mesh, number = make_mesh(fsdp=2), jax.process_index()
+    rows = np.arange(16.0).reshape(8, 2)
+    whole, local = spread(mesh, {"x": rows})["x"], np.split(rows, 2)[number]
+    parts = to_devices(mesh, {"x": local})["x"]
+    doubled = jax.jit(lambda x: 2 * x)(whole)
+    over_fsdp = jax.device_put(rows, NamedSharding(mesh, PartitionSpec("data", "fsdp")))
+    vote = Vote(mesh)
+    return {
+        "doubled": fetch(doubled).tolist(),
+        "equal": bool((fetch(whole) == fetch(parts)).all()),
+        "over_fsdp": fetch({"a": over_fsdp, "b": np.float32(3)})["a"].tolist(),
+        "spec": str(batch_spec(whole)),
+        "owners": [device.process_index for device in mesh.devices.flat],
+        "votes": [vote(15 * (number == step == 1)) for step in range(4)],
+        "last_vote": vote(2 * number, last=True),
+    }
+
+
+def batch_spec(array: jax.Array) -> bool:
+    return array.sharding.is_equivalent_to(
+        NamedSharding(array.sharding.mesh, PartitionSpec(AXES)), array.ndim
+    )
+
+
+def falling_back(directory: Path) -> dict:
+    """Step 4 is damaged in the eyes of process 1 alone."""
+    mesh, number = make_mesh(fsdp=2), jax.process_index()
+    sharding = NamedSharding(mesh, PartitionSpec(None, "fsdp"))
+    abstract = {"params": {"w": jax.ShapeDtypeStruct((4, 8), np.float32, sharding=sharding)}}
+    with Checkpoints(directory / "checkpoints", keep=5) as checkpoints:
+        for step in (2, 4):
+            full = jax.device_put(np.full((4, 8), step, np.float32), sharding)
+            checkpoints.save(step, {"params": {"w": full}})
+        checkpoints.wait()
+        whole = {step: manager.damage(checkpoints._directory / str(step)) for step in (2, 4)}
+        sync.gather(None)
+        seen, one_sided = manager.damage, number == 1
+
+        def damage(step: Path, **share) -> str | None:
+            return "a block is lost" if one_sided and step.name == "4" else seen(step, **share)
+
+        manager.damage = damage
+        step, items = checkpoints.restore_newest(abstract, move_aside=True)
+        kept = sorted(path.name for path in (directory / "checkpoints").iterdir())
+        checkpoints.save(4, {"params": {"w": 2 * items["params"]["w"]}})
+        checkpoints.wait()
+    return {
+        "whole": whole,
+        "sealed": len(json.loads((directory / "checkpoints/2/files.json").read_text())),
+        "step": step,
+        "value": fetch(items["params"]["w"]).mean().item(),
+        "kept": kept,
+        "then": sorted(path.name for path in (directory / "checkpoints").iterdir()),
+    }
+
+
+def losing(_: Path) -> dict:
+    """Process 1 dies as a machine does; process 0 waits for it in vain."""
+    if jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync.gather("still here")
+    raise AssertionError("nobody answers")
+
+
+def failing(_: Path) -> dict:
+    """Process 1 leaves with an error of its own."""
+    if jax.process_index() == 1:
+        sys.exit(2)
+    sync.gather("still here")
+    raise AssertionError("nobody answers")
+
+
+def meeting(directory: Path) -> dict:
+    """All that ends well: starting processes takes longest."""
+    return {act.__name__: act(directory) for act in (agreeing, arrays, falling_back)}
+
+
+ACTS = {act.__name__: act for act in (meeting, losing, failing)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("act", choices=ACTS)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--coordinator")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    parser.add_argument("--seconds", type=float, default=60)
+    given = parser.parse_args()
+    group = find(given.coordinator, given.processes, given.process, {})
+    with joined(group, join_seconds=given.seconds, peer_seconds=given.seconds):
+        print(json.dumps(ACTS[given.act](given.directory)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

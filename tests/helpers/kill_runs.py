@@ -1,0 +1,211 @@
+"""Kill a training run at random moments, and see that what comes out is the unbroken run.
+
+    python -m tests.helpers.kill_runs --kills 50
+
+Each run is started by command line and killed with SIGKILL again and again: while it starts,
+between steps, while it saves, while it evaluates. The same command is repeated until it ends. Then
+the state, the log and the results are compared with those of a run that nobody disturbed, bit for
+bit.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from albef_jax.checkpoints.load import _read_item
+from albef_jax.observability.metrics import read_lines
+
+ROOT = Path(__file__).parents[2]
+MOMENTS = ("start", "step", "saving", "evaluation")
+# What depends on the clock.
+TIMES = ("pairs_per_s", "data_wait")
+PATIENCE = 600
+
+
+@dataclass
+class Child:
+    """One start of the run, and what it has printed so far."""
+
+    workdir: Path
+    cache: Path
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, "-m", "albef_jax.main"]
+        command += ["--config", str(ROOT / "tests" / "helpers" / "tiny_run.py")]
+        command += ["--workdir", str(self.workdir)]
+        environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(self.cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "XLA_FLAGS": "",
+        }
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout:
+            self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    def said(self, start: str) -> bool:
+        return any(line.startswith(start) for line in list(self.lines))
+
+    def wait_until(self, happened) -> bool:
+        """Whether it happened before the process ended."""
+        began = time.monotonic()
+        while self.process.poll() is None:
+            if happened():
+                return True
+            if time.monotonic() - began > PATIENCE:
+                raise TimeoutError("".join(self.lines))
+            time.sleep(0.002)
+        return False
+
+    def kill(self, signum: int) -> bool:
+        """Whether there was still something to kill."""
+        self.process.send_signal(signum)
+        code = self.end()
+        if code not in (0, -signum, 128 + signum):
+            raise AssertionError(f"exit code {code} after a kill:\n{''.join(self.lines)}")
+        return code != 0
+
+    def end(self) -> int:
+        code = self.process.wait(PATIENCE)
+        self._reader.join()
+        return code
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long the phases of an unbroken run take, in seconds."""
+
+    start: float
+    training: float
+    evaluation: float
+
+
+def run_whole(workdir: Path, cache: Path) -> Pace:
+    child, times = Child(workdir, cache), [time.monotonic()]
+    for line in ("step ", "evaluating"):
+        child.wait_until(lambda line=line: child.said(line))
+        times.append(time.monotonic())
+    if child.end():
+        raise AssertionError("".join(child.lines))
+    return Pace(*np.diff([*times, time.monotonic()]))
+
+
+def disturb(child: Child, moment: str, pace: Pace, rng: random.Random) -> bool:
+    """Kill at a random instant of a phase; False if the run was over before."""
+    if moment == "start":
+        reached, span = True, pace.start
+    elif moment == "step":
+        reached, span = child.wait_until(lambda: child.said("step ")), pace.training
+    elif moment == "saving":
+        directory = child.workdir / "checkpoints"
+        there = len(child.lines) + rng.randrange(8)  # not always the first one
+        reached = child.wait_until(
+            lambda: len(child.lines) >= there and any(directory.glob("*-tmp*"))
+        )
+        span = 0.05
+    else:
+        reached, span = child.wait_until(lambda: child.said("evaluating")), pace.evaluation / 2
+    if reached:
+        time.sleep(rng.uniform(0, span))
+    if reached:
+        return child.kill(signal.SIGKILL)
+    if child.end():
+        raise AssertionError("".join(child.lines))
+    return False
+
+
+def outcome(workdir: Path) -> dict:
+    """All that a run leaves, but for clock times."""
+    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
+    step = workdir / "checkpoints" / str(max(steps))
+    trees = {
+        "step": max(steps),
+        "params": _read_item(step / "params"),
+        "teacher": _read_item(step / "teacher"),
+        "train": _read_item(step / "train", ("opt_state", "queue", "step")),
+    }
+    log = [
+        {name: value for name, value in line.items() if name not in TIMES}
+        for line in read_lines(workdir / "metrics.jsonl")
+    ]
+    return {**trees, "log": log, "results": json.loads((workdir / "results.json").read_text())}
+
+
+def assert_same(ours: dict, theirs: dict) -> None:
+    ours_leaves, theirs_leaves = map(jax.tree.leaves_with_path, (ours, theirs))
+    assert len(ours_leaves) == len(theirs_leaves)
+    for (path, a), (_, b) in zip(ours_leaves, theirs_leaves, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def kill_runs(kills: int, seed: int, directory: Path, per_run: int = 10) -> dict[str, int]:
+    """Runs until `kills` kills are done, each run compared with the unbroken one.
+
+    Returns:
+        The number of kills by moment.
+
+    Raises:
+        AssertionError: a run failed, or came out different.
+    """
+    rng, cache = random.Random(seed), directory / "compiled"
+    run_whole(directory / "first", cache)  # fills the cache
+    pace = run_whole(directory / "unbroken", cache)
+    wanted = outcome(directory / "unbroken")
+    done = dict.fromkeys(MOMENTS, 0)
+    while (total := sum(done.values())) < kills:
+        workdir = directory / f"killed-after-{total}"
+        killed = True
+        for _ in range(min(per_run, kills - total)):
+            moment = rng.choice(MOMENTS)
+            killed = disturb(Child(workdir, cache), moment, pace, rng)
+            if not killed:
+                break
+            done[moment] += 1
+            print(moment, end=" ", flush=True)
+        if killed:
+            last = Child(workdir, cache)
+            if last.end():
+                raise AssertionError("".join(last.lines))
+        assert_same(outcome(workdir), wanted)
+        shutil.rmtree(workdir)
+        print(f"{sum(done.values())} of {kills} kills, all bits equal: {done}", flush=True)
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        kill_runs(arguments.kills, arguments.seed, Path(directory))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Real processes for tests: started together, read, and never left behind."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CACHE = ("JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_")
+PATIENCE = 1200  # seconds: a busy machine starts slowly
+# Compiling is most of what tests do, and takes twice as long with XLA's newer code generator, which
+# can be switched off in jax 0.10 alone.
+QUICK_COMPILER = {"xla_cpu_use_fusion_emitters": False} if version("jax") < "0.11" else {}
+
+
+def quick_start(devices: int = 1) -> dict[str, str]:
+    """Environment of a process that compiles as the tests do, and what they do only once."""
+    flags = {"xla_force_host_platform_device_count": devices, **QUICK_COMPILER}
+    return {
+        **{name: os.environ[name] for name in os.environ if name.startswith(CACHE)},
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "XLA_FLAGS": " ".join(f"--{name}={int(value)}" for name, value in flags.items()),
+    }
+
+
+def free_port() -> int:
+    """One that nobody listens at; the system does not give it away again soon."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Process:
+    """A Python process, and what it has printed so far."""
+
+    def __init__(self, arguments: Sequence[str], devices: int):
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "SLURM_"))},
+            "JAX_PLATFORMS": "cpu",
+            **quick_start(devices),
+        }
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def wait_until_said(self, start: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while not any(line.startswith(start) for line in list(self.lines)):
+            assert self.process.poll() is None and time.monotonic() < until, self.text
+            time.sleep(0.01)
+
+    def end(self) -> int:
+        code = self.process.wait(PATIENCE)
+        self._reader.join()
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.end()
+        self.process.stdout.close()
+
+
+@contextmanager
+def started(commands: Sequence[Sequence[str]], devices: int = 2) -> Iterator[list[Process]]:
+    """A process for each command, which sees `devices` virtual devices."""
+    processes = [Process(command, devices) for command in commands]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.close()
+
+
+def group_flags(count: int = 2) -> list[list[str]]:
+    """The flags of each process of a new group."""
+    address = f"127.0.0.1:{free_port()}"
+    return [
+        [f"--coordinator={address}", f"--processes={count}", f"--process={number}"]
+        for number in range(count)
+    ]

@@ -1,0 +1,97 @@
+"""A configuration that trains in seconds, for tests of whole runs."""
+
+from ml_collections import ConfigDict
+
+from albef_jax.config.defaults import default, use_preset
+
+SIZES = {
+    "image_size": 32,
+    "patch_size": 8,
+    "image_width": 16,
+    "image_depth": 1,
+    "image_heads": 2,
+    "text_width": 16,
+    "text_heads": 2,
+    "text_intermediate": 32,
+    "text_depth": 1,
+    "fusion_depth": 1,
+    "embed_dim": 8,
+    "max_positions": 32,
+}
+
+
+def scenes_config(**train) -> ConfigDict:
+    """The built-in world; `train` overrides knobs of that section."""
+    config = default()
+    use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
+    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
+    config.data.scenes.train_size = 50
+    config.train.update(
+        {"batch_size": 8, "steps": 20, "contrast_group": 4, "queue_size": 16, **train}
+    )
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 5})
+    config.checkpoint.every_steps = 5
+    config.log.every_steps = 5
+    config.evaluation.update({"pairs": 12, "rerank": 3, "batch_size": 8, "examples": 2})
+    return config
+
+
+def task_config(task: str, **train) -> ConfigDict:
+    """A downstream task on the built-in world; `train` overrides knobs of that section."""
+    config = default(task)
+    use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
+    config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
+    config.data.text_len = 25
+    config.data.scenes.train_size = 50
+    config.train.update({"batch_size": 8, "steps": 4, **train})
+    for knob, value in {"contrast_group": 4, "queue_size": 16}.items():
+        if knob in config.train:
+            config.train[knob] = value
+    if task == "vqa":
+        config.data.update({"answer_len": 4, "max_answers": 2})
+        config.evaluation.rank = 5
+    if task == "retrieval":
+        config.evaluation.rerank = 3
+    if task == "grounding":
+        config.evaluation.update({"layer": 1, "image_block": 0})
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 2})
+    config.checkpoint.every_steps = 2
+    config.log.every_steps = 2
+    config.evaluation.update({"limit": 12, "batch_size": 8, "examples": 2})
+    return config
+
+
+def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
+    """The published annotation format, with the published augmentation."""
+    config = scenes_config(**train)
+    config.data.update(
+        {
+            "source": "json",
+            "vocab": "bert-base-uncased",
+            "augment": "published",
+            "train_files": train_file,
+            "image_root": image_root,
+        }
+    )
+    config.model.vocab_size = 30522
+    return config
+
+
+def two_processes() -> ConfigDict:
+    """A batch for four devices, few steps, all of them saved or logged."""
+    config = scenes_config(steps=6)
+    config.checkpoint.update({"every_steps": 2, "keep": 5})
+    config.log.every_steps = 1
+    return config
+
+
+def get_config(preset: str = "") -> ConfigDict:
+    """For runs by command line: many checkpoints, and a log line each step; or a task's name."""
+    if preset == "two":
+        return two_processes()
+    if preset:
+        return task_config(preset)
+    config = scenes_config(steps=30)
+    config.checkpoint.every_steps = 2
+    config.log.every_steps = 1
+    return config

@@ -1,0 +1,94 @@
+"""Operations counted from sizes against XLA's count of the same graphs."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from albef_jax.losses import masked_lm, pretraining
+from albef_jax.losses.masked_lm import MaskedText
+from albef_jax.losses.matching import Negatives
+from albef_jax.losses.pretraining import Inputs, Keys, Recipe
+from albef_jax.models import albef
+from albef_jax.models.config import ModelConfig, preset
+from albef_jax.observability.flops import Pretraining, peak
+from benchmarks.plain import plain_loss
+
+# Wide enough that matrix products are nearly all; unrolled, as XLA counts a loop's body once.
+CONFIG = ModelConfig(
+    image_size=64,
+    image_width=384,
+    image_depth=3,
+    image_heads=4,
+    text_width=320,
+    text_heads=4,
+    text_intermediate=1280,
+    text_depth=2,
+    fusion_depth=3,
+    vocab_size=2000,
+    embed_dim=64,
+    dropout=0.0,
+    attention_dropout=0.0,
+    unroll=3,
+)
+B, T, QUEUE = 8, 12, 64
+RECIPE = Recipe(contrast_group=B)
+
+
+def shaped(*shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def arguments():
+    params = jax.eval_shape(partial(albef.init, CONFIG), jax.random.key(0))
+    teacher = {name: tree for name, tree in params.items() if name not in albef.STUDENT_ONLY}
+    ids, index = shaped(B, T, dtype=jnp.int32), shaped(1, B, dtype=jnp.int32)
+    inputs = Inputs(shaped(B, 64, 64, 3), ids, ids, MaskedText(ids, shaped(B, T, dtype=jnp.bool_)))
+    features = shaped(QUEUE, CONFIG.embed_dim)
+    negatives = Negatives(index, index, shaped(1, B, dtype=jnp.bool_))
+    return params, teacher, inputs, Keys(features, features), negatives
+
+
+def fused_loss(params, teacher, inputs, keys, negatives):
+    positions = pretraining.pack_masked(RECIPE, inputs)
+    theirs = pretraining.teacher_forward(CONFIG, teacher, inputs, positions, None)
+    ours = pretraining.student_forward(
+        CONFIG, RECIPE, params, inputs, positions, theirs, keys, negatives, None
+    )
+    return pretraining.losses(ours, theirs, inputs, positions, 0.4)["loss"]
+
+
+def straight_loss(params, teacher, inputs, keys, negatives):
+    return plain_loss(CONFIG, params, teacher, inputs, keys, negatives, 0.4)[0]["loss"]
+
+
+def ours() -> Pretraining:
+    return Pretraining(CONFIG, T, B, QUEUE, masked_lm.capacity(B * T, 0.15) / B)
+
+
+@pytest.mark.parametrize("graph, loss", [("fused", fused_loss), ("plain", straight_loss)])
+def test_count_is_xlas(graph, loss):
+    lowered = jax.jit(jax.grad(loss)).lower(*arguments())
+    counted = lowered.cost_analysis()["flops"]
+    assert getattr(ours(), graph)() * B == pytest.approx(counted, rel=0.02)
+
+
+def test_the_fused_graph_of_the_base_model_saves_a_seventh():
+    """The published batch of a GPU: 64 captions of 25 tokens, queue 65,536."""
+    slots = masked_lm.capacity(64 * 25, 0.15) / 64
+    base = Pretraining(preset("base"), 25, 64, 65_536, slots)
+    assert base.plain() == pytest.approx(288.8e9, rel=0.01)
+    assert base.fused() / base.plain() <= 0.86
+
+
+def test_peaks_of_known_devices():
+    def found(kind):
+        return peak(SimpleNamespace(device_kind=kind))  # type: ignore[arg-type]
+
+    assert found("NVIDIA A100-SXM4-80GB") == 312e12
+    assert found("NVIDIA H200") == 989e12
+    assert found("TPU v5 lite") == 197e12
+    assert found("TPU v5p") == 459e12
+    assert found("cpu") is None

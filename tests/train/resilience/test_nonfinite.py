@@ -1,0 +1,147 @@
+"""A step that is not finite changes nothing; a finite one is as if there were no guard."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from albef_jax.losses.masked_lm import SpecialTokens
+from albef_jax.losses.pretraining import Recipe
+from albef_jax.models.config import ModelConfig
+from albef_jax.train import step as step_module
+from albef_jax.train.finetune import FinetuneConfig, Known, Outcome, Random
+from albef_jax.train.finetune import update as finetune_update
+from albef_jax.train.loop import Window
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.resilience import nonfinite
+from albef_jax.train.resilience.nonfinite import NotFinite, SkipCounter, skip_unless_finite
+from albef_jax.train.state import TrainState, state_from_params
+from albef_jax.train.step import StepConfig, train_step
+
+RATE = 1e-3
+CHANGING = ("params", "teacher", "opt_state", "queue")
+
+
+def constant(step):
+    return jnp.float32(RATE)
+
+
+def step_config(model: ModelConfig) -> StepConfig:
+    return StepConfig(
+        model=model,
+        recipe=Recipe(4, 0.15, SpecialTokens(0, 101, 103)),
+        optimizer=adamw(constant, 0.02),
+        learning_rate=constant,
+        alpha=lambda step: jnp.float32(0.4),
+    )
+
+
+@pytest.fixture(scope="module")
+def compiled(tiny):
+    return jax.jit(partial(train_step, step_config(tiny.config)))
+
+
+def assert_same_bits(ours, theirs):
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def poisoned(state: TrainState, module: str) -> TrainState:
+    """One value of the module's first array is not a number."""
+    leaves, tree = jax.tree.flatten(state.params[module])
+    leaves[0] = leaves[0].at[(0,) * leaves[0].ndim].set(jnp.nan)
+    return state.replace(params={**state.params, module: jax.tree.unflatten(tree, leaves)})
+
+
+def test_a_finite_step_keeps_every_bit(compiled, tiny, fresh_state, batch, monkeypatch):
+    state, metrics = compiled(fresh_state, batch._asdict())
+    monkeypatch.setattr(step_module, "skip_unless_finite", lambda _, after, __, m: (after, m))
+    plain = jax.jit(partial(train_step, step_config(tiny.config)))
+    unguarded, same = plain(fresh_state, batch._asdict())
+    for name in CHANGING:
+        assert_same_bits(getattr(state, name), getattr(unguarded, name))
+    assert_same_bits({name: metrics[name] for name in same}, same)
+    assert metrics["skipped"] == 0
+    norms = {name: float(v) for name, v in metrics.items() if name.startswith("grad_norm/")}
+    assert norms.keys() == {f"grad_norm/{module}" for module in fresh_state.params}
+    whole = float(metrics["grad_norm"])
+    assert np.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("module", ["image_encoder", "mlm_head"])
+def test_a_poisoned_step_changes_nothing_but_its_number(compiled, fresh_state, batch, module):
+    before = poisoned(fresh_state, module)
+    after, metrics = compiled(before, batch._asdict())
+    for name in CHANGING:
+        assert_same_bits(getattr(after, name), getattr(before, name))
+    assert int(after.step) == int(before.step) + 1
+    assert metrics["skipped"] == 1
+    assert not np.isfinite(metrics["loss"])
+
+
+def small_update(factor: float):
+    """One update of a model with one number, whose loss and gradient grow with `factor`."""
+
+    def loss(params: dict, known: Known) -> Outcome:
+        value = params["layer"]["kernel"] * known.batch["factor"]
+        return Outcome({"loss": jnp.sum(value * known.batch["factor"])})
+
+    config = FinetuneConfig(loss, adamw(constant, 0.0), constant, constant)
+    state = state_from_params(
+        {"layer": {"kernel": jnp.zeros(1)}}, config.optimizer, None, jax.random.key(0), {}
+    )
+    batch = {"factor": jnp.float32(factor)}
+    return state, *finetune_update(config, state, batch, Random(None))[:2]
+
+
+def test_a_finite_loss_with_an_infinite_gradient_is_skipped():
+    before, after, metrics = small_update(1e25)
+    assert metrics["loss"] == 0
+    assert metrics["skipped"] == 1
+    assert_same_bits(after.params, before.params)
+    assert_same_bits(after.opt_state, before.opt_state)
+
+
+def test_a_gradient_whose_square_overflows_would_poison_adam():
+    before, after, metrics = small_update(1e12)  # the gradient is 1e24, its square is not finite
+    assert metrics["skipped"] == 1
+    assert_same_bits(after.opt_state, before.opt_state)
+    _, learnt, metrics = small_update(1e3)
+    assert metrics["skipped"] == 0
+    assert float(learnt.params["layer"]["kernel"][0]) == pytest.approx(-RATE, rel=1e-3)
+
+
+def test_counter_counts_in_a_row():
+    counter = SkipCounter(3)
+    for step, skipped in enumerate([1, 1, 0, 1], 1):
+        counter.add(step, {"skipped": skipped})
+    assert not counter.on_the_brink
+    counter.add(5, {"skipped": 1})
+    assert counter.on_the_brink
+    with pytest.raises(NotFinite, match="3 steps in a row were not finite, the last is step 6"):
+        counter.add(6, {"skipped": 1, "loss": np.nan})
+
+
+def test_a_log_line_counts_skipped_steps_and_averages_the_others():
+    window = Window()
+    for loss, skipped in ((2.0, 0), (np.nan, 1), (4.0, 0)):
+        window.metrics.append({"loss": loss, "grad_norm/a": loss, "skipped": skipped})
+    line = window.summary(3, 8)
+    assert line["loss"] == line["grad_norm/a"] == 3.0
+    assert line["skipped"] == 1
+    window.metrics[:] = [{"loss": np.nan, "skipped": 1}]
+    assert np.isnan(window.summary(4, 8)["loss"])
+    json.dumps(line, allow_nan=False)
+
+
+def test_the_guard_keeps_a_state_without_queue_and_teacher():
+    state = state_from_params({"a": jnp.ones(2)}, adamw(constant, 0.0), None, jax.random.key(0), {})
+    changed = state.replace(params={"a": jnp.zeros(2)}, step=state.step + 1)
+    kept, metrics = skip_unless_finite(
+        state, changed, {"a": jnp.array([jnp.inf, 0])}, {"loss": jnp.float32(1)}
+    )
+    assert kept.queue is None and kept.teacher == {}
+    np.testing.assert_array_equal(kept.params["a"], np.ones(2))
+    assert int(kept.step) == 1 and int(metrics[nonfinite.SKIPPED]) == 1
