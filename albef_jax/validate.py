@@ -167,7 +167,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
         yield f"train.steps={config.train.steps}: must be at least 1"
     scale = tuple(value_of(config, "data.crop_scale") or (1, 1))
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-        yield f"data.crop_scale={scale}: give two shares of the picture, 0 < low <= high <= 1"
+        yield f"data.crop_scale={scale}: give two shares of the image, 0 < low <= high <= 1"
     yield from _losses(config)
     yield from metrics.problems(config.log.writers)
 
@@ -202,7 +202,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "train.queue_size", "train.batch_size")
     yield from _parts(config)
     yield from _flash(config)
-    # Text assignment shows two wrong pictures.
+    # Text assignment shows two wrong images.
     least = 3 if config.task == "nlvr_pretrain" else 2
     group = value_of(config, "train.contrast_group")
     if group is not None and 0 < group < least:

@@ -1,6 +1,6 @@
-"""What a core does of the input pipeline: pictures a second of each stage and of all together.
+"""What a core does of the input pipeline: images a second of each stage and of all together.
 
-Pictures are synthetic 640 x 480 JPEGs, or those of a directory. Times are of one thread: the time
+Images are synthetic 640 x 480 JPEGs, or those of a directory. Times are of one thread: the time
 that it had a core for, so that other programs on the machine distort them little (a shared core
 still slows it down by its cache and its clock). With --threads the same is done by the real
 pipeline, in wall-clock time; with --workers in so many processes, too.
@@ -57,19 +57,19 @@ def synthetic(count: int) -> list[bytes]:
     files = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        picture = np.full((480, 640, 3), 128.0)
+        image = np.full((480, 640, 3), 128.0)
         for scale in (2, 4, 8, 16, 32, 64, 128):
             noise = rng.normal(0, 5 * scale**0.5, (480 // scale + 2, 640 // scale + 2, 3))
-            picture += cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)
+            image += cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)
         file = io.BytesIO()
-        pixels = np.clip(picture, 0, 255).astype(np.uint8)
+        pixels = np.clip(image, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(file, "JPEG", quality=90)
         files.append(file.getvalue())
     return files
 
 
 def read(directory: Path, count: int) -> list[bytes]:
-    """The first pictures of a directory, those that cannot be used left out."""
+    """The first images of a directory, those that cannot be used left out."""
     files = []
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         try:
@@ -81,7 +81,7 @@ def read(directory: Path, count: int) -> list[bytes]:
         if len(files) == count:
             break
     if not files:
-        raise SystemExit(f"error: {directory}: no pictures")
+        raise SystemExit(f"error: {directory}: no images")
     return files
 
 
@@ -104,11 +104,11 @@ def pillow_decode(data: bytes) -> np.ndarray:
 
 
 def measure(files: list[bytes], size: int, seconds: float) -> dict[str, float]:
-    """Pictures a second of each stage, on one core."""
+    """Images a second of each stage, on one core."""
     count = len(files)
-    pictures = [decode(data, "") for data in files]
+    images = [decode(data, "") for data in files]
     crop, whole = TrainTransform(size, randaugment_ops=0), TrainTransform(size)
-    small = [crop(picture, np.random.default_rng(0)) for picture in pictures]
+    small = [crop(image, np.random.default_rng(0)) for image in images]
     randaugment, tokenizer = RandAugment(), Tokenizer("bert-base-uncased", 25)
 
     def rng(number: int) -> np.random.Generator:
@@ -118,7 +118,7 @@ def measure(files: list[bytes], size: int, seconds: float) -> dict[str, float]:
     stages: dict[str, Callable[[int], object]] = {
         "decode": lambda n: decode(files[n % count], ""),
         "decode_pillow": lambda n: pillow_decode(files[n % count]),
-        "crop_resize": lambda n: crop(pictures[n % count], rng(n)),
+        "crop_resize": lambda n: crop(images[n % count], rng(n)),
         "randaugment": lambda n: randaugment(small[n % count], rng(n)),
         "tokenize": lambda n: tokenizer.encode([clean_caption(CAPTIONS[n % 3], 30)]),
         "decode_crop": lambda n: crop(decode(files[n % count], ""), rng(n)),
@@ -128,7 +128,7 @@ def measure(files: list[bytes], size: int, seconds: float) -> dict[str, float]:
 
 
 def limit_of_a_process(seconds: float) -> float:
-    """Pairs a second where pictures have next to no pixels: what Python itself takes.
+    """Pairs a second where images have next to no pixels: what Python itself takes.
 
     OpenCV and Pillow let other threads run while they work, Python does not. So a process with any
     number of threads and cores makes no more than this.
@@ -167,8 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, help="a directory of pictures; else synthetic ones")
-    parser.add_argument("--count", type=int, default=32, help="different pictures")
+    parser.add_argument("--images", type=Path, help="a directory of images; else synthetic ones")
+    parser.add_argument("--count", type=int, default=32, help="different images")
     parser.add_argument("--image_size", type=int, default=256, help="that comes out, in pixels")
     parser.add_argument("--seconds", type=float, default=2.0, help="a stage")
     parser.add_argument("--threads", type=int, default=0, help="also run the pipeline on so many")

@@ -1,7 +1,7 @@
 """The pre-training objective as it is usually written: one pass after another, all of each.
 
 The reference that the fused objective is compared with, in tests and in `benchmarks.train_step`:
-four fusion passes a picture, each with its own keys and values, the vocabulary head at every token,
+four fusion passes an image, each with its own keys and values, the vocabulary head at every token,
 targets `[B, g + Q]` and `[B, T, V]` in full. One contrast group, as on one published GPU.
 Shape letters: B pairs, T text tokens, Q queue length, V vocabulary.
 """
@@ -28,7 +28,7 @@ def plain_loss(
     dropout: tuple[Array | None, Array | None] = (None, None),
 ) -> tuple[dict[str, Float[Array, ""]], tuple[Float[Array, "B E"], Float[Array, "B E"]]]:
     """The losses, named as in `objectives.pretraining.losses`, and the teacher's features of
-    pictures and texts, for the queue."""
+    images and texts, for the queue."""
     ours = _Passes(config, params, inputs, dropout[0])
     theirs = jax.lax.stop_gradient(_Passes(config, teacher, inputs, dropout[1]).read())
     mine = ours.read()
@@ -63,7 +63,7 @@ class _Passes:
         )[:, 0]
 
     def read(self) -> tuple[Array, Array, Array]:
-        """Features of pictures and texts, and vocabulary logits `[B, T, V]`."""
+        """Features of images and texts, and vocabulary logits `[B, T, V]`."""
         config, params = self._model
         masked = self._encode(self._inputs.masked.text_ids)
         fused = self._fuse(masked, self._inputs.text_mask, self._image)

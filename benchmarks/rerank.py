@@ -1,11 +1,11 @@
 """ITM re-ranking: the published order, pair by pair, against ours, image-major.
 
-The published order gives each pair its own copy of the picture's tokens, and so computes keys and
+The published order gives each pair its own copy of the image's tokens, and so computes keys and
 values once a pair, and scores a pair that is in both directions' lists twice. Both orders get the
 same candidates; the scores are compared, and the ratio is of times measured in one run.
 
 Example:
-    python -m benchmarks.rerank --preset=tiny --pictures=64 --captions=2 --k=16
+    python -m benchmarks.rerank --preset=tiny --images=64 --captions=2 --k=16
 """
 
 import argparse
@@ -24,17 +24,17 @@ from albef_jax.models.common import normalize
 from albef_jax.models.config import PRESETS, ModelConfig, preset
 
 
-def random_gallery(config: ModelConfig, pictures: int, captions: int, length: int) -> Gallery:
-    """Noise for pictures, random words for captions."""
+def random_gallery(config: ModelConfig, num_images: int, captions: int, length: int) -> Gallery:
+    """Noise for images, random words for captions."""
     rng = np.random.default_rng(0)
-    side, texts = config.image_size, pictures * captions
+    side, texts = config.image_size, num_images * captions
     lengths = rng.integers(length // 2, length + 1, texts)
     return Gallery(
-        rng.integers(0, 256, (pictures, side, side, 3), np.uint8),
+        rng.integers(0, 256, (num_images, side, side, 3), np.uint8),
         [""] * texts,
         rng.integers(104, config.vocab_size, (texts, length), dtype=np.int32),
         (np.arange(length) < lengths[:, None]).astype(np.int32),
-        np.repeat(np.arange(pictures), captions),
+        np.repeat(np.arange(num_images), captions),
     )
 
 
@@ -46,7 +46,7 @@ def naive(
     chosen: Candidates,
     pairs: int,
 ) -> np.ndarray:
-    """Each direction's candidates, `pairs` at a time, every pair with its picture's tokens."""
+    """Each direction's candidates, `pairs` at a time, every pair with its image's tokens."""
 
     @jax.jit
     def read(params, image):
@@ -85,8 +85,8 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny", choices=sorted(PRESETS))
     parser.add_argument("--image_size", type=int, help="in pixels; the preset's own by default")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--pictures", type=int, default=64)
-    parser.add_argument("--captions", type=int, default=2, help="a picture")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--captions", type=int, default=2, help="an image")
     parser.add_argument("--text_len", type=int, default=30)
     parser.add_argument("--k", type=int, default=16, help="candidates a query")
     parser.add_argument("--batch", type=int, default=32, help="pairs a call of the naive order")
@@ -94,7 +94,7 @@ def main() -> None:
     size = {"image_size": given.image_size} if given.image_size else {}
     config = preset(given.preset, dtype=given.dtype, **size)
     params = jax.jit(partial(albef.init, config))(jax.random.key(0))
-    gallery = random_gallery(config, given.pictures, given.captions, given.text_len)
+    gallery = random_gallery(config, given.images, given.captions, given.text_len)
     mesh = make_mesh(devices=jax.devices()[:1])
     encoded = encode(config, params, gallery, mesh, given.batch)
     chosen = candidates(encoded.image_feat @ encoded.text_feat.T, given.k)

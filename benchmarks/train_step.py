@@ -156,7 +156,7 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
 
 
 def random_batch(model: ModelConfig, given: argparse.Namespace) -> Batch:
-    """Noise for pictures, random words for captions, on the devices."""
+    """Noise for images, random words for captions, on the devices."""
     rng = np.random.default_rng(0)
     side = model.image_size
     batch = {

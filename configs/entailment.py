@@ -22,7 +22,7 @@ def demo(config: ConfigDict) -> None:
 
 
 def snli_ve(config: ConfigDict) -> None:
-    """SNLI-VE on the pictures of Flickr30K."""
+    """SNLI-VE on the images of Flickr30K."""
     config.data.root = "data"
     config.data.train_files = "ve_train.json"
     config.data.eval_files = "ve_test.json"

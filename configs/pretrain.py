@@ -3,7 +3,7 @@
 demo       the built-in world and a tiny model, minutes on a laptop (the bare file gives this)
 demo_long  the same for about an hour
 demo_tasks the same until matching is learnt, in small scenes: the start of the downstream demos
-4m, 14m    the published recipes; annotation files and pictures under `data.root`
+4m, 14m    the published recipes; annotation files and images under `data.root`
 local      your own JSON pairs, the small model, on one GPU
 laptop     your own JSON pairs, the tiny model, on a CPU
 """
@@ -88,7 +88,7 @@ def laptop(config: ConfigDict) -> None:
             "batch_size": 64,
             "steps": 1000,
             "contrast_group": 64,
-            # In a small set a longer queue would hold the batch's own pictures as negatives.
+            # In a small set a longer queue would hold the batch's own images as negatives.
             "queue_size": 64,
             "momentum": 0.98,
         }

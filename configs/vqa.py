@@ -26,7 +26,7 @@ def demo(config: ConfigDict) -> None:
 
 
 def vqa(config: ConfigDict) -> None:
-    """VQA v2; its pictures are those of COCO."""
+    """VQA v2; its images are those of COCO."""
     config.data.root = "data"
     config.data.train_files = "vqa_train.json,vqa_val.json,vg_qa.json"
     config.data.eval_files = "vqa_test.json"

@@ -1,14 +1,14 @@
 """Walks a data set as training would read it, and names everything that is wrong with it.
 
 It takes the options of training. Problems are items that cannot be used, texts of which cleaning
-leaves no word, tiny pictures, the same picture under several names, and files in tar shards that
-belong to no sample; pictures that are not RGB
+leaves no word, tiny images, the same image under several names, and files in tar shards that
+belong to no sample; images that are not RGB
 are noted, and converted in training. It also says how long the texts are, and what data.text_len
 would hold them. Exit code: 0 for no problem, 1 for some, 2 if the data cannot be opened.
 
 Examples:
     python -m tools.check_data --config configs/pretrain.py:laptop \
-        --config.data.train_files=a.json --config.data.image_root=pictures
+        --config.data.train_files=a.json --config.data.image_root=images
     python -m tools.check_data --config configs/vqa.py:local --eval --report=problems.json \
         --config.data.eval_files=vqa_val.json
 """
@@ -31,7 +31,7 @@ from albef_jax.data.build import (
     open_referring,
     open_sentences,
     open_train_pairs,
-    open_two_pictures,
+    open_two_images,
 )
 from albef_jax.data.prepare.check import NOT_RGB, PROBLEMS, Findings, check
 from albef_jax.data.prepare.lengths import Lengths, as_json, longer_than, percentile
@@ -49,7 +49,7 @@ def open_data(config: ConfigDict, part: Part) -> Any:
     others = {
         "vqa": open_questions,
         "entailment": open_sentences,
-        "nlvr": open_two_pictures,
+        "nlvr": open_two_images,
         "grounding": open_referring,
     }
     if config.task in others:
@@ -145,7 +145,7 @@ def main() -> int:
     options = parser("check_data", __doc__)
     add = options.add_argument
     add("--limit", type=int, default=0, help="check so many items, spread evenly; 0 for all")
-    what = "a picture with a shorter side, in pixels, is tiny; 32 by default"
+    what = "an image with a shorter side, in pixels, is tiny; 32 by default"
     add("--smallest", type=int, default=32, help=what)
     add("--report", type=Path, help="write everything found to this file, as JSON")
     what = "that read and decode; one a core by default"

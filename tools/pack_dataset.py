@@ -6,9 +6,9 @@ from the last shard that is whole. Exit code: 0; 1 if more than data.max_bad_sha
 
 Examples:
     python -m tools.pack_dataset --config configs/pretrain.py:local --out=packed/mine \
-        --config.data.train_files=a.json --config.data.image_root=pictures
+        --config.data.train_files=a.json --config.data.image_root=images
     python -m tools.pack_dataset --config configs/pretrain.py:local --out=packed/mine_256 \
-        --config.data.train_files=a.json --config.data.image_root=pictures --resize=256
+        --config.data.train_files=a.json --config.data.image_root=images --resize=256
 """
 
 import argparse
@@ -70,12 +70,12 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
         lines += [
             f"  {count} x {reason}" for reason, count in list(manifest["bad_reasons"].items())[:5]
         ]
-    if groups := manifest["pictures_under_several_names"]:
-        lines.append(f"{groups} pictures have several names; see {out / DUPLICATES}")
+    if groups := manifest["images_under_several_names"]:
+        lines.append(f"{groups} images have several names; see {out / DUPLICATES}")
     if manifest["same_item_again"]:
         lines.append(
-            f"{manifest['same_item_again']} records repeat a picture of the same name: merging the "
-            "captions of a picture into one item saves that space"
+            f"{manifest['same_item_again']} records repeat an image of the same name: merging the "
+            "captions of an image into one item saves that space"
         )
     return "\n".join(lines)
 

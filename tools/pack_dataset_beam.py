@@ -1,6 +1,6 @@
 """Packs pairs as `tools.pack_dataset` does, on many machines, with Apache Beam.
 
-Each machine opens the source itself and packs whole shards, so annotation files, pictures and --out
+Each machine opens the source itself and packs whole shards, so annotation files, images and --out
 must lie on a file system that all of them mount. Without flags for Beam this machine packs alone.
 It needs the extra 'beam'.
 

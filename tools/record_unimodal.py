@@ -94,7 +94,7 @@ def record_text() -> dict[str, torch.Tensor]:
 
 
 def record_image() -> dict[str, torch.Tensor]:
-    """ViT, at its own picture size and at a larger one."""
+    """ViT, at its own image size and at a larger one."""
     config = transformers.ViTConfig(**IMAGE, layer_norm_eps=1e-6)
     model = randomise(transformers.ViTForImageClassification(config), 1)
     save(model, "vit")

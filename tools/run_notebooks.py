@@ -1,4 +1,4 @@
-"""Executes notebooks in place: pictures and figures in them are what the cells just gave.
+"""Executes notebooks in place: images and figures in them are what the cells just gave.
 
 What the cells train is kept under runs/notebooks, and used again where it is there.
 
@@ -50,14 +50,14 @@ def _is_noise(output: nbformat.NotebookNode) -> bool:
 
 
 def fewer_colours(png: str) -> str:
-    """A picture in base 64, with 256 colours: a third of the bytes, and looks the same.
+    """An image in base 64, with 256 colours: a third of the bytes, and looks the same.
 
     They are chosen so that the worst pixel is close; Pillow's default makes a red heart orange.
     """
     few = Image.Quantize.MAXCOVERAGE
     kept = BytesIO()
-    with Image.open(BytesIO(b64decode(png))) as picture:
-        picture.convert("RGB").quantize(256, few).save(kept, "PNG", optimize=True)
+    with Image.open(BytesIO(b64decode(png))) as image:
+        image.convert("RGB").quantize(256, few).save(kept, "PNG", optimize=True)
     return b64encode(kept.getvalue()).decode()
 
 

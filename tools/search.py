@@ -1,4 +1,4 @@
-"""Builds an index of pictures or captions with a checkpoint, and searches it.
+"""Builds an index of images or captions with a checkpoint, and searches it.
 
 The nearest are found by ITC, exactly, and put in order by ITM. The same `build` goes on after an
 interruption, and brings an index up to date. It needs the extra 'search'.
@@ -42,11 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--image_root", type=Path, help=what)
     query = commands.add_parser("query", help="search; the word may be left out")
     query.add_argument("index", type=Path, help="folder of the index")
-    query.add_argument("query", help="a text, or the path of a picture to search captions")
+    query.add_argument("query", help="a text, or the path of an image to search captions")
     query.add_argument("--model", type=Path, help="by default where it was when building")
     query.add_argument("--k", type=int, default=12, help="how many; 12 by default")
     query.add_argument("--no_rerank", action="store_true", help="by ITC alone, which is faster")
-    query.add_argument("--sheet", type=Path, help="picture to draw of what was found")
+    query.add_argument("--sheet", type=Path, help="image to draw of what was found")
     query.add_argument("--json", action="store_true", help="print JSON, for programs")
     for command in (build, query):
         command.add_argument("--vocab", help="name or path, where the model's own is not known")
@@ -67,7 +67,7 @@ def _build(given: argparse.Namespace) -> None:
         model, items, given.index, model_path=given.model, vocab=given.vocab, bar=True
     )
     count = built.manifest["count"]
-    what = "pictures" if items.kind == "image" else "captions"
+    what = "images" if items.kind == "image" else "captions"
     print(f"{given.index}: {count} {what}, {built.computed} of them encoded now")
     if built.bad:
         print(
@@ -101,13 +101,13 @@ def _row(number: int, hit) -> str:
 
 
 def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
-    from albef_jax.apps.search.contact_sheet import caption_sheet, picture_sheet
-    from albef_jax.inference.inputs import read_picture
+    from albef_jax.apps.search.contact_sheet import caption_sheet, image_sheet
+    from albef_jax.inference.inputs import read_image
 
     if index.kind == "image":
-        sheet = picture_sheet(given.query, hits)
+        sheet = image_sheet(given.query, hits)
     else:
-        sheet = caption_sheet(read_picture(given.query), hits)
+        sheet = caption_sheet(read_image(given.query), hits)
     sheet.save(given.sheet)
     print(f"drawn: {given.sheet}", file=sys.stderr)
 

@@ -72,7 +72,7 @@ def _data() -> dict:
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
         "text_len": 25,  # tokens, [CLS] included
         "max_words": 30,
-        # Turn pictures upright as their EXIF data say; published: as they lie in the file.
+        # Turn images upright as their EXIF data say; published: as they lie in the file.
         "exif_orientation": False,
         "augment": "published",  # published | none
         "crop_scale": (0.2, 1.0),
@@ -111,13 +111,13 @@ def _optimizer() -> dict:
 
 
 def _pairs(config: ConfigDict) -> None:
-    """Where pictures with captions come from, besides JSON files."""
+    """Where images with captions come from, besides JSON files."""
     config.data.update(
         {
             "eval_source": "",  # the kind of eval_files; empty: data.source
             # What holds the captions: a field of .json files (webdataset), a feature (tfds).
             "caption_field": "",
-            "image_field": "",  # the feature that holds the picture (tfds)
+            "image_field": "",  # the feature that holds the image (tfds)
             # Parts to train on instead of train_files, each a dictionary with name and source,
             # and where they apply files, image_root, caption_field, image_field and weight.
             "mixture": (),
@@ -132,7 +132,7 @@ def _pretrain(config: ConfigDict) -> None:
     config.train.microbatches = 1  # parts of a batch, one after the other, to save memory
     config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
     config.data.scenes.update({"noise": 0.0, "captions": 5})
-    config.evaluation.pairs = 1000  # held-out pictures to retrieve among
+    config.evaluation.pairs = 1000  # held-out images to retrieve among
     config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
 
 
@@ -176,7 +176,7 @@ def _grounding(config: ConfigDict) -> None:
     _contrast(config)
     _distil(config)
     config.train.contrast_group = 32
-    del config.data.crop_scale  # the published training squeezes the whole picture
+    del config.data.crop_scale  # the published training squeezes the whole image
     config.data.text_len = 30
     config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
     config.data.instances = ""  # COCO's instances.json, where the true boxes are
@@ -195,7 +195,7 @@ def _vqa(config: ConfigDict) -> None:
     _finetune(config, batch_size=256, epochs=8, lr=2e-5)
     _distil(config)
     config.optimizer.warmup_periods = 4
-    config.data.vg_image_root = ""  # where pictures of Visual Genome items are
+    config.data.vg_image_root = ""  # where images of Visual Genome items are
     config.data.answer_list = ""  # JSON list to rank; empty: answers are generated
     config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
     config.data.max_answers = 10  # different answers a question
@@ -276,5 +276,5 @@ def annotation_files(config: ConfigDict, knob: str) -> tuple[Path, ...]:
 
 
 def image_root(config: ConfigDict) -> Path:
-    """The directory that picture paths start from."""
+    """The directory that image paths start from."""
     return Path(config.data.root) / config.data.image_root

@@ -1,4 +1,4 @@
-"""Counts the pictures that could not be used, writes them down, and stops the run at too many."""
+"""Counts the images that could not be used, writes them down, and stops the run at too many."""
 
 import json
 import logging

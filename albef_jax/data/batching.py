@@ -117,7 +117,7 @@ def eval_batches(
     threads: int = 8,
     prefetch: int = 2,
 ) -> Generator[Batch]:
-    """A source's pictures in order, each once, with all captions; see `ordered_batches`.
+    """A source's images in order, each once, with all captions; see `ordered_batches`.
 
     Yields:
         image uint8 `[b, S, S, 3]`, valid bool `[b]`, image_id int32 `[b]`, sample_index int64

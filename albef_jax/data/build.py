@@ -13,7 +13,7 @@ from albef_jax.data.annotations.by_image import PairsByImage
 from albef_jax.data.annotations.pairs import JsonPairs
 from albef_jax.data.annotations.questions import JsonQuestions, read_answer_list
 from albef_jax.data.annotations.referring import JsonReferring
-from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoPictures
+from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoImages
 from albef_jax.data.images.augment import EvalTransform, TrainTransform, Transform
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.pair_files import PairFiles
@@ -24,7 +24,7 @@ from albef_jax.data.scenes.task_sources import (
     ScenesQuestions,
     ScenesReferring,
     ScenesSentences,
-    ScenesTwoPictures,
+    ScenesTwoImages,
 )
 from albef_jax.data.scenes.world.split import SceneSplit
 
@@ -101,7 +101,7 @@ def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
 
 
 def _oriented(config: ConfigDict, source: Any) -> Any:
-    """A source of files, told whether to turn their pictures upright."""
+    """A source of files, told whether to turn their images upright."""
     source.upright = config.data.exif_orientation
     return source
 
@@ -120,7 +120,7 @@ def _training_scenes(config: ConfigDict) -> ScenesSource:
 
 
 def open_questions(config: ConfigDict, part: Part) -> Opened:
-    """Questions about pictures."""
+    """Questions about images."""
     if config.data.source == "scenes":
         return _scenes(config, part, ScenesQuestions, "questions about unseen scenes")
     files, what = _files(config, part)
@@ -144,21 +144,21 @@ def open_answer_list(config: ConfigDict) -> tuple[str, ...]:
 
 
 def open_sentences(config: ConfigDict, part: Part) -> Opened:
-    """Sentences about one picture each."""
+    """Sentences about one image each."""
     if config.data.source == "scenes":
         return _scenes(config, part, ScenesSentences, "sentences about unseen scenes")
     return _from_json(config, part, JsonSentences)
 
 
-def open_two_pictures(config: ConfigDict, part: Part) -> Opened:
-    """Sentences about two pictures each."""
+def open_two_images(config: ConfigDict, part: Part) -> Opened:
+    """Sentences about two images each."""
     if config.data.source == "scenes":
-        return _scenes(config, part, ScenesTwoPictures, "sentences about pairs of unseen scenes")
-    return _from_json(config, part, JsonTwoPictures)
+        return _scenes(config, part, ScenesTwoImages, "sentences about pairs of unseen scenes")
+    return _from_json(config, part, JsonTwoImages)
 
 
 def open_referring(config: ConfigDict, part: Part) -> Opened:
-    """Phrases for things in pictures, with boxes where they are evaluated."""
+    """Phrases for things in images, with boxes where they are evaluated."""
     if config.data.source == "scenes":
         return _scenes(config, part, ScenesReferring, "phrases for objects of unseen scenes")
     files, what = _files(config, part)
@@ -207,7 +207,7 @@ def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
 
 
 def train_transform(config: ConfigDict) -> Transform:
-    """What happens to a picture on its way into a training batch."""
+    """What happens to an image on its way into a training batch."""
     if config.data.augment == "none":
         return EvalTransform(config.model.image_size)
     scale = config.data.get("crop_scale")

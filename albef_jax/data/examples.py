@@ -1,4 +1,4 @@
-"""Training examples: a record's picture as it is augmented, and its texts as token ids.
+"""Training examples: a record's image as it is augmented, and its texts as token ids.
 
 What makes them holds nothing but a source, a transform and tokenizers, all of which can be pickled:
 worker processes get copies of their own (`albef_jax.data.workers`).
@@ -24,7 +24,7 @@ class Examples(ABC):
 
     Attributes:
         source: random access to records; raises `BadSample` for an unusable one.
-        transform: of pictures, to side S.
+        transform: of images, to side S.
         tokenizer: of texts, to length T.
         max_words: of a text that cleaning keeps.
     """
@@ -49,7 +49,7 @@ class Examples(ABC):
 
 
 class PairExamples(Examples):
-    """A picture with one of its captions, drawn by `rng`."""
+    """An image with one of its captions, drawn by `rng`."""
 
     def of(self, record: Pair, rng: np.random.Generator | None = None) -> Example:
         """image uint8 `[S, S, 3]`, image_id int32, and the text."""
@@ -61,29 +61,29 @@ class PairExamples(Examples):
 
 
 class SentenceExamples(Examples):
-    """A sentence with its picture and its label."""
+    """A sentence with its image and its label."""
 
     def of(self, record: Any, rng: np.random.Generator | None = None) -> Example:
-        """image uint8 as `pictures` has it, label int32, and the text."""
+        """image uint8 as `images` has it, label int32, and the text."""
         text = self.text(clean_caption(record.sentence, self.max_words))
-        image = self.pictures(record, rng)
+        image = self.images(record, rng)
         return {"image": image, **text, "label": np.int32(record.label)}
 
-    def pictures(self, record: Any, rng: np.random.Generator | None) -> np.ndarray:
+    def images(self, record: Any, rng: np.random.Generator | None) -> np.ndarray:
         """`[S, S, 3]`."""
         return self.transform(record.image, rng)
 
 
-class TwoPictureExamples(SentenceExamples):
-    """A sentence with its two pictures and its label."""
+class TwoImageExamples(SentenceExamples):
+    """A sentence with its two images and its label."""
 
-    def pictures(self, record: Any, rng: np.random.Generator | None) -> np.ndarray:
+    def images(self, record: Any, rng: np.random.Generator | None) -> np.ndarray:
         """`[2, S, S, 3]`, left and right."""
         return np.stack([self.transform(side, rng) for side in (record.left, record.right)])
 
 
 class PhraseExamples(Examples):
-    """A phrase with the picture it is about."""
+    """A phrase with the image it is about."""
 
     def of(self, record: Referring, rng: np.random.Generator | None = None) -> Example:
         """image uint8 `[S, S, 3]`, image_id int32, and the text."""
@@ -94,7 +94,7 @@ class PhraseExamples(Examples):
 
 @dataclass(frozen=True)
 class QuestionExamples(Examples):
-    """A question with its picture and all its answers.
+    """A question with its image and all its answers.
 
     Attributes:
         answer_tokenizer: of answers, to length L.

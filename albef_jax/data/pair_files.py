@@ -31,9 +31,9 @@ class PairFiles:
     Attributes:
         source: one of `SOURCES`.
         files: patterns (see `patterns.expand`), or names of data sets for 'tfds'; comma-separated.
-        image_root: where relative picture paths of 'json' start from.
+        image_root: where relative image paths of 'json' start from.
         caption_field: what holds the captions, for 'webdataset' and 'tfds'; empty for the usual.
-        image_field: what holds the picture, for 'tfds'; empty for the only one there is.
+        image_field: what holds the image, for 'tfds'; empty for the only one there is.
         name: of the part, to tell its bad samples by.
         weight: its share of an epoch, relative to the other parts; None for its size.
         setting: where the files are named in the configuration, for messages.

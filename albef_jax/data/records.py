@@ -12,13 +12,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture with its captions.
+    """One image with its captions.
 
     Attributes:
         name: what a person would look for: a file path, or `scenes/train/12`.
         image: uint8 RGB `[H, W, 3]`.
         captions: at least one, as written (cleaning happens later).
-        image_id: equal for records that show the same picture.
+        image_id: equal for records that show the same image.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A pair whose picture is still as it lies on the disk.
+    """A pair whose image is still as it lies on the disk.
 
     Attributes:
         name: see `Pair.name`.
-        data: the bytes of a picture file, not looked at yet.
+        data: the bytes of an image file, not looked at yet.
         captions: see `Pair.captions`.
         image_id: see `Pair.image_id`.
     """
@@ -45,12 +45,12 @@ class EncodedPair:
 
 
 LABELS = ("contradiction", "neutral", "entailment")  # visual entailment, by label number
-TRUTH = ("False", "True")  # statements over two pictures, by label number
+TRUTH = ("False", "True")  # statements over two images, by label number
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a picture.
+    """A question about an image.
 
     Attributes:
         name: what a person would look for (see `Pair.name`).
@@ -86,7 +86,7 @@ def weighted_answers(question: Question) -> tuple[tuple[str, ...], tuple[float, 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A picture and a sentence that it bears out, contradicts, or leaves open.
+    """An image and a sentence that it bears out, contradicts, or leaves open.
 
     Attributes:
         name: what a person would look for (see `Pair.name`).
@@ -102,8 +102,8 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class TwoPictures:
-    """A statement over two pictures, true or false.
+class TwoImages:
+    """A statement over two images, true or false.
 
     Attributes:
         name: what a person would look for (see `Pair.name`).
@@ -122,13 +122,13 @@ class TwoPictures:
 
 @dataclass(frozen=True)
 class Referring:
-    """An expression that picks out one thing in a picture.
+    """An expression that picks out one thing in an image.
 
     Attributes:
         name: what a person would look for (see `Pair.name`).
         image: uint8 RGB `[H, W, 3]`.
         text: as written.
-        image_id: equal for records that show the same picture.
+        image_id: equal for records that show the same image.
         ref_id: equal for expressions for the same thing; -1 in training.
         box: the thing's place, (x, y, width, height) in pixels; None in training.
         candidates: float32 `[n, 4]`, boxes to choose from, as `box`; n is 0 in training.
@@ -155,7 +155,7 @@ class PairSource(Protocol):
 
 @runtime_checkable
 class EncodedPairs(Protocol):
-    """A source that can also hand out the bytes of its picture files."""
+    """A source that can also hand out the bytes of its image files."""
 
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index`, not decoded; raises `BadSample` if its file cannot be read."""

@@ -26,7 +26,7 @@ def vocabulary(config: ConfigDict) -> Inputs:
 
 
 def training(config: ConfigDict, source: Any) -> Inputs:
-    """What `source`, opened with this configuration, reads; pictures beside lists are left out."""
+    """What `source`, opened with this configuration, reads; images beside lists are left out."""
     if "mixture" not in config.data:
         lists = annotation_files(config, "train_files") if config.data.source == "json" else ()
         return Inputs(lists, ())

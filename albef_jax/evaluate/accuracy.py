@@ -1,4 +1,4 @@
-"""Accuracy of judgements (entailment, pairs of pictures), against what needs no model.
+"""Accuracy of judgements (entailment, pairs of images), against what needs no model.
 
 Shape letters: N judged sentences, C classes.
 """

@@ -14,7 +14,7 @@ from albef_jax.models.config import ModelConfig
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Scores `[pictures, captions]` and the figures that follow from them."""
+    """Scores `[images, captions]` and the figures that follow from them."""
 
     itc_scores: np.ndarray
     itm_scores: np.ndarray
@@ -53,7 +53,7 @@ def evaluate(
     """Score a gallery.
 
     Args:
-        rows: pictures or captions a call.
+        rows: images or captions a call.
         k: candidates a query that ITM re-ranks; the others count as not found.
     """
     encoded = encode(config, params, gallery, mesh, rows)
@@ -66,7 +66,7 @@ def evaluate(
         "itc": both_ways(Candidates(itc, itc), *captions),
         "itm": both_ways(reranked, *captions),
         "chance_r1": 100 / len(gallery.images),
-        "pictures": len(gallery.images),
+        "images": len(gallery.images),
         "captions": len(gallery.captions),
         "shared_captions": gallery.shared_captions(),
         "same_pixels": gallery.same_pixels,
@@ -78,7 +78,7 @@ def evaluate(
 def protocol(figures: dict) -> str:
     """What was counted, and how, in a few sentences."""
     lines = [
-        f"{figures['pictures']} images and {figures['captions']} captions. All pairs are scored by "
+        f"{figures['images']} images and {figures['captions']} captions. All pairs are scored by "
         f"ITC; ITM re-ranks the {figures['rerank']} best of each query. Others count as not found; "
         "ties count as wrong."
     ]

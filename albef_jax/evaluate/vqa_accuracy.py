@@ -142,7 +142,7 @@ def score(
 
 
 def majority(answers: Sequence[Sequence[str]], kinds: Sequence[str]) -> dict:
-    """What needs no picture: the score of the answer that people gave most often.
+    """What needs no image: the score of the answer that people gave most often.
 
     Returns:
         `majority`: in percent, of one answer for all questions (None if no question has one);

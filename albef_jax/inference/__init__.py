@@ -1,1 +1,1 @@
-"""Trained models for people and programs: pictures and texts in, numpy out."""
+"""Trained models for people and programs: images and texts in, numpy out."""

@@ -111,7 +111,7 @@ def generate(
 
 @dataclass(frozen=True)
 class Answerer:
-    """Compiled once: pictures and questions to answers.
+    """Compiled once: images and questions to answers.
 
     Attributes:
         answers: the list to rank, token ids and mask `[A, T]`; None to generate.
@@ -127,7 +127,7 @@ class Answerer:
     special: tuple[int, int]
 
     def compile(self):
-        """A jitted `(params, batch) -> Ranked or Generated`; pictures are uint8."""
+        """A jitted `(params, batch) -> Ranked or Generated`; images are uint8."""
         return jax.jit(partial(_answer, self))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference.arguments import ArgumentError
-from albef_jax.inference.inputs import is_one_picture
+from albef_jax.inference.inputs import is_one_image
 
 _CALLS = "call rank(image=..., texts=[...]) or rank(text=..., images=[...])"
 
@@ -48,12 +48,12 @@ def _told_apart(query: Any, candidates: Any) -> tuple[str, Any, Any]:
 
 def _listed(given: Any) -> Any:
     """Something that can be gone through twice."""
-    one = is_one_picture(given) or not isinstance(given, Iterable)
+    one = is_one_image(given) or not isinstance(given, Iterable)
     return given if one or isinstance(given, Sequence) else list(given)
 
 
 def _strings(given: Any) -> bool:
-    if is_one_picture(given) or not isinstance(given, Sequence):
+    if is_one_image(given) or not isinstance(given, Sequence):
         return isinstance(given, str)
     return all(isinstance(one, str) for one in given)
 

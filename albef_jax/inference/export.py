@@ -1,6 +1,6 @@
 """The two encoders as StableHLO files with their weights, for programs that have jax alone.
 
-Shape letters: b any number of pictures or texts, S image side, T text tokens, E embed_dim.
+Shape letters: b any number of images or texts, S image side, T text tokens, E embed_dim.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def export_encoders(
 ) -> tuple[Path, Path]:
     """Write both encoders; `jax.export.deserialize(...).call(...)` runs them.
 
-    The image encoder takes uint8 pictures `[b, S, S, 3]`, the text encoder int32 ids and mask
+    The image encoder takes uint8 images `[b, S, S, 3]`, the text encoder int32 ids and mask
     `[b, T]`; both give unit vectors `[b, E]`. The batch b is symbolic: any number will do.
 
     Raises:
@@ -45,8 +45,8 @@ def export_encoders(
     (batch,) = export.symbolic_shape("b")
     side, params = model.config.image_size, model.params
 
-    def image(pictures):
-        tokens = albef.encode_image(model.config, params, normalize(pictures))
+    def image(images):
+        tokens = albef.encode_image(model.config, params, normalize(images))
         return albef.image_feature(params, tokens)
 
     def text(text_ids, text_mask):
@@ -55,9 +55,9 @@ def export_encoders(
         )
 
     ids = jax.ShapeDtypeStruct((batch, model.tokenizer.text_len), jnp.int32)
-    pictures = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / IMAGE_FILE, jax.jit(image), (pictures,), platforms)
+    _write(folder / IMAGE_FILE, jax.jit(image), (images,), platforms)
     _write(folder / TEXT_FILE, jax.jit(text), (ids, ids), platforms)
     return folder / IMAGE_FILE, folder / TEXT_FILE
 

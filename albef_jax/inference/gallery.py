@@ -1,6 +1,6 @@
-"""The pictures and captions of an evaluation, encoded once.
+"""The images and captions of an evaluation, encoded once.
 
-Shape letters: N pictures, M captions, S image side, T text tokens, D text width, E embed_dim.
+Shape letters: N images, M captions, S image side, T text tokens, D text width, E embed_dim.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def read_gallery(
     pixel, as in tar shards with one caption a sample. Reading ends where image `pairs + 1` begins.
 
     Raises:
-        NothingToEvaluate: not one picture can be used.
+        NothingToEvaluate: not one image can be used.
     """
     batches = eval_batches(
         source,
@@ -98,7 +98,7 @@ def read_gallery(
             image_of_text += [place] * len(texts)
             captions += texts
     if not images:
-        raise NothingToEvaluate("no picture to evaluate on could be read")
+        raise NothingToEvaluate("no image to evaluate on could be read")
     text_ids, text_mask = tokenizer.encode([clean_caption(text, max_words) for text in captions])
     same_pixels = len(place_of_id) - len(place_of_pixels)
     return Gallery(
@@ -145,7 +145,7 @@ def run_in_chunks(
 
 
 def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, rows: int) -> Encoded:
-    """Encode pictures and captions, `rows` at a time; `UnsoundScores` if features hold NaN."""
+    """Encode images and captions, `rows` at a time; `UnsoundScores` if features hold NaN."""
 
     @jax.jit
     def image(params, batch):

@@ -16,52 +16,52 @@ from albef_jax.data.images import rgb
 from albef_jax.data.images.decode import decode, resize_for_eval
 from albef_jax.inference.arguments import ArgumentError
 
-Picture = str | Path | Image.Image | np.ndarray
-Pictures = Picture | Sequence[Picture]
+ImageInput = str | Path | Image.Image | np.ndarray
+ImageInputs = ImageInput | Sequence[ImageInput]
 Texts = str | Sequence[str]
 
-_PICTURE = "an image is a path, a PIL image or an array [H, W, 3]"
+_IMAGE = "an image is a path, a PIL image or an array [H, W, 3]"
 
 
-def is_one_picture(given: Any) -> bool:
+def is_one_image(given: Any) -> bool:
     """Whether this is one image, and no list of images."""
     if isinstance(given, str | Path | Image.Image):
         return True
     return _is_array(given) and given.ndim in (2, 3)
 
 
-def read_picture(picture: Picture) -> np.ndarray:
+def read_image(given: ImageInput) -> np.ndarray:
     """A path, a PIL image or an array as upright uint8 RGB `[H, W, 3]`; see `rgb`.
 
     The EXIF orientation of files and PIL images is applied: this is for what people hand in.
 
     Raises:
         TypeError: something else.
-        ValueError: an array or a PIL image that is no picture.
+        ValueError: an array or a PIL image that is no image.
         BadSample: a file that cannot be decoded.
         OSError: a file that cannot be read.
     """
-    if isinstance(picture, str | Path):
-        return decode(Path(picture).read_bytes(), str(picture), upright=True)
-    if isinstance(picture, Image.Image):
-        return rgb.of_pil(picture, upright=True)
-    if _is_array(picture):
-        return rgb.of_array(np.asarray(picture))
-    raise TypeError(f"{_PICTURE}, not {type(picture).__name__}")
+    if isinstance(given, str | Path):
+        return decode(Path(given).read_bytes(), str(given), upright=True)
+    if isinstance(given, Image.Image):
+        return rgb.of_pil(given, upright=True)
+    if _is_array(given):
+        return rgb.of_array(np.asarray(given))
+    raise TypeError(f"{_IMAGE}, not {type(given).__name__}")
 
 
-def as_pictures(pictures: Pictures, name: str = "images") -> list[np.ndarray]:
+def as_images(images: ImageInputs, name: str = "images") -> list[np.ndarray]:
     """One image or several, read; an array `[B, H, W, C]` is several.
 
     Args:
         name: of the argument, for messages.
     """
-    if is_one_picture(pictures):
-        return [read_picture(pictures)]  # type: ignore[arg-type]
-    found = _list_of(pictures, name, _PICTURE)
+    if is_one_image(images):
+        return [read_image(images)]  # type: ignore[arg-type]
+    found = _list_of(images, name, _IMAGE)
     if not found:
         raise ArgumentError(f"{name}: no images were given")
-    return [read_picture(one) for one in found]
+    return [read_image(one) for one in found]
 
 
 def as_texts(texts: Texts, name: str = "texts") -> list[str]:
@@ -96,7 +96,9 @@ class Pairs:
     single: bool
 
 
-def as_pairs(images: Pictures, texts: Texts, names: tuple[str, str] = ("images", "texts")) -> Pairs:
+def as_pairs(
+    images: ImageInputs, texts: Texts, names: tuple[str, str] = ("images", "texts")
+) -> Pairs:
     """Images and texts put together: one of either serves all of the other.
 
     Args:
@@ -105,16 +107,16 @@ def as_pairs(images: Pictures, texts: Texts, names: tuple[str, str] = ("images",
     Raises:
         ArgumentError: two lists of different lengths, or an empty one.
     """
-    single = is_one_picture(images) and isinstance(texts, str)
+    single = is_one_image(images) and isinstance(texts, str)
     words = as_texts(texts, names[1])  # mistakes come before reading
-    pictures = as_pictures(images, names[0])
-    count = max(len(pictures), len(words))
-    if {len(pictures), len(words)} - {1, count}:
+    read = as_images(images, names[0])
+    count = max(len(read), len(words))
+    if {len(read), len(words)} - {1, count}:
         raise ArgumentError(
-            f"{len(pictures)} in {names[0]} and {len(words)} in {names[1]}: give as many of both, "
+            f"{len(read)} in {names[0]} and {len(words)} in {names[1]}: give as many of both, "
             "or one of either"
         )
-    return Pairs(pictures * (count // len(pictures)), words * (count // len(words)), single)
+    return Pairs(read * (count // len(read)), words * (count // len(words)), single)
 
 
 def _list_of(given: Any, name: str, what: str) -> list[Any]:
@@ -130,13 +132,13 @@ def _is_array(given: Any) -> bool:
     return hasattr(given, "__array__") and hasattr(given, "dtype") and hasattr(given, "ndim")
 
 
-def as_square(pictures: Iterable[np.ndarray], side: int) -> np.ndarray:
+def as_square(images: Iterable[np.ndarray], side: int) -> np.ndarray:
     """Squeezed to uint8 `[B, side, side, 3]`, as in the published evaluation."""
     made: dict[int, np.ndarray] = {}  # one image may stand there many times
-    rows = [(id(picture), picture) for picture in pictures]
-    for key, picture in rows:
+    rows = [(id(image), image) for image in images]
+    for key, image in rows:
         if key not in made:
-            made[key] = resize_for_eval(picture, side)
+            made[key] = resize_for_eval(image, side)
     return np.stack([made[key] for key, _ in rows])
 
 

@@ -85,7 +85,7 @@ def guess(
 def _most_probable(config, known, teacher, image, masked, mask, rows):
     image_embeds = albef.encode_image(config, teacher, normalize(image[None]))
     text_embeds = albef.encode_text(config, teacher, masked, mask)
-    # The W copies of the caption are rows of one picture.
+    # The W copies of the caption are rows of one image.
     fused = albef.fuse(config, teacher, text_embeds[None], mask[None], image_embeds)[0]
     logits = albef.mlm_logits(config, teacher, fused[jnp.arange(len(rows)), rows])
     # A model may have room for more words than the vocabulary has; those have no name.

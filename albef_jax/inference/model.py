@@ -26,14 +26,14 @@ from albef_jax.inference.arguments import whole_number
 from albef_jax.inference.choices import distinct_answers, sides_of
 from albef_jax.inference.heat_maps.word_heat import published_layer
 from albef_jax.inference.inputs import (
+    ImageInputs,
     Pairs,
-    Pictures,
     Texts,
+    as_images,
     as_pairs,
-    as_pictures,
     as_square,
     as_texts,
-    is_one_picture,
+    is_one_image,
 )
 from albef_jax.inference.outputs import CannotServe, Encoded, Match
 from albef_jax.inference.programs import Programs, batched
@@ -56,7 +56,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
     Args:
         path: of the checkpoint.
         vocab: name or path of the vocabulary; by default the run's own, or BERT's.
-        batch_size: how many pictures or texts go to the device at once.
+        batch_size: how many images or texts go to the device at once.
 
     Raises:
         CheckpointError: no checkpoint, a damaged one, or one of something else.
@@ -121,7 +121,7 @@ class Model:
         size = albef.count_parameters(self.params) / 1e6
         return f"Model({self.task}, {size:.1f} M parameters, {self.config.image_size} px)"
 
-    def encode_image(self, images: Pictures) -> Encoded:
+    def encode_image(self, images: ImageInputs) -> Encoded:
         """Features and tokens of images.
 
         Returns:
@@ -133,7 +133,7 @@ class Model:
             True
         """
         self.need("image_proj", "features")
-        image = as_square(as_pictures(images), self.config.image_size)
+        image = as_square(as_images(images), self.config.image_size)
         feature, tokens = self._batched(self._programs.encode_image, {"image": image})
         return Encoded(feature, tokens, np.ones(tokens.shape[:2], np.int32))
 
@@ -154,7 +154,7 @@ class Model:
         feature, tokens = self._batched(self._programs.encode_text, batch)
         return Encoded(feature, tokens, batch["text_mask"])
 
-    def match(self, images: Pictures, texts: Texts) -> Match:
+    def match(self, images: ImageInputs, texts: Texts) -> Match:
         """How well pairs go together; one image or one text serves all of the other side.
 
         Example:
@@ -172,10 +172,10 @@ class Model:
         candidates: Any = None,
         k: int = 16,
         *,
-        image: Pictures | None = None,
+        image: ImageInputs | None = None,
         texts: Texts | None = None,
         text: Texts | None = None,
-        images: Pictures | None = None,
+        images: ImageInputs | None = None,
     ) -> Any:
         """Candidates from best to worst: by ITC, the k best of them re-ranked by ITM.
 
@@ -202,20 +202,20 @@ class Model:
         side = self.config.image_size
         if kind == "image":
             words = as_texts(offered, "texts")
-            queries = list(as_square(as_pictures(asked, "image"), side))
+            queries = list(as_square(as_images(asked, "image"), side))
             sides = self.encode_image(queries), self.encode_text(words)
             found = self._ranked(sides, lambda q, best: (queries[q], [words[p] for p in best]), k)
         else:
             lines = as_texts(asked, "text")
-            squares = as_square(as_pictures(offered, "images"), side)
+            squares = as_square(as_images(offered, "images"), side)
             sides = self.encode_text(lines), self.encode_image(squares)
             found = self._ranked(sides, lambda q, best: (squares[best], lines[q]), k)
-        single = isinstance(asked, str) if kind == "text" else is_one_picture(asked)
+        single = isinstance(asked, str) if kind == "text" else is_one_image(asked)
         return found[0] if single else found
 
     def answer(
         self,
-        image: Pictures,
+        image: ImageInputs,
         question: Texts,
         answers: Texts | None = None,
         k: int = 5,
@@ -251,7 +251,7 @@ class Model:
         found = [told(row) for row in zip(*rows, strict=True)]
         return found[0] if pairs.single else found
 
-    def entail(self, image: Pictures, sentence: Texts) -> Any:
+    def entail(self, image: ImageInputs, sentence: Texts) -> Any:
         """Probabilities that an image contradicts a sentence, leaves it open, or entails it.
 
         Args:
@@ -272,7 +272,7 @@ class Model:
         found = [dict(zip(LABELS, map(float, row), strict=True)) for row in shares]
         return found[0] if pairs.single else found
 
-    def ground(self, image: Pictures, text: Texts, layer: int | None = None) -> Any:
+    def ground(self, image: ImageInputs, text: Texts, layer: int | None = None) -> Any:
         """Heat maps of a text in an image, at the size of the image (turned upright).
 
         Args:
@@ -299,8 +299,8 @@ class Model:
         rows = self._batched(self._programs.heat(layer), batch)
         lengths = batch["text_mask"].sum(axis=1)
         found = [
-            grounded(self.tokenizer.pieces(ids[1:length]), maps, logits, picture.shape[:2])
-            for picture, ids, length, maps, logits in zip(
+            grounded(self.tokenizer.pieces(ids[1:length]), maps, logits, image.shape[:2])
+            for image, ids, length, maps, logits in zip(
                 pairs.images, batch["text_ids"], lengths, *rows, strict=True
             )
         ]

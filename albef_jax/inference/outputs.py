@@ -1,7 +1,7 @@
 """What a loaded model answers with, and the error for what it cannot answer.
 
-Shape letters: B pictures or texts, E width of the contrastive space, N image tokens, T text tokens,
-D widths, H and W a picture's height and width.
+Shape letters: B images or texts, E width of the contrastive space, N image tokens, T text tokens,
+D widths, H and W an image's height and width.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class NotFinite(CannotServe):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Pictures or texts as the model sees them.
+    """Images or texts as the model sees them.
 
     Attributes:
         feature: unit vectors `[B, E]`: compare these, by dot product, to search.
@@ -72,7 +72,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Match:
-    """How well pictures and texts go together, pair by pair.
+    """How well images and texts go together, pair by pair.
 
     Attributes:
         itc: cosine of the features `[B]`, -1 to 1.
@@ -94,12 +94,12 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Grounded:
-    """Where in a picture a text is.
+    """Where in an image a text is.
 
     Attributes:
-        heatmap: `[H, W]` at the picture's size, not negative.
+        heatmap: `[H, W]` at the image's size, not negative.
         words: each word of the text with a heat map of its own.
-        match: probability that text and picture go together.
+        match: probability that text and image go together.
     """
 
     heatmap: np.ndarray

@@ -1,8 +1,8 @@
-"""Re-ranking by ITM, image-major: each candidate pair is scored once, and a picture's keys and
+"""Re-ranking by ITM, image-major: each candidate pair is scored once, and an image's keys and
 values are computed once for all its texts.
 
-Pictures are taken a block at a time, encoded, and forgotten: their tokens are never all in memory.
-Shape letters: N pictures, M captions, C pictures a block, R texts a picture and call, T text
+Images are taken a block at a time, encoded, and forgotten: their tokens are never all in memory.
+Shape letters: N images, M captions, C images a block, R texts an image and call, T text
 tokens, D text width.
 """
 
@@ -21,11 +21,11 @@ from albef_jax.models.albef import Params
 from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
 
-TEXTS = 8  # texts of a picture scored in one call
+TEXTS = 8  # texts of an image scored in one call
 
 
 class Candidates(NamedTuple):
-    """Pairs to score, bool `[N, M]` each: a picture's best texts, and a text's best pictures.
+    """Pairs to score, bool `[N, M]` each: an image's best texts, and a text's best images.
 
     A query is answered from its own candidates alone, as published.
     """
@@ -51,22 +51,22 @@ def candidates(scores: np.ndarray, k: int) -> Candidates:
     return Candidates(texts=best(1), images=best(0))
 
 
-def blocks(chosen: np.ndarray, pictures: int) -> Iterator[np.ndarray]:
-    """Numbers of the pictures that have candidates, C = `pictures` at a time; the last block
-    repeats a picture.
+def blocks(chosen: np.ndarray, num_images: int) -> Iterator[np.ndarray]:
+    """Numbers of the images that have candidates, C = `images` at a time; the last block
+    repeats an image.
 
     Neighbours have similar numbers of candidates, so that their calls end together.
     """
     counts = chosen.sum(axis=1)
     order = np.argsort(counts, kind="stable")[np.count_nonzero(counts == 0) :]
-    for start in range(0, len(order), pictures):
-        yield np.resize(order[start : start + pictures], pictures)
+    for start in range(0, len(order), num_images):
+        yield np.resize(order[start : start + num_images], num_images)
 
 
 def calls(chosen: np.ndarray, block: np.ndarray, texts: int) -> Iterator[np.ndarray]:
-    """Candidates of a block's pictures, R = `texts` at a time, `[C, R]`.
+    """Candidates of a block's images, R = `texts` at a time, `[C, R]`.
 
-    Where a picture has fewer, its own are repeated.
+    Where an image has fewer, its own are repeated.
     """
     own = [np.flatnonzero(chosen[image]) for image in block]
     rounds = -(-max(map(len, own)) // texts)
@@ -110,20 +110,20 @@ def itm_scores(
     encoded: Encoded,
     chosen: np.ndarray,
     mesh: Mesh,
-    pictures: int,
+    num_images: int,
     texts: int = TEXTS,
 ) -> np.ndarray:
     """Match logits `[N, M]`, -inf where a pair was not chosen.
 
     Args:
         chosen: bool `[N, M]`.
-        pictures: C, in device memory at a time.
+        images: C, in device memory at a time.
         texts: R.
     """
     scores = np.full(chosen.shape, -np.inf, np.float32)
     texts = min(texts, int(chosen.sum(axis=1).max(initial=1)))
     read, score = (partial(function, params) for function in compile_scoring(config))
-    for block in blocks(chosen, pictures):
+    for block in blocks(chosen, num_images):
         keys_values = read(spread(mesh, {"image": gallery.images[block]}))
         for wanted in calls(chosen, block, texts):
             batch = {

@@ -22,7 +22,7 @@ def entailment_logits(
     text_mask: Int[Array, "B T"],
     dropout_key: Array | None = None,
 ) -> Float[Array, "B C"]:
-    """What a sentence has to do with a picture: contradiction, neutral, entailment."""
+    """What a sentence has to do with an image: contradiction, neutral, entailment."""
     fused = albef.fuse_pairs(
         config, params, image, text_ids, text_mask, dropout_key, class_only=True
     )
@@ -37,7 +37,7 @@ def nlvr_logits(
     text_mask: Int[Array, "B T"],
     dropout_key: Array | None = None,
 ) -> Float[Array, "B C"]:
-    """Whether a sentence is true of a left and a right picture."""
+    """Whether a sentence is true of a left and a right image."""
     text_key, fusion_key = albef.split_key(dropout_key)
     embeds = albef.encode_image(config, params, image.reshape(-1, *image.shape[2:]))
     embeds = embeds.reshape(-1, 2, *embeds.shape[1:])

@@ -17,8 +17,8 @@ class Negatives(NamedTuple):
     """For each pair, the position in its group of its negatives, and whether it has any.
 
     Attributes:
-        image: the picture drawn for each text.
-        text: the text drawn for each picture.
+        image: the image drawn for each text.
+        text: the text drawn for each image.
         valid: False where the whole group is excluded; such pairs train on their positive alone.
     """
 
@@ -50,7 +50,7 @@ def choose_negatives(
     image_to_text: Float[Array, "G g g"],
     excluded: Bool[Array, "G g g"],
 ) -> Negatives:
-    """One negative picture a text and one negative text a picture.
+    """One negative image a text and one negative text an image.
 
     Args:
         text_to_image, image_to_text: student similarities within the group, row = query.

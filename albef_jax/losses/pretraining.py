@@ -1,7 +1,7 @@
 """The pre-training objective: ITC + MLM + ITM with momentum distillation (paper section 3).
 
-The student reads each picture once and each layer's image keys and values once: its four fusion
-passes (true pair, negative text, masked text, negative picture) are the four rows of one call, and
+The student reads each image once and each layer's image keys and values once: its four fusion
+passes (true pair, negative text, masked text, negative image) are the four rows of one call, and
 clean and masked captions are one text call. The last fusion layer computes class tokens and masked
 tokens only, the vocabulary head masked tokens only. The numbers are those of the published separate
 passes.
@@ -50,7 +50,7 @@ class Recipe:
 
 
 class Inputs(NamedTuple):
-    """One batch: normalised pictures, captions, and the captions with masked tokens."""
+    """One batch: normalised images, captions, and the captions with masked tokens."""
 
     image: Float[Array, "B H W 3"]
     text_ids: Int[Array, "B T"]
@@ -219,11 +219,11 @@ def _fuse_four(
     negatives: Negatives,
     dropout_key,
 ) -> tuple[Float[Array, "B 3 D"], Float[Array, "G C D"]]:
-    """Rows: the pair; the negative text with the picture; the masked text with the picture; the
-    text with its negative picture.
+    """Rows: the pair; the negative text with the image; the masked text with the image; the
+    text with its negative image.
 
     Returns:
-        Class tokens of pair, negative picture and negative text, and masked tokens.
+        Class tokens of pair, negative image and negative text, and masked tokens.
     """
     negative_text = take_in_group(clean, negatives.text)
     negative_mask = take_in_group(inputs.text_mask, negatives.text)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# No picture has this id: it marks entries that nothing was written to yet (LEDGER, Retrieval).
+# No image has this id: it marks entries that nothing was written to yet (LEDGER, Retrieval).
 EMPTY = -100
 
 
@@ -19,7 +19,7 @@ class Queue(NamedTuple):
     """Teacher features of past batches and the place of the next one.
 
     Attributes:
-        image_id: which picture an entry is of, where the task asks (retrieval).
+        image_id: which image an entry is of, where the task asks (retrieval).
     """
 
     image: Float[Array, "Q E"]

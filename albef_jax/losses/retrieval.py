@@ -1,6 +1,6 @@
 """Fine-tuning for retrieval and grounding: ITC with shared targets, and ITM (paper section 5).
 
-As in pre-training without masked words, but captions of one picture are right answers to each
+As in pre-training without masked words, but captions of one image are right answers to each
 other, in the contrast as well as among the negatives.
 Shape letters: B pairs in G groups of g, T text tokens, E embed_dim, Q queue length.
 """
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_picture, similarities
+from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_image, similarities
 from albef_jax.losses.matching import Negatives, draw_negatives, itm_loss
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
@@ -20,7 +20,7 @@ from albef_jax.models.config import ModelConfig
 
 
 class Inputs(NamedTuple):
-    """One batch: normalised pictures, captions, and which picture each caption is of."""
+    """One batch: normalised images, captions, and which image each caption is of."""
 
     image: Float[Array, "B H W 3"]
     text_ids: Int[Array, "B T"]
@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Features of the queue with their picture ids, before this batch enters it."""
+    """Features of the queue with their image ids, before this batch enters it."""
 
     image: Float[Array, "Q E"]
     text: Float[Array, "Q E"]
@@ -96,7 +96,7 @@ def student_forward(
         )
 
     own = contrast(image_feat, text_feat)
-    positives = same_picture(inputs.image_id, keys.image_id, groups)
+    positives = same_image(inputs.image_id, keys.image_id, groups)
     if not isinstance(negatives, Negatives):
         negatives = draw_negatives(
             negatives, own.text_to_image.group, own.image_to_text.group, positives.group
@@ -118,8 +118,8 @@ def student_forward(
 def _fuse_three(
     config, params, inputs: Inputs, text_embeds, image_embeds, negatives: Negatives, dropout_key
 ) -> Float[Array, "B 3 D"]:
-    """Fused class tokens of the pair, of the text with its negative picture, and of the negative
-    text with the picture."""
+    """Fused class tokens of the pair, of the text with its negative image, and of the negative
+    text with the image."""
     mask = inputs.text_mask
     negative_text = take_in_group(text_embeds, negatives.text)
     negative_mask = take_in_group(mask, negatives.text)

@@ -1,6 +1,6 @@
-"""Text assignment, the pre-training for two pictures (paper section 5, NLVR2).
+"""Text assignment, the pre-training for two images (paper section 5, NLVR2).
 
-Given a text and two pictures, say which one it belongs to: the first, the second, or neither, a
+Given a text and two images, say which one it belongs to: the first, the second, or neither, a
 third of the time each.
 Shape letters: B pairs in G groups of g, T text tokens, N image tokens, E width, C classes.
 """
@@ -24,7 +24,7 @@ FIRST, SECOND, NEITHER = range(3)
 
 
 class Assignment(NamedTuple):
-    """For each text the positions in its group of the two pictures shown, and the answer."""
+    """For each text the positions in its group of the two images shown, and the answer."""
 
     first: Int[Array, "G g"]
     second: Int[Array, "G g"]
@@ -32,7 +32,7 @@ class Assignment(NamedTuple):
 
 
 def image_similarities(image_feat: Float[Array, "B E"], groups: int) -> Float[Array, "G g g"]:
-    """Similarities of pictures within a group, as logits."""
+    """Similarities of images within a group, as logits."""
     feat = image_feat.reshape(groups, -1, image_feat.shape[-1])
     return jnp.einsum("gie,gje->gij", feat, feat) / TEMPERATURE
 
@@ -40,7 +40,7 @@ def image_similarities(image_feat: Float[Array, "B E"], groups: int) -> Float[Ar
 def draw_assignment(key: Array, logits: Float[Array, "G g g"]) -> Assignment:
     """Draw what each text is shown.
 
-    Negatives are drawn without replacement in proportion to `exp(logits)`, the own picture
+    Negatives are drawn without replacement in proportion to `exp(logits)`, the own image
     excluded: the two largest of the logits with Gumbel noise.
     """
     groups, size, _ = logits.shape
@@ -72,7 +72,7 @@ def forward(
     assignment: Assignment | Array,
     dropout_key: Array | None,
 ) -> tuple[Float[Array, "B C"], Assignment, Float[Array, "G g g"]]:
-    """Logits, what was shown, and the pictures' similarities.
+    """Logits, what was shown, and the images' similarities.
 
     Args:
         assignment: what to show, or a random key to draw it with.

@@ -3,7 +3,7 @@
 `init` makes the tree; every other function computes one thing with it. The momentum teacher is a
 second tree (`teacher_params`) through the same functions, never a second module. A `dropout_key`
 of None means no dropout.
-Shape letters: B pictures, R texts a picture, T text tokens, N image tokens, E embed_dim,
+Shape letters: B images, R texts an image, T text tokens, N image tokens, E embed_dim,
 D text width, V vocabulary.
 """
 
@@ -212,7 +212,7 @@ def fuse_pairs(
     dropout_key: Array | None = None,
     class_only: bool = False,
 ) -> Float[Array, "B *T D"]:
-    """Fused tokens of pictures with one text each, from pixels and token ids.
+    """Fused tokens of images with one text each, from pixels and token ids.
 
     Returns:
         `[B, T, D]`, or with `class_only` the class tokens `[B, D]`.
@@ -235,8 +235,8 @@ def fuse_pairs(
 def image_keys_values(
     config: ModelConfig, params: Params, image_embeds: Float[Array, "B N E"]
 ) -> bert.KeysValues:
-    """What every fusion layer makes of the pictures, `[L, B, N, H, K]` each: worth keeping where
-    many texts are matched with few pictures."""
+    """What every fusion layer makes of the images, `[L, B, N, H, K]` each: worth keeping where
+    many texts are matched with few images."""
 
     def project(name: str) -> Array:
         layer = params["fusion_encoder"]["layers"]["cross_attention"][name]

@@ -1,9 +1,9 @@
 """The text encoder and the fusion encoder: post-norm BERT layers (paper section 3.1).
 
-A fusion layer serves several texts of one picture with one set of image keys and values: its hidden
-state is `[B, R, T, D]`, R texts ("rows") a picture. Self-attention stays inside a text;
+A fusion layer serves several texts of one image with one set of image keys and values: its hidden
+state is `[B, R, T, D]`, R texts ("rows") an image. Self-attention stays inside a text;
 cross-attention puts the rows side by side as `R * T` queries. One row is the published layer.
-Shape letters: B pictures, R rows, T text tokens, N image tokens, D text width, E image width.
+Shape letters: B images, R rows, T text tokens, N image tokens, D text width, E image width.
 """
 
 from typing import NamedTuple
@@ -110,7 +110,7 @@ class KeysValues(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """Attention from the texts of a picture to its image tokens.
+    """Attention from the texts of an image to its image tokens.
 
     `projections` to keys and values are given where another layer shares them (NLVR).
     """
@@ -131,23 +131,23 @@ class CrossAttention(nn.Module):
         probe: Float[Array, "B H S N"] | None = None,
         reading: Reading | None = None,
     ) -> Float[Array, "*C D"]:
-        """Attend to the pictures.
+        """Attend to the images.
 
         Args:
             x: the tokens of `reading`, packed; without it all, `[B, R, T, D]`.
             shape: (B, R, T, D).
             bias: additive score bias `[B, 1, 1, N]` over the image tokens.
-            swapped: if given, the last row of each picture reads another picture of its group
+            swapped: if given, the last row of each image reads another image of its group
                 instead, this one: the negative images of ITM, without a second projection.
-            keys_values: those of the pictures, computed before, instead of `image_embeds`.
+            keys_values: those of the images, computed before, instead of `image_embeds`.
             probe: zeros added to the probabilities, S = R * T. The gradient with respect to them
                 is that with respect to the probabilities, which are then kept as the
                 intermediate `probabilities` (Grad-CAM).
         """
         cfg = self.config
-        pictures, rows, length, _ = shape
+        images, rows, length, _ = shape
         query = dense(cfg, cfg.text_width, "query")(x)
-        query = put(query, reading, (pictures, rows * length, cfg.text_width))
+        query = put(query, reading, (images, rows * length, cfg.text_width))
         query = split_heads(query, cfg.text_heads)
         if keys_values is None:
             assert image_embeds is not None, "give image_embeds or keys_values"
@@ -174,7 +174,7 @@ class CrossAttention(nn.Module):
         return project_and_add(cfg, attended, x, self.deterministic)
 
     def project(self, image_embeds: Float[Array, "B N E"]) -> KeysValues:
-        """The pictures' keys and values."""
+        """The images' keys and values."""
         cfg = self.config
         key, value = self.projections or (
             dense(cfg, cfg.text_width, "key"),

@@ -29,7 +29,7 @@ def decode(
 ) -> Float[Array, "B R T V"]:
     """Vocabulary logits; those at position t are for the token at t + 1."""
     decoder = params["answer_decoder"]
-    pictures, rows, length = answer_ids.shape
+    images, rows, length = answer_ids.shape
     deterministic = dropout_key is None
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
     x = bert.Embeddings(config, deterministic).apply(
@@ -39,7 +39,7 @@ def decode(
     )
     x = bert.FusionEncoder(config, deterministic).apply(
         {"params": {"layers": decoder["layers"]}},
-        cast(Array, x).reshape(pictures, rows, length, -1),
+        cast(Array, x).reshape(images, rows, length, -1),
         attention.self_bias(answer_mask.reshape(-1, length), causal=True),
         question_states,
         attention.cross_bias(question_mask),

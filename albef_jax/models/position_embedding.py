@@ -1,4 +1,4 @@
-"""Position embeddings for another picture size."""
+"""Position embeddings for another image size."""
 
 import math
 

@@ -14,7 +14,7 @@ from albef_jax.models.decoder import init_decoder
 from albef_jax.models.two_image_fusion import init_pair_encoder
 
 CLASSES = {"entailment": 3, "nlvr": 2}
-ASSIGNMENTS = 3  # of a text to two pictures: the first, the second, neither
+ASSIGNMENTS = 3  # of a text to two images: the first, the second, neither
 
 _ENCODERS = ("image_encoder", "text_encoder")
 _CONTRAST = ("image_proj", "text_proj", "temperature")
@@ -67,5 +67,5 @@ def class_logits(params: Params, fused_cls: Float[Array, "B D"]) -> Float[Array,
 
 
 def assignment_logits(params: Params, fused_cls: Float[Array, "B D"]) -> Float[Array, "B C"]:
-    """Whether a text belongs to the first picture, the second, or neither."""
+    """Whether a text belongs to the first image, the second, or neither."""
     return _apply(params["ta_head"], fused_cls)

@@ -3,7 +3,7 @@
 The match head reads class tokens, the vocabulary head masked tokens; what the last layer makes of
 the others is thrown away. So they are not computed: everything in that layer that works token by
 token (projections, norms, MLP) runs on the tokens that are read, packed side by side.
-Shape letters: G groups of g pictures, R texts a picture, T text tokens, S = g * R * T tokens of a
+Shape letters: G groups of g images, R texts an image, T text tokens, S = g * R * T tokens of a
 group, C of them read, D width.
 """
 
@@ -25,11 +25,11 @@ class Reading(NamedTuple):
     slot: Int[Array, "G S"]
 
 
-def class_tokens(pictures: int, texts: int, length: int) -> Reading:
-    """The first token of every text; a picture is a group, `C = R`."""
+def class_tokens(images: int, texts: int, length: int) -> Reading:
+    """The first token of every text; an image is a group, `C = R`."""
     token = jnp.arange(texts) * length
     slot = jnp.arange(texts * length) // length
-    return Reading(jnp.tile(token, (pictures, 1)), jnp.tile(slot, (pictures, 1)))
+    return Reading(jnp.tile(token, (images, 1)), jnp.tile(slot, (images, 1)))
 
 
 def take(x: Float[Array, "*B D"], reading: Reading | None) -> Float[Array, "*C D"]:

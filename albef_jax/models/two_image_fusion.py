@@ -1,6 +1,6 @@
-"""Fusion with two pictures: every fusion layer doubled (paper section 5, NLVR2).
+"""Fusion with two images: every fusion layer doubled (paper section 5, NLVR2).
 
-The first layer of a pair reads the left picture, the second the right one; both use the same
+The first layer of a pair reads the left image, the second the right one; both use the same
 projections to keys and values.
 Shape letters: B texts, T text tokens, N image tokens, D text width, E image width, P pairs.
 """
@@ -19,7 +19,7 @@ from albef_jax.models.scan import stack
 
 
 class PairLayer(nn.Module):
-    """Two fusion layers, one a picture, that share cross-attention keys and values."""
+    """Two fusion layers, one an image, that share cross-attention keys and values."""
 
     config: ModelConfig
     deterministic: bool
@@ -32,7 +32,7 @@ class PairLayer(nn.Module):
         left: Float[Array, "B N E"],
         right: Float[Array, "B N E"],
     ) -> Float[Array, "B 1 T D"]:
-        """Read the left picture, then the right one; `bias` as in `FusionLayer`."""
+        """Read the left image, then the right one; `bias` as in `FusionLayer`."""
         cfg = self.config
         shared = dense(cfg, cfg.text_width, "key"), dense(cfg, cfg.text_width, "value")
         for name, image_embeds in (("first", left), ("second", right)):
@@ -55,7 +55,7 @@ class PairEncoder(nn.Module):
         left: Float[Array, "B N E"],
         right: Float[Array, "B N E"],
     ) -> Float[Array, "B 1 T D"]:
-        """Fuse texts with two pictures each."""
+        """Fuse texts with two images each."""
         cfg = self.config
         layers = stack(PairLayer, cfg, cfg.fusion_depth, cfg.remat_fusion, inputs=3)
         return layers(cfg, self.deterministic, name="layers")(text_embeds, bias, left, right)[0]
@@ -70,7 +70,7 @@ def fuse_pair(
     right: Float[Array, "B N E"],
     dropout_key: Array | None = None,
 ) -> Float[Array, "B T D"]:
-    """Fused tokens of texts with their left and right pictures."""
+    """Fused tokens of texts with their left and right images."""
     module = PairEncoder(config, dropout_key is None)
     bias = attention.self_bias(text_mask, causal=False)
     variables = {"params": params["pair_encoder"]}

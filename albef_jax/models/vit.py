@@ -78,7 +78,7 @@ class ImageEncoder(nn.Module):
         self.norm = nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype))
 
     def __call__(self, image: Float[Array, "B H W 3"]):
-        """Encode normalised pictures.
+        """Encode normalised images.
 
         Returns:
             `image_embeds [B, N, D]`, the class token first; with `collect` also a dict of

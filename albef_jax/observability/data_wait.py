@@ -54,7 +54,7 @@ class DataWait:
             remedy = f"raise data.threads: let {min(needed, self._cores)} read, not {self._threads}"
         else:
             remedy = (
-                "pack the pictures at a smaller size (python -m tools.pack_dataset --resize); if "
+                "pack the images at a smaller size (python -m tools.pack_dataset --resize); if "
                 "cores are idle, set data.workers"
             )
         return (

@@ -41,7 +41,7 @@ def peak(device: jax.Device) -> float | None:
 
 
 def image_encoder(config: ModelConfig) -> tuple[float, float]:
-    """Forward operations of patch embedding and of blocks, for a picture."""
+    """Forward operations of patch embedding and of blocks, for an image."""
     tokens, width = config.image_tokens, config.image_width
     patches = 2 * (tokens - 1) * 3 * config.patch_size**2 * width
     block = 2 * tokens * 12 * width**2 + _scores(tokens, tokens, width)
@@ -67,16 +67,16 @@ def _text_layer(config: ModelConfig, length: int, read: float) -> float:
     )
 
 
-def fusion(config: ModelConfig, length: int, texts: int, pictures: int, read: float) -> float:
-    """Forward operations of all fusion layers for a picture.
+def fusion(config: ModelConfig, length: int, texts: int, images: int, read: float) -> float:
+    """Forward operations of all fusion layers for an image.
 
     Args:
         texts: R, rows of `length` tokens that attend to it.
-        pictures: how often its keys and values are projected in a layer.
+        images: how often its keys and values are projected in a layer.
         read: tokens that the last layer goes on with.
     """
     width, tokens = config.text_width, config.image_tokens
-    keys_values = pictures * 4 * tokens * config.encoder_width * width
+    keys_values = images * 4 * tokens * config.encoder_width * width
 
     def layer(read: float) -> float:
         # Scores are computed for every token: packing pays for what is done token by token.
@@ -112,15 +112,15 @@ class Pretraining:
         """What the step needs: as `objectives.pretraining` computes it."""
         c, slots = self.config, self.slots
         student = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
-        student += fusion(c, self.length, texts=4, pictures=1, read=3 + slots)
+        student += fusion(c, self.length, texts=4, images=1, read=3 + slots)
         teacher = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
-        teacher += fusion(c, self.length, texts=1, pictures=1, read=slots)
+        teacher += fusion(c, self.length, texts=1, images=1, read=slots)
         return self._step(student, teacher)
 
     def plain(self) -> float:
         """One pass after another, all of each: as `benchmarks.plain` computes it."""
         c, length = self.config, self.length
-        whole = fusion(c, length, texts=1, pictures=1, read=length)
+        whole = fusion(c, length, texts=1, images=1, read=length)
         both = 2 * text_encoder(c, length) + mlm_head(c, length) + whole
         return self._step(both + 3 * whole, both)
 

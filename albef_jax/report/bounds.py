@@ -13,7 +13,7 @@ from albef_jax.report.charts import Curve, Lines, Panel
 BOUNDS = (
     Panel(
         "Mutual information, lower bounds log K - loss, nats",
-        (Curve("bound_itc", "picture and caption (ITC)"), Curve("bound_mlm", "masked word (MLM)")),
+        (Curve("bound_itc", "image and caption (ITC)"), Curve("bound_mlm", "masked word (MLM)")),
         note="ITC: K keys are a contrast group and the queue. MLM: K is the vocabulary, as if all "
         "its words were equally frequent; for real words the bound is lower. The bounds hold for "
         "the right answers alone (alpha = 0): with distillation the loss is taken against soft "

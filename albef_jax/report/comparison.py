@@ -16,12 +16,12 @@ from albef_jax.workdir.config_file import flatten
 
 # What a figure was measured on, or would be by chance: no merit of a run.
 GIVEN = {
-    "pictures", "captions", "rerank", "count", "unreadable", "unscored", "chance", "chance_r1",
+    "images", "pictures", "captions", "rerank", "count", "unreadable", "unscored", "chance", "chance_r1",
     "majority", "majority_per_kind", "count_per_kind",
 }  # fmt: skip
 NAMES = {
-    "text_retrieval": "captions for a picture",
-    "image_retrieval": "pictures for a caption",
+    "text_retrieval": "captions for an image",
+    "image_retrieval": "images for a caption",
     "itc": "ITC",
     "itm": "ITM",
     "unseen": "unseen combinations",

@@ -1,4 +1,4 @@
-"""What examples need to stand in a page by themselves: pictures as text, marked captions."""
+"""What examples need to stand in a page by themselves: images as text, marked captions."""
 
 import base64
 import io
@@ -9,12 +9,12 @@ from PIL import Image
 
 from albef_jax.inference.masked_words import MaskedWord
 
-# Drawn and other small pictures stay exact; a larger PNG photograph would swell the page.
+# Drawn and other small images stay exact; a larger PNG photograph would swell the page.
 MAX_PNG_SIDE = 128
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A picture, uint8 `[H, W, 3]`, as a data URI: PNG if small, else JPEG."""
+    """An image, uint8 `[H, W, 3]`, as a data URI: PNG if small, else JPEG."""
     kind = "png" if max(image.shape[:2]) <= MAX_PNG_SIDE else "jpeg"
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, optimize=True)

@@ -1,4 +1,4 @@
-"""Heat maps and boxes drawn onto pictures."""
+"""Heat maps and boxes drawn onto images."""
 
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ SIDE = 320
 
 
 def resized(image: np.ndarray, side: int) -> np.ndarray:
-    """A picture, uint8 `[H, W, 3]`, with `side` as its longer side, so that lines fit."""
+    """An image, uint8 `[H, W, 3]`, with `side` as its longer side, so that lines fit."""
     scale = side / max(image.shape[:2])
     height, width = (max(1, round(scale * length)) for length in image.shape[:2])
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -26,18 +26,18 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def heat_over(image: np.ndarray, heatmap: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """A heat map `[h, w]` over a grey picture, uint8 RGB: dark where cold, yellow where hottest.
+    """A heat map `[h, w]` over a grey image, uint8 RGB: dark where cold, yellow where hottest.
 
     Each map has its own scale, from 0 to its highest value. One with nothing above 0 is all cold.
     """
-    picture = resized(image, side)
-    heat = np.maximum(enlarge(heatmap, *picture.shape[:2]), 0)
+    canvas = resized(image, side)
+    heat = np.maximum(enlarge(heatmap, *canvas.shape[:2]), 0)
     heat /= heat.max() or 1
     colors = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[
         ..., ::-1
     ]
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
-    # The picture shows through everywhere, least where it is hot.
+    grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
+    # The image shows through everywhere, least where it is hot.
     share = 0.45 + 0.3 * heat[..., None]
     return np.round(share * colors + (1 - share) * grey).astype(np.uint8)
 
@@ -49,41 +49,41 @@ def boxes_over(
     truth: tuple[float, ...] | None = None,
     side: int = SIDE,
 ) -> np.ndarray:
-    """Boxes drawn onto a picture, uint8 RGB.
+    """Boxes drawn onto an image, uint8 RGB.
 
     Args:
         boxes: candidates, `[n, 4]` as x, y, width, height in pixels of `image`.
         chosen: the number of the chosen one.
         truth: the true box.
     """
-    picture = resized(image, side).copy()
+    canvas = resized(image, side).copy()
     scale = side / max(image.shape[:2])
     for number, box in enumerate(boxes):
         if number != chosen:
-            _draw(picture, scale * np.asarray(box), OTHER, 2)
+            _draw(canvas, scale * np.asarray(box), OTHER, 2)
     if truth is not None:
-        _draw(picture, scale * np.asarray(truth), TRUTH, 4)
+        _draw(canvas, scale * np.asarray(truth), TRUTH, 4)
     if chosen is not None:
-        _draw(picture, scale * np.asarray(boxes[chosen]), CHOSEN, 4, dash=side / 24)
-    return picture
+        _draw(canvas, scale * np.asarray(boxes[chosen]), CHOSEN, 4, dash=side / 24)
+    return canvas
 
 
 def _draw(
-    picture: np.ndarray,
+    canvas: np.ndarray,
     box: np.ndarray,
     color: tuple[int, int, int],
     width: int,
     dash: float | None = None,
 ) -> None:
     """A rectangle with a dark edge to either side, to be seen on any ground."""
-    height, length = picture.shape[:2]
+    height, length = canvas.shape[:2]
     x0, x1 = np.clip((box[0], box[0] + box[2]), 0, length - 1)
     y0, y1 = np.clip((box[1], box[1] + box[3]), 0, height - 1)
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
     for thickness, paint in ((width + 2, DARK), (width, color)):
         for start, end in pairwise(corners):
             for first, last in _dashes(np.array(start), np.array(end), dash):
-                cv2.line(picture, first, last, paint, thickness)
+                cv2.line(canvas, first, last, paint, thickness)
 
 
 def _dashes(

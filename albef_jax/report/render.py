@@ -27,7 +27,7 @@ PACKAGES = ("jax", "flax", "optax", "numpy")
 
 # What a log line counts besides its averages, in a reader's words.
 COUNTS = {
-    "bad_samples": "pictures or captions that could not be used, and were replaced",
+    "bad_samples": "images or captions that could not be used, and were replaced",
     "pairs_without_negative": "pairs without a negative, at most, in a logged step",
     "mlm_overflow": "masked words that found no slot, at most, in a logged step",
 }

@@ -19,7 +19,7 @@ HEATED = 4
 
 @dataclass(frozen=True)
 class RankedText:
-    """A caption in a picture's ranking."""
+    """A caption in an image's ranking."""
 
     caption: str
     score: float
@@ -28,7 +28,7 @@ class RankedText:
 
 @dataclass(frozen=True)
 class TextsOfImage:
-    """A picture and its best captions, best first; `own` is one of its right captions."""
+    """An image and its best captions, best first; `own` is one of its right captions."""
 
     image: np.ndarray  # uint8 [S, S, 3]
     own: str
@@ -37,7 +37,7 @@ class TextsOfImage:
 
 @dataclass(frozen=True)
 class RankedImage:
-    """A picture in a caption's ranking."""
+    """An image in a caption's ranking."""
 
     image: np.ndarray  # uint8 [S, S, 3]
     score: float
@@ -46,7 +46,7 @@ class RankedImage:
 
 @dataclass(frozen=True)
 class ImagesOfText:
-    """A caption and its best pictures, best first."""
+    """A caption and its best images, best first."""
 
     caption: str
     ranked: list[RankedImage]

@@ -40,7 +40,7 @@ class AnsweredQuestion:
 
 @dataclass(frozen=True)
 class JudgedSentence:
-    """A sentence judged by one picture (entailment) or two (NLVR2).
+    """A sentence judged by one image (entailment) or two (NLVR2).
 
     Attributes:
         label, predicted: class names.

@@ -71,7 +71,7 @@ class Task(ABC):
     # Arrays of a batch that go to the devices.
     inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
     example: type[Examples]  # what is made of a record
-    items = "pictures"  # what an epoch is counted in
+    items = "images"  # what an epoch is counted in
     step_flops: float | None = None
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):

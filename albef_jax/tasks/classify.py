@@ -25,7 +25,7 @@ from albef_jax.train.state import TrainState
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a sentence was judged, without its pictures."""
+    """How a sentence was judged, without its images."""
 
     place: int
     label: str
@@ -59,7 +59,7 @@ def read_verdicts(
 
 
 class Classification(FinetuneTask):
-    """Sentences about one picture or two, each with a label."""
+    """Sentences about one image or two, each with a label."""
 
     inputs = ("image", "text_ids", "text_mask", "label")
     items = "sentences"
@@ -126,18 +126,18 @@ class Classification(FinetuneTask):
         text_mask = np.zeros(length, np.int32)
         text_mask[0] = 1
         return {
-            "image": self.blank_pictures(blank),
+            "image": self.blank_images(blank),
             "text_ids": np.zeros(length, np.int32),
             "text_mask": text_mask,
             "label": np.int32(0),
         }
 
-    def blank_pictures(self, blank: np.ndarray) -> np.ndarray:
+    def blank_images(self, blank: np.ndarray) -> np.ndarray:
         """The padding of a batch."""
         return blank
 
     def _examples(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Right and wrong ones; records are read again for their pictures."""
+        """Right and wrong ones; records are read again for their images."""
         verdicts = read_verdicts(found["logits"], found["label"], self.classes)
         shown, shares = right_and_wrong(verdicts, self.config.evaluation.examples)
         examples = []
@@ -148,4 +148,4 @@ class Classification(FinetuneTask):
 
     @abstractmethod
     def shown(self, record: Any) -> tuple[np.ndarray, ...]:
-        """The record's pictures, for people."""
+        """The record's images, for people."""

@@ -1,4 +1,4 @@
-"""Visual entailment (SNLI-VE): does a picture contradict a sentence, entail it, or neither."""
+"""Visual entailment (SNLI-VE): does an image contradict a sentence, entail it, or neither."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from albef_jax.tasks.classify import Classification
 
 
 class Entailment(Classification):
-    """One picture a sentence, three classes."""
+    """One image a sentence, three classes."""
 
     example = SentenceExamples
     logits = staticmethod(entailment_logits)
@@ -27,5 +27,5 @@ class Entailment(Classification):
         return open_sentences(self.config, "eval")
 
     def shown(self, record: Any) -> tuple[np.ndarray, ...]:
-        """The one picture."""
+        """The one image."""
         return (record.image,)

@@ -67,7 +67,7 @@ class Placed:
 
 
 class Grounding(FinetuneTask):
-    """Phrases with the picture they are about; boxes are for evaluation alone."""
+    """Phrases with the image they are about; boxes are for evaluation alone."""
 
     example = PhraseExamples
     inputs = retrieval.Inputs._fields
@@ -124,7 +124,7 @@ class Grounding(FinetuneTask):
 
         def read(index: int) -> dict[str, Any]:
             record = self.held_out[index]
-            return examples.of(record) | {"record": _without_picture(record)}
+            return examples.of(record) | {"record": _without_image(record)}
 
         run = jax.jit(self._maps)
         found = []
@@ -153,20 +153,20 @@ class Grounding(FinetuneTask):
 
     def _blank(self) -> dict[str, Any]:
         side = self.model.image_size
-        picture = np.zeros((side, side, 3), np.uint8)
-        record = Referring("", picture, "", -1, -1, None, np.zeros((0, 4)), "")
+        image = np.zeros((side, side, 3), np.uint8)
+        record = Referring("", image, "", -1, -1, None, np.zeros((0, 4)), "")
         row = self.examples((), EvalTransform(side)).of(record)
-        return row | {"record": _without_picture(record)}
+        return row | {"record": _without_image(record)}
 
     def _examples(self, found: list[Placed]) -> dict[str, Any]:
-        """Right and wrong ones; records are read again for their pictures."""
+        """Right and wrong ones; records are read again for their images."""
         shown, shares = right_and_wrong(found, self.config.evaluation.examples)
         examples = [_card(self.held_out[one.place], one) for one in shown]
         return {"examples": examples, "shares": shares}
 
 
-def _without_picture(record: Referring) -> tuple[Referring, int, int]:
-    """The record with an empty picture, and the picture's height and width."""
+def _without_image(record: Referring) -> tuple[Referring, int, int]:
+    """The record with an empty image, and the image's height and width."""
     height, width = record.image.shape[:2]
     return replace(record, image=np.zeros((1, 1, 3), np.uint8)), height, width
 

@@ -1,4 +1,4 @@
-"""Text assignment: the pre-training step that prepares the model for two pictures (NLVR2)."""
+"""Text assignment: the pre-training step that prepares the model for two images (NLVR2)."""
 
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ CLASSES = ("first", "second", "neither")
 
 
 class TextAssignment(FinetuneTask):
-    """Pairs; the two pictures of a text are drawn inside the step."""
+    """Pairs; the two images of a text are drawn inside the step."""
 
     example = PairExamples
     # Used for the similarities that negatives are drawn by, without a gradient (LEDGER).
@@ -47,7 +47,7 @@ class TextAssignment(FinetuneTask):
         return assignment_loss(self.model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
-        """Accuracy on held-out pairs, with pictures drawn as in training, from a fixed seed."""
+        """Accuracy on held-out pairs, with images drawn as in training, from a fixed seed."""
         source, group, rows = self.held_out, self.config.train.contrast_group, self.batch_size
         if self.eval_size() < rows:
             raise NothingToEvaluate(

@@ -17,7 +17,7 @@ from albef_jax.train.state import TrainState
 
 
 class Retrieval(FinetuneTask):
-    """Pairs with picture ids; captions of one picture are right answers to each other."""
+    """Pairs with image ids; captions of one image are right answers to each other."""
 
     example = PairExamples
     inputs = retrieval.Inputs._fields

@@ -31,12 +31,12 @@ from albef_jax.train.state import TrainState
 
 SHOWN = 5  # best answers kept of a question
 SUBMISSION = "answers.json"
-NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
+NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A question, its picture set aside, with its best answers."""
+    """A question, its image set aside, with its best answers."""
 
     place: int
     question: Question
@@ -51,7 +51,7 @@ class Answered:
 
 
 class Vqa(FinetuneTask):
-    """Questions about pictures."""
+    """Questions about images."""
 
     inputs = ("image", "text_ids", "text_mask", "answer_ids", "answer_mask", "answer_weight")
     items = "questions"
@@ -119,7 +119,7 @@ class Vqa(FinetuneTask):
     def _answer_all(self, params: Params, mesh: Mesh) -> list[Answered]:
         """Answers to all questions, in their order.
 
-        A question whose picture cannot be read is answered from a black one, and counted: a
+        A question whose image cannot be read is answered from a black one, and counted: a
         submission must hold every question.
         """
         source, bad = self.held_out, self.eval_register()
@@ -130,9 +130,9 @@ class Vqa(FinetuneTask):
                 question, readable = source[index], True
             except BadSample as reason:
                 bad.report(reason)
-                question, readable = source.without_picture(index), False
+                question, readable = source.without_image(index), False
             row = examples.asked(question)
-            return row | {"question": replace(question, image=NO_PICTURE), "readable": readable}
+            return row | {"question": replace(question, image=NO_IMAGE), "readable": readable}
 
         run = self._answerer(self.answers).compile()
         found: list[Answered] = []
@@ -166,7 +166,7 @@ class Vqa(FinetuneTask):
         )
 
     def _blank(self) -> dict[str, Any]:
-        question = Question("", NO_PICTURE, "", (), "vqa", -1)
+        question = Question("", NO_IMAGE, "", (), "vqa", -1)
         row = self.examples((), EvalTransform(self.model.image_size)).asked(question)
         return row | {"question": question, "readable": False}
 
@@ -189,7 +189,7 @@ class Vqa(FinetuneTask):
             path.write_text(json.dumps(lines, ensure_ascii=False), encoding="utf-8")
 
     def _examples(self, found: list[Answered]) -> dict[str, Any]:
-        """Right and wrong ones; records are read again for their pictures."""
+        """Right and wrong ones; records are read again for their images."""
         shown, shares = right_and_wrong(
             [one for one in found if one.readable], self.config.evaluation.examples
         )

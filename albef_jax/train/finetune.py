@@ -90,7 +90,7 @@ class FinetuneConfig:
 def update(
     config: FinetuneConfig, state: TrainState, batch: Batch, random: Random
 ) -> tuple[TrainState, Metrics, dict[str, Any]]:
-    """The step with its randomness given; pictures are normalised already.
+    """The step with its randomness given; images are normalised already.
 
     Returns:
         The next state, the metrics, and `inside` and `grads` for those who look inside.
@@ -124,7 +124,7 @@ def update(
 def finetune_step(
     config: FinetuneConfig, state: TrainState, batch: Batch
 ) -> tuple[TrainState, Metrics]:
-    """Normalise uint8 pictures, derive this step's random keys, then `update`."""
+    """Normalise uint8 images, derive this step's random keys, then `update`."""
     key = jax.random.fold_in(state.key, state.step)
     keys = {name: jax.random.fold_in(key, number) for number, name in enumerate(STREAMS)}
     batch = {**batch, "image": normalize(batch["image"])}

@@ -51,7 +51,7 @@ def check_image(path: Path, option: str) -> None:
     """
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind is None:
-        raise CannotWrite(f"{option}={path}: name a picture, as sheet.jpg")
+        raise CannotWrite(f"{option}={path}: name an image, as sheet.jpg")
     try:
         Image.new("RGB", (16, 16)).save(io.BytesIO(), kind)
     except (KeyError, OSError, ValueError):  # no writer; one that is a stub; not for RGB

@@ -10,19 +10,19 @@ def files():
     return synthetic(2)
 
 
-def test_synthetic_pictures_are_as_large_as_photographs(files):
+def test_synthetic_images_are_as_large_as_photographs(files):
     assert all(80_000 < len(data) < 100_000 for data in files)
-    pictures = [decode(data, "") for data in files]
-    assert pictures[0].shape == (480, 640, 3)
-    assert not np.array_equal(*pictures)
+    images = [decode(data, "") for data in files]
+    assert images[0].shape == (480, 640, 3)
+    assert not np.array_equal(*images)
 
 
-def test_pictures_of_a_directory_without_broken_ones(files, tmp_path):
+def test_images_of_a_directory_without_broken_ones(files, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.jpg").write_bytes(files[1])
-    (tmp_path / "0.txt").write_bytes(b"no picture")
+    (tmp_path / "0.txt").write_bytes(b"no image")
     assert read(tmp_path, 5) == [files[1]]
-    with pytest.raises(SystemExit, match="no pictures"):
+    with pytest.raises(SystemExit, match="no images"):
         read(tmp_path / "nothing", 5)
 
 

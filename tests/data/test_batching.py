@@ -22,7 +22,7 @@ TOKENIZER = Tokenizer("bert-base-uncased", 6)
 
 
 class Noise:
-    """Pictures of noise, two captions each; some of them bad."""
+    """Images of noise, two captions each; some of them bad."""
 
     def __init__(self, bad=(), size=SIZE):
         self.bad, self.size = bad, size

@@ -71,7 +71,7 @@ def test_records_stand_one_part_after_the_other_with_their_part_in_the_name():
         source[80]
 
 
-def test_pictures_of_different_parts_never_share_an_id():
+def test_images_of_different_parts_never_share_an_id():
     largest = 2**31 - 1
     source = MixedPairs({"a": Numbered(3), "b": Numbered(3), "c": Numbered(1, ids=largest)})
     ids = [source[index].image_id for index in range(7)]

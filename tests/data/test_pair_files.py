@@ -23,7 +23,7 @@ from albef_jax.validate import validate
 
 @pytest.fixture
 def config(tmp_path):
-    """Six pictures as JSON, four as two shards."""
+    """Six images as JSON, four as two shards."""
     (tmp_path / "images").mkdir()
     items = [{"image": f"{number}.png", "caption": f"json {number}"} for number in range(6)]
     for item in items:
@@ -131,7 +131,7 @@ def test_a_task_trains_on_a_mixture_by_its_weights(config, tmp_path):
     config.data.threads = 0
     task = Pretraining(config, tmp_path / "run")
     assert task.steps_per_epoch == 7
-    assert task.describe_data().startswith("mixture, 30 pictures an epoch; mine 50.0%, its 6")
+    assert task.describe_data().startswith("mixture, 30 images an epoch; mine 50.0%, its 6")
     whole = [batch["sample_index"] for batch in itertools.islice(task.batches(0), 7)]
     drawn = np.concatenate(whole)
     assert [(drawn < 6).sum(), (drawn >= 10).sum()] == [14, 7]

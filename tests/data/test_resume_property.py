@@ -47,7 +47,7 @@ def source(request, tmp_path_factory):
 
         def __getitem__(self, index):
             if index == ROTTEN:
-                raise BadSample("5.png", "not a picture")
+                raise BadSample("5.png", "not an image")
             return scenes[index]
 
     return Rotten()

@@ -30,9 +30,9 @@ SIZE, BATCH = 160, 8
 RED = (200, 30, 40)
 
 
-def encoded(picture, kind, **options):
+def encoded(image, kind, **options):
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -41,14 +41,14 @@ def plain(size=(40, 30), colour=RED):
 
 
 def bomb():
-    """A few bytes that claim to be a picture of 900 million pixels."""
+    """A few bytes that claim to be an image of 900 million pixels."""
     header = bytearray(encoded(Image.new("L", (1, 1)), "BMP"))
     header[18:26] = np.array([30_000, 30_000], "<i4").tobytes()
     return bytes(header)
 
 
 def packed_bomb():
-    """A whole picture of 121 million pixels in a few kilobytes."""
+    """A whole image of 121 million pixels in a few kilobytes."""
     return encoded(Image.new("1", (11_000, 11_000)), "PNG")
 
 
@@ -73,7 +73,7 @@ ROTTEN = {
     "empty.jpg": (b"", "0 bytes"),
     "bomb.bmp": (bomb(), "million pixels"),
     "packed_bomb.png": (packed_bomb(), "million pixels"),
-    "page.jpg": (b"<html>404 Not Found</html>", "not a picture"),
+    "page.jpg": (b"<html>404 Not Found</html>", "not an image"),
 }
 # The same for captions, where a single one does not spoil the whole file.
 UNTOLD = {
@@ -84,10 +84,10 @@ UNTOLD = {
 
 
 class Files:
-    """A set of pictures with captions, written as either kind of source."""
+    """A set of images with captions, written as either kind of source."""
 
     def __init__(self, folder, kind, **more):
-        """`more`: name of a picture to its bytes and caption; None for either leaves it out."""
+        """`more`: name of an image to its bytes and caption; None for either leaves it out."""
         scenes = ScenesSource("train", SIZE - len(more), 32)
         self.files = {
             f"{index}.jpg": (encoded(Image.fromarray(scenes[index].image), "JPEG"), b"a red circle")
@@ -122,11 +122,11 @@ class Files:
     def source(self):
         return JsonPairs([self.path], self.folder) if self.kind == "json" else TarPairs([self.path])
 
-    def name(self, picture):
-        """What a picture is called in errors."""
+    def name(self, image):
+        """What an image is called in errors."""
         if self.kind == "json":
-            return str(self.folder / picture)
-        return f"{self.path}/{picture.partition('.')[0]}"
+            return str(self.folder / image)
+        return f"{self.path}/{image.partition('.')[0]}"
 
 
 def rotten_files(folder, kind):
@@ -152,7 +152,7 @@ def rotten(request, tmp_path):
     return rotten_files(tmp_path, request.param)
 
 
-def test_unusual_pictures_are_used(rotten):
+def test_unusual_images_are_used(rotten):
     files, _ = rotten
     source, names = files.source(), list(files.files)
     for name in UNUSUAL:

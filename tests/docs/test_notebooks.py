@@ -86,22 +86,22 @@ def test_what_is_committed_was_executed_without_error(name):
 
 
 @each
-def test_pictures_are_committed_and_the_file_is_small(name):
+def test_images_are_committed_and_the_file_is_small(name):
     assert [one for one in outputs(name) if "image/png" in one.get("data", {})]
     assert (NOTEBOOKS / f"{name}.ipynb").stat().st_size < LARGEST
 
 
-def test_pictures_get_smaller_and_keep_their_colours():
+def test_images_get_smaller_and_keep_their_colours():
     rng = np.random.default_rng(0)
-    picture = rng.normal((225, 205, 160), 8, (200, 200, 3)).clip(0, 255).astype(np.uint8)
-    picture[:10, :10] = 205, 45, 40
+    image = rng.normal((225, 205, 160), 8, (200, 200, 3)).clip(0, 255).astype(np.uint8)
+    image[:10, :10] = 205, 45, 40
     file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     png = b64encode(file.getvalue()).decode()
     smaller = fewer_colours(png)
     assert len(smaller) < 0.6 * len(png)
     kept = np.asarray(Image.open(BytesIO(b64decode(smaller))).convert("RGB"), np.int32)
-    assert np.abs(kept - picture).max() < 20
+    assert np.abs(kept - image).max() < 20
 
 
 @each

@@ -12,13 +12,13 @@ def is_found(score, right, k):
     return any(right[place] for place in order[:k])
 
 
-def case(seed, queries=40, candidates=60, pictures=25):
+def case(seed, queries=40, candidates=60, num_images=25):
     """Coarse scores, so that there are many ties, a third of them not considered."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 30, (queries, candidates)).astype(float)
     scores[rng.random(scores.shape) < 0.3] = -np.inf
     scores[3] = -np.inf  # nothing considered at all
-    query_ids, candidate_ids = (rng.integers(0, pictures, n) for n in (queries, candidates))
+    query_ids, candidate_ids = (rng.integers(0, num_images, n) for n in (queries, candidates))
     query_ids[5] = 99  # nothing right
     return scores, query_ids, candidate_ids
 
@@ -44,7 +44,7 @@ def test_ties_are_lost():
 
 
 def test_right_candidates_do_not_stand_in_each_others_way():
-    """A picture with three captions, in places 0, 2 and 3 by score."""
+    """An image with three captions, in places 0, 2 and 3 by score."""
     scores = np.array([[9.0, 8.0, 7.0, 6.0]])
     assert ranks(scores, np.array([1]), np.array([1, 0, 1, 1])) == [Rank(0)]
     assert ranks(scores, np.array([1]), np.array([0, 0, 1, 1])) == [Rank(2)]
@@ -69,11 +69,11 @@ def test_perfect_and_reversed_scores():
 
 
 def test_both_ways():
-    """Two pictures, the first with three captions; picture 1 is confused with picture 0."""
+    """Two images, the first with three captions; image 1 is confused with image 0."""
     scores = np.array([[5.0, 1.0, 4.0, 3.0], [0.0, 2.0, 0.0, 2.5]])
     found = both_ways(Candidates(scores, scores), np.array([0, 0, 0, 1]))
     assert found["text_retrieval"]["r1"] == 100
-    assert found["image_retrieval"]["r1"] == 50  # captions 1 and 3 go to the wrong picture
+    assert found["image_retrieval"]["r1"] == 50  # captions 1 and 3 go to the wrong image
 
 
 def test_nan_has_no_rank():

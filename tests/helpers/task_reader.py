@@ -125,7 +125,7 @@ def meant(text, scene):
 
 
 def accuracy_by_words(texts, labels):
-    """How well labels can be told from words and word pairs, without a picture: naive Bayes.
+    """How well labels can be told from words and word pairs, without an image: naive Bayes.
 
     Fitted on two thirds of the texts, and measured on the others.
     """

@@ -216,7 +216,7 @@ def test_a_place_that_held_a_finished_answer_may_hold_an_unfinished_one(config, 
 
 @pytest.fixture
 def answer(config, params, batch, monkeypatch):
-    """An answerer on a batch; its questions have `STATES`, if it normalises their pictures."""
+    """An answerer on a batch; its questions have `STATES`, if it normalises their images."""
     image = batch.image[:B]
     given = {"image": image, "text_ids": batch.text_ids[:B], "text_mask": QUESTION_MASK}
 

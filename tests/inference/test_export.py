@@ -19,9 +19,9 @@ def exported(tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 3])
 def test_exported_encoders_give_the_same_features(exported, count):
     model, _, (image, text) = exported
-    pictures = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
-    ours = image.call(pictures)
-    np.testing.assert_allclose(ours, model.encode_image(pictures).feature, rtol=1e-4, atol=1e-5)
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    ours = image.call(images)
+    np.testing.assert_allclose(ours, model.encode_image(images).feature, rtol=1e-4, atol=1e-5)
     texts = ["a red ball", "two cubes on grass", "a star"][:count]
     ids, mask = model.tokenizer.encode(texts)
     found = text.call(ids, mask)

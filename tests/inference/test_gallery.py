@@ -15,7 +15,7 @@ CAPTIONS = (("A red circle!", "red"), ("blue square",), ("green", "left of", "ri
 
 
 class Source:
-    """Plain grey pictures, brighter from one to the next; the records in `bad` are."""
+    """Plain grey images, brighter from one to the next; the records in `bad` are."""
 
     def __init__(self, size: int, bad: tuple[int, ...] = ()):
         self.size, self.bad = size, bad
@@ -25,9 +25,9 @@ class Source:
 
     def __getitem__(self, index: int) -> Pair:
         if index in self.bad:
-            raise BadSample(f"picture {index}", "rotten")
+            raise BadSample(f"image {index}", "rotten")
         image = np.full((20 + index, 30, 3), 10 * index, np.uint8)
-        return Pair(f"picture {index}", image, CAPTIONS[index % 4], index)
+        return Pair(f"image {index}", image, CAPTIONS[index % 4], index)
 
 
 def read(tokenizer, source, pairs=100, **options):
@@ -41,7 +41,7 @@ def one_device():
     return make_mesh(1, devices=jax.devices()[:1])
 
 
-def test_all_captions_of_each_picture(tokenizer):
+def test_all_captions_of_each_image(tokenizer):
     gallery, _ = read(tokenizer, Source(5))
     assert gallery.images.shape == (5, 16, 16, 3)
     assert gallery.images[:, 8, 8, 0].tolist() == [0, 10, 20, 30, 40]
@@ -57,7 +57,7 @@ def test_captions_are_cleaned_and_cut_for_the_model_alone(tokenizer):
     assert gallery.text_ids.dtype == gallery.text_mask.dtype == np.int32
 
 
-def test_bad_pictures_are_left_out_and_reported(tokenizer):
+def test_bad_images_are_left_out_and_reported(tokenizer):
     gallery, register = read(tokenizer, Source(5, bad=(0, 3)))
     assert gallery.images[:, 8, 8, 0].tolist() == [10, 20, 40]
     assert gallery.image_of_text.tolist() == [0, 1, 1, 1, 2, 2]
@@ -108,8 +108,8 @@ def test_reading_is_the_same_at_any_batch_size_and_with_threads(tokenizer):
             np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
 
 
-def test_nothing_but_bad_pictures_is_an_error(tokenizer):
-    with pytest.raises(NothingToEvaluate, match="no picture"):
+def test_nothing_but_bad_images_is_an_error(tokenizer):
+    with pytest.raises(NothingToEvaluate, match="no image"):
         read(tokenizer, Source(3, bad=(0, 1, 2)))
 
 
@@ -153,7 +153,7 @@ def gallery(tokenizer):
 
 @pytest.fixture(scope="module")
 def direct(tiny, gallery):
-    """Picture by picture, and caption by caption without padding."""
+    """Image by image, and caption by caption without padding."""
     config, params = tiny
     image_embeds = albef.encode_image(config, params, normalize(jnp.asarray(gallery.images)))
     features = []

@@ -12,7 +12,7 @@ import albef_jax
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference import model as api
-from albef_jax.inference.inputs import as_pictures
+from albef_jax.inference.inputs import as_images
 from albef_jax.inference.model import CannotServe
 from albef_jax.models import albef, task_models
 from albef_jax.models.common import normalize
@@ -48,7 +48,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (6, 40, 56, 3), np.uint8)
 
 
@@ -67,28 +67,28 @@ def test_examples_of_the_docstrings(model):
     assert runner.tries >= 12
 
 
-def test_features_are_those_of_the_model(model, pictures):
-    found = model.encode_image(pictures)
+def test_features_are_those_of_the_model(model, images):
+    found = model.encode_image(images)
     assert found.feature.shape == (6, 8)  # a whole batch of four, and one of two
     assert found.tokens.shape == (6, 5, 16)
     np.testing.assert_allclose(np.linalg.norm(found.feature, axis=1), 1, rtol=1e-5)
-    image = np.array(Image.fromarray(pictures[5]).resize((32, 32), Image.Resampling.BICUBIC))
+    image = np.array(Image.fromarray(images[5]).resize((32, 32), Image.Resampling.BICUBIC))
     tokens = albef.encode_image(model.config, model.params, normalize(image[None]))
     np.testing.assert_allclose(found.tokens[5], tokens[0], rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_does_not_matter(model, pictures):
+def test_a_batch_does_not_matter(model, images):
     together = model.encode_text(["a ball", "two red cubes on grass", "a star"]).feature
     alone = [model.encode_text(text).feature[0] for text in ("a ball", "two red cubes on grass")]
     np.testing.assert_allclose(together[:2], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_in_every_form(model, pictures, tmp_path):
-    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
-    forms = [pictures[0], Image.fromarray(pictures[0]), tmp_path / "a.png", str(tmp_path / "a.png")]
+def test_images_in_every_form(model, images, tmp_path):
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    forms = [images[0], Image.fromarray(images[0]), tmp_path / "a.png", str(tmp_path / "a.png")]
     features = model.encode_image(forms).feature
     np.testing.assert_allclose(features, np.repeat(features[:1], 4, axis=0), atol=1e-6)
-    grey = as_pictures(pictures[0, ..., 0])[0]
+    grey = as_images(images[0, ..., 0])[0]
     assert grey.shape == (40, 56, 3)
 
 
@@ -106,40 +106,40 @@ def test_pictures_in_every_form(model, pictures, tmp_path):
         ("nowhere.jpg", OSError, "nowhere"),
     ],
 )
-def test_what_is_no_picture(model, bad, error, message):
+def test_what_is_no_image(model, bad, error, message):
     with pytest.raises(error, match=message):
         model.encode_image(bad)
 
 
-def test_match_of_one_and_many(model, pictures):
+def test_match_of_one_and_many(model, images):
     texts = ["a ball", "a cube", "two stars"]
-    many = model.match(pictures[0], texts)
-    pairs = model.match([pictures[0]] * 3, texts)
+    many = model.match(images[0], texts)
+    pairs = model.match([images[0]] * 3, texts)
     np.testing.assert_allclose(many.itm, pairs.itm, rtol=1e-5)
-    features = model.encode_image(pictures[:1]).feature, model.encode_text(texts).feature
+    features = model.encode_image(images[:1]).feature, model.encode_text(texts).feature
     np.testing.assert_allclose(many.itc, features[1] @ features[0][0], rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="2 in images and 3 in texts"):
-        model.match(list(pictures[:2]), texts)
+        model.match(list(images[:2]), texts)
 
 
-def test_ranking_re_ranks_the_best_of_the_contrast(model, pictures):
-    ranked = model.rank("a ball", list(pictures), k=3)
+def test_ranking_re_ranks_the_best_of_the_contrast(model, images):
+    ranked = model.rank("a ball", list(images), k=3)
     assert sorted(one.place for one in ranked) == list(range(6))
     assert [one.by for one in ranked] == ["itm"] * 3 + ["itc"] * 3
     feature = model.encode_text("a ball").feature[0]
-    nearest = np.argsort(-(model.encode_image(pictures).feature @ feature))
+    nearest = np.argsort(-(model.encode_image(images).feature @ feature))
     assert {one.place for one in ranked[:3]} == set(nearest[:3])
     assert ranked[0].score >= ranked[1].score >= ranked[2].score
-    texts = model.rank(pictures[0], ["a ball", "a cube"])
+    texts = model.rank(images[0], ["a ball", "a cube"])
     assert {one.place for one in texts} == {0, 1}
 
 
-def test_heat_maps_have_the_size_of_the_picture(model, pictures):
-    found = model.ground(pictures[0], "a red ball")
+def test_heat_maps_have_the_size_of_the_image(model, images):
+    found = model.ground(images[0], "a red ball")
     assert found.heatmap.shape == (40, 56)
     assert [word for word, _ in found.words] == ["a", "red", "ball"]
     assert all(heat.shape == (40, 56) and heat.min() >= 0 for _, heat in found.words)
-    assert found.match == pytest.approx(model.match(pictures[0], "a red ball").itm[0], rel=1e-4)
+    assert found.match == pytest.approx(model.match(images[0], "a red ball").itm[0], rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -152,29 +152,29 @@ def test_heat_maps_have_the_size_of_the_picture(model, pictures):
         ("nlvr", lambda m, p: m.entail(p, "a ball"), "entailment"),
     ],
 )
-def test_what_a_checkpoint_cannot_serve(task, call, served, pictures):
+def test_what_a_checkpoint_cannot_serve(task, call, served, images):
     with pytest.raises(CannotServe, match=f"{task!r}.*{served}"):
-        call(model_of(task), pictures[0])
+        call(model_of(task), images[0])
 
 
-def test_free_answers(pictures):
-    ((answer, share),) = model_of("vqa").answer(pictures[0], "what is it?")
+def test_free_answers(images):
+    ((answer, share),) = model_of("vqa").answer(images[0], "what is it?")
     assert isinstance(answer, str)
     assert 0 <= share <= 1
 
 
-def test_loading_a_workdir(model, pictures, tmp_path):
+def test_loading_a_workdir(model, images, tmp_path):
     with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(3, {"params": model.params, "train": {"step": np.int32(3)}})
     config = {"task": "retrieval", "model": SIZES, "data": {"vocab": "scenes", "source": "scenes"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = albef_jax.load(tmp_path)
     assert repr(loaded) == "Model(retrieval, 0.0 M parameters, 32 px)"
-    ours, theirs = (one.encode_image(pictures).feature for one in (loaded, model))
+    ours, theirs = (one.encode_image(images).feature for one in (loaded, model))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_loading_a_published_checkpoint(pictures, tmp_path):
+def test_loading_a_published_checkpoint(images, tmp_path):
     """Of the golden set; its vocabulary of 200 words needs a file."""
     words = [f"w{number}" for number in range(200)]
     for place, special in {0: "PAD", 100: "UNK", 101: "CLS", 102: "SEP", 103: "MASK"}.items():
@@ -182,7 +182,7 @@ def test_loading_a_published_checkpoint(pictures, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     loaded = albef_jax.load(GOLDEN / "retrieval.pth", vocab=tmp_path / "vocab.txt")
     assert (loaded.task, loaded.config.image_size, loaded.config.embed_dim) == ("retrieval", 64, 16)
-    assert loaded.match(pictures[0], "w3 w9").itm.shape == (1,)
+    assert loaded.match(images[0], "w3 w9").itm.shape == (1,)
 
 
 def test_a_vocabulary_of_another_model_is_refused():
@@ -200,7 +200,7 @@ def test_settings_of_earlier_versions_are_passed_over(model, monkeypatch):
     assert api.load("run").config == ModelConfig(**SIZES, dropout=0.3)
 
 
-def test_a_model_trained_with_cudnn_is_read_without_a_card(model, monkeypatch, pictures):
+def test_a_model_trained_with_cudnn_is_read_without_a_card(model, monkeypatch, images):
     settings = {"model": {**SIZES, "attention": "cudnn"}, "data": {"vocab": "scenes"}}
     found = SimpleNamespace(
         task="retrieval", params=model.params, config=settings, origin=Path("run")
@@ -208,5 +208,5 @@ def test_a_model_trained_with_cudnn_is_read_without_a_card(model, monkeypatch, p
     monkeypatch.setattr(api, "read_checkpoint", lambda path: found)
     loaded = api.load("run")
     assert loaded.config.attention == "xla"
-    expected = model.encode_image(pictures).feature
-    np.testing.assert_allclose(loaded.encode_image(pictures).feature, expected, atol=1e-6)
+    expected = model.encode_image(images).feature
+    np.testing.assert_allclose(loaded.encode_image(images).feature, expected, atol=1e-6)

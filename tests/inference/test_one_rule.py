@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_jax.apps.demo.handlers import _picture as page_picture
+from albef_jax.apps.demo.handlers import _image as page_image
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference.choices import distinct_answers
-from albef_jax.inference.inputs import as_pictures
+from albef_jax.inference.inputs import as_images
 from albef_jax.inference.model import CannotServe
 from albef_jax.inference.outputs import NotFinite
 from tests.inference.test_model import model_of
@@ -184,9 +184,9 @@ def photo(tmp_path):
 
 def test_photos_of_phones_are_turned_upright(model, photo):
     for given in (photo, str(photo), Image.open(photo)):
-        assert np.array_equal(as_pictures(given)[0], IMAGES[0])
+        assert np.array_equal(as_images(given)[0], IMAGES[0])
     assert model.ground(photo, "a ball").heatmap.shape == IMAGES[0].shape[:2]
-    assert np.array_equal(page_picture(str(photo)), IMAGES[0])
+    assert np.array_equal(page_image(str(photo)), IMAGES[0])
 
 
 def test_sixteen_bits_are_one_image_in_every_form(tmp_path):
@@ -194,10 +194,10 @@ def test_sixteen_bits_are_one_image_in_every_form(tmp_path):
     deep = np.linspace(0, 65535, 40 * 56).reshape(40, 56).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "g16.png")
     forms = [tmp_path / "g16.png", Image.open(tmp_path / "g16.png"), deep, deep / 65535]
-    for image in as_pictures(forms):
+    for image in as_images(forms):
         assert np.abs(image[..., 0].astype(int) - (deep >> 8)).max() <= 1
     with pytest.raises(ValueError, match="range is not known"):
-        as_pictures(Image.fromarray(deep.astype(np.int32)))
+        as_images(Image.fromarray(deep.astype(np.int32)))
 
 
 def damaged(model, name):

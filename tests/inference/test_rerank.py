@@ -27,7 +27,7 @@ def test_candidates_of_both_directions(k):
 
 
 def test_a_direction_alone_would_not_do():
-    """Text 1 is nobody's best text, but has a best picture."""
+    """Text 1 is nobody's best text, but has a best image."""
     found = candidates(np.array([[9.0, 1.0], [8.0, 2.0]]), 1)
     assert found.texts.tolist() == [[True, False], [True, False]]
     assert found.images.tolist() == [[True, False], [False, True]]
@@ -47,12 +47,12 @@ def test_ties_still_give_k():
     assert np.all(found.images.sum(axis=0) == 2)
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 4, 16])
-def test_blocks_hold_every_picture_with_candidates(chosen, pictures):
-    found = list(blocks(chosen, pictures))
-    assert {len(block) for block in found} == {pictures}
+@pytest.mark.parametrize("images", [1, 2, 4, 16])
+def test_blocks_hold_every_image_with_candidates(chosen, num_images):
+    found = list(blocks(chosen, num_images))
+    assert {len(block) for block in found} == {num_images}
     assert set(np.concatenate(found)) == set(np.flatnonzero(chosen.any(axis=1)))
-    assert len(found) == -(-np.count_nonzero(chosen.any(axis=1)) // pictures)
+    assert len(found) == -(-np.count_nonzero(chosen.any(axis=1)) // num_images)
 
 
 @pytest.mark.parametrize("texts", [1, 2, 4, 16])
@@ -107,12 +107,12 @@ def naive(tiny, gallery, encoded):
     )
 
 
-@pytest.mark.parametrize("devices, pictures, texts", [(1, 1, 1), (1, 4, 2), (1, 64, 16), (8, 8, 4)])
+@pytest.mark.parametrize("devices, images, texts", [(1, 1, 1), (1, 4, 2), (1, 64, 16), (8, 8, 4)])
 def test_scores_are_those_of_the_pairs(
-    tiny, gallery, encoded, chosen, naive, devices, pictures, texts
+    tiny, gallery, encoded, chosen, naive, devices, num_images, texts
 ):
     mesh = make_mesh(1, devices=jax.devices()[:devices])
-    found = itm_scores(*tiny, gallery, encoded, chosen, mesh, pictures, texts)
+    found = itm_scores(*tiny, gallery, encoded, chosen, mesh, num_images, texts)
     assert found.shape == (N, M)
     assert np.all(found[~chosen] == -np.inf)
     np.testing.assert_allclose(found[chosen], naive[chosen], rtol=1e-4, atol=1e-5)

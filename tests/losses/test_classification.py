@@ -1,4 +1,4 @@
-"""Classification of sentences: which pictures count, and the distilled loss."""
+"""Classification of sentences: which images count, and the distilled loss."""
 
 from functools import partial
 
@@ -75,7 +75,7 @@ def params(tiny):
 
 @pytest.fixture(scope="module")
 def judge(tiny, params, batch):
-    """Four texts judged with two pictures each, or the left one alone, as `[4, 2, H, W, 3]`."""
+    """Four texts judged with two images each, or the left one alone, as `[4, 2, H, W, 3]`."""
     functions = {"entailment": entailment_logits, "nlvr": nlvr_logits}
     compiled = {name: jax.jit(partial(one, tiny.config)) for name, one in functions.items()}
 
@@ -87,30 +87,30 @@ def judge(tiny, params, batch):
 
 
 @pytest.fixture(scope="module")
-def pictures(batch):
+def images(batch):
     return np.asarray(normalize(jnp.asarray(batch.image))).reshape(4, 2, 16, 16, 3)
 
 
 @pytest.mark.parametrize("task", ["entailment", "nlvr"])
-def test_padding_is_not_seen(task, judge, pictures, batch):
+def test_padding_is_not_seen(task, judge, images, batch):
     ids, mask = batch.text_ids[:4], batch.text_mask[:4]
-    plain = judge(task, pictures, ids)
-    rubbish = judge(task, pictures, np.where(mask == 1, ids, 77))
+    plain = judge(task, images, ids)
+    rubbish = judge(task, images, np.where(mask == 1, ids, 77))
     np.testing.assert_allclose(rubbish, plain, rtol=1e-5, atol=1e-5)
-    unmasked = judge(task, pictures, ids, np.ones_like(mask))
+    unmasked = judge(task, images, ids, np.ones_like(mask))
     assert np.abs(unmasked - plain).max() > 1e-3
 
 
 @pytest.mark.parametrize("task, side", [("entailment", 0), ("nlvr", 0), ("nlvr", 1)])
-def test_texts_are_judged_by_their_own_pictures(task, side, judge, pictures, batch):
+def test_texts_are_judged_by_their_own_images(task, side, judge, images, batch):
     ids = batch.text_ids[:4]
-    other = pictures.copy()
+    other = images.copy()
     other[2, side] = 0
-    moved = np.abs(judge(task, other, ids) - judge(task, pictures, ids)).max(axis=1)
+    moved = np.abs(judge(task, other, ids) - judge(task, images, ids)).max(axis=1)
     assert (moved > 1e-3).tolist() == [False, False, True, False]
 
 
-def test_the_order_of_two_pictures_matters(judge, pictures, batch):
+def test_the_order_of_two_images_matters(judge, images, batch):
     ids = batch.text_ids[:4]
-    swapped = judge("nlvr", pictures[:, ::-1], ids)
-    assert np.abs(swapped - judge("nlvr", pictures, ids)).max(axis=1).min() > 1e-3
+    swapped = judge("nlvr", images[:, ::-1], ids)
+    assert np.abs(swapped - judge("nlvr", images, ids)).max(axis=1).min() > 1e-3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_picture, similarities
+from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_image, similarities
 
 B, Q, E, GROUP = 8, 10, 6, 4
 TEMPERATURE = 0.07
@@ -102,24 +102,24 @@ def test_the_temperature_gets_no_gradient_through_the_targets(alpha):
     assert float(found) == pytest.approx(slope(TEMPERATURE, alpha), rel=1e-4)
 
 
-# Pictures with one caption, with two in a group, with one in each group, and some in the queue.
+# Images with one caption, with two in a group, with one in each group, and some in the queue.
 IMAGE_ID = np.array([3, 7, 3, 8, 7, 9, 9, 9], np.int32)
 QUEUE_ID = np.array([-100, -100, 9, 1, 3, 2, 7, 7, 1, -100], np.int32)
 
 
 def shared(rows):
-    """Hard targets shared evenly by all keys of the picture."""
+    """Hard targets shared evenly by all keys of the image."""
     own, ids = IMAGE_ID[rows], np.concatenate([IMAGE_ID[rows], QUEUE_ID])
     same = (own[:, None] == ids).astype(float)
     return same / same.sum(axis=1, keepdims=True)
 
 
 def captions(image_id=IMAGE_ID):
-    return same_picture(jnp.asarray(image_id), jnp.asarray(QUEUE_ID), B // GROUP)
+    return same_image(jnp.asarray(image_id), jnp.asarray(QUEUE_ID), B // GROUP)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
-def test_captions_of_one_picture_share_the_hard_target(alpha):
+def test_captions_of_one_image_share_the_hard_target(alpha):
     temperature = jnp.float32(TEMPERATURE)
     found = loss(IMAGE, TEXT, temperature, B // GROUP, alpha=alpha, positives=captions())
     expected = oracle(TEMPERATURE, alpha, shared)
@@ -128,7 +128,7 @@ def test_captions_of_one_picture_share_the_hard_target(alpha):
         assert expected != pytest.approx(oracle(TEMPERATURE, alpha), rel=1e-3)
 
 
-def test_pictures_of_one_caption_each_are_pretrainings_case():
+def test_images_of_one_caption_each_are_pretrainings_case():
     apart = captions(np.arange(B, dtype=np.int32) + 50)
     temperature = jnp.float32(TEMPERATURE)
     found, expected = (
@@ -137,7 +137,7 @@ def test_pictures_of_one_caption_each_are_pretrainings_case():
     assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_same_picture_in_the_group_and_in_the_queue():
+def test_the_same_image_in_the_group_and_in_the_queue():
     found = captions()
     for group, row in np.ndindex(2, GROUP):
         own = IMAGE_ID[GROUP * group + row]

@@ -52,7 +52,7 @@ def test_negatives_follow_the_softmax_of_their_direction(drawn, side, direction)
     assert chi_square < 59
 
 
-def test_pictures_and_texts_are_drawn_independently(drawn):
+def test_images_and_texts_are_drawn_independently(drawn):
     _, _, negatives = drawn
     image, text = np.asarray(negatives.image)[:, 0, 0], np.asarray(negatives.text)[:, 0, 0]
     together = np.mean((image == 2) & (text == 2))

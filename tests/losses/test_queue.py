@@ -10,7 +10,7 @@ push = jax.jit(enqueue)
 
 
 def features(number, batch=2):
-    """Batch `number`: pictures number.0, number.1, ...; texts the same, negative."""
+    """Batch `number`: images number.0, number.1, ...; texts the same, negative."""
     image = number + np.arange(batch)[:, None] / 10 + np.zeros((batch, 3))
     return jnp.asarray(image, jnp.float32), jnp.asarray(-image, jnp.float32)
 
@@ -57,7 +57,7 @@ def test_it_starts_as_random_unit_vectors():
     assert int(queue.pointer) == 0
 
 
-def test_picture_ids_are_written_beside_their_features():
+def test_image_ids_are_written_beside_their_features():
     queue = init_queue(jax.random.key(0), 6, 3, with_ids=True)
     assert queue.image_id.tolist() == [EMPTY] * 6
     for number in (1, 2):
@@ -71,7 +71,7 @@ def test_picture_ids_are_written_beside_their_features():
     assert int(queue.pointer) == 2
 
 
-def test_empty_entries_have_an_id_of_no_picture():
+def test_empty_entries_have_an_id_of_no_image():
     assert EMPTY == -100
 
 

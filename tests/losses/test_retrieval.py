@@ -18,7 +18,7 @@ from albef_jax.models.common import normalize
 
 GROUP, B = 4, 8
 RNG = np.random.default_rng(0)
-# Two captions of picture 5 in the first group, and one in the second; three of picture 9.
+# Two captions of image 5 in the first group, and one in the second; three of image 9.
 IMAGE_ID = np.array([5, 7, 5, 8, 9, 9, 5, 9], np.int32)
 QUEUE_ID = np.array([9, 5, 1, 2, 5, 5, -100, -100, -100, 8, 4, 3], np.int32)
 SAME = IMAGE_ID[:, None] == IMAGE_ID
@@ -66,7 +66,7 @@ def inputs(batch):
 
 @pytest.fixture(scope="module")
 def run(tiny, student_tree, teacher_tree, inputs):
-    """The objective as a jitted function of alpha, negatives and picture ids."""
+    """The objective as a jitted function of alpha, negatives and image ids."""
 
     def loss(params, teacher_params, alpha, negatives, inputs):
         teacher = retrieval.teacher_forward(tiny.config, teacher_params, inputs, None)
@@ -90,7 +90,7 @@ def run(tiny, student_tree, teacher_tree, inputs):
 
 @pytest.fixture(scope="module")
 def draw(tiny, student_tree, inputs, full):
-    """Negatives by random key and picture ids, and the similarities they are drawn by."""
+    """Negatives by random key and image ids, and the similarities they are drawn by."""
 
     @jax.jit
     def draw(key, image_id):
@@ -141,7 +141,7 @@ def separate(tiny, student_tree, teacher_tree, inputs):
 
 
 def contrast_oracle(features, teacher, temperature, alpha, image_id=IMAGE_ID):
-    """One query after the other; its hard target is shared by all keys of its picture."""
+    """One query after the other; its hard target is shared by all keys of its image."""
     total = 0.0
     for mine, other, queue in ((0, 1, KEYS.text), (1, 0, KEYS.image)):
         for row in range(B):
@@ -162,7 +162,7 @@ def test_contrast_loss(tiny, run, separate, alpha):
     assert float(run(alpha).losses["loss_itc"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_other_captions_of_a_picture_are_right_answers(run, full, separate, tiny):
+def test_other_captions_of_a_image_are_right_answers(run, full, separate, tiny):
     _, features, teacher = separate
     apart = np.arange(B, dtype=np.int32) + 50
     found = float(run(image_id=apart).losses["loss_itc"])
@@ -200,7 +200,7 @@ def test_nothing_trains_the_teacher(full):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(full.teacher_gradients))
 
 
-def test_negatives_are_never_of_the_same_picture(draw):
+def test_negatives_are_never_of_the_same_image(draw):
     """By forty keys, as places in the batch."""
     drawn = [draw(seed)[0] for seed in range(40)]
     assert all(np.all(one.valid) for one in drawn)
@@ -209,7 +209,7 @@ def test_negatives_are_never_of_the_same_picture(draw):
         assert not np.any(SAME[np.arange(B), places])
         assert np.all(places // GROUP == np.arange(B) // GROUP)
         assert len(np.unique(places, axis=0)) > 1
-        # In the second group only picture 5 is another picture than 9.
+        # In the second group only image 5 is another image than 9.
         assert np.all(places[:, [4, 5, 7]] == 6)
 
 
@@ -221,7 +221,7 @@ def test_negatives_are_drawn_from_the_students_similarities(draw):
     jax.tree.map(np.testing.assert_array_equal, negatives, expected)
 
 
-def test_a_group_of_one_picture_has_no_negatives(run, draw):
+def test_a_group_of_one_image_has_no_negatives(run, draw):
     image_id = np.where(np.arange(B) < GROUP, 9, IMAGE_ID).astype(np.int32)
     found = run(negatives=draw(0, image_id)[0], image_id=image_id)
     assert int(found.losses["pairs_without_negative"]) == GROUP
@@ -233,7 +233,7 @@ def test_a_group_of_one_picture_has_no_negatives(run, draw):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.gradients))
 
 
-def test_a_batch_of_one_picture_trains_on_its_positives(run, draw):
+def test_a_batch_of_one_image_trains_on_its_positives(run, draw):
     image_id = np.full(B, 3, np.int32)
     found = run(negatives=draw(0, image_id)[0], image_id=image_id)
     positives = log_softmax(np.asarray(found.student.itm_logits, np.float64)[:, 0], axis=-1)
@@ -243,8 +243,8 @@ def test_a_batch_of_one_picture_trains_on_its_positives(run, draw):
     assert float(found.losses["itc_accuracy"]) == 1
 
 
-def test_contrast_accuracy_counts_any_caption_of_the_picture():
-    """Three pictures find the first text best; it is of the first and the second picture."""
+def test_contrast_accuracy_counts_any_caption_of_the_image():
+    """Three images find the first text best; it is of the first and the second image."""
     group = jnp.zeros((1, 3, 3)).at[0, :, 0].set(1.0)
     blocks = Similarities(group, jnp.zeros((1, 3, 2)))
     same = jnp.array([[[1, 1, 0], [1, 1, 0], [0, 0, 1]]], bool)

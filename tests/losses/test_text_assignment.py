@@ -1,4 +1,4 @@
-"""Text assignment: what is drawn, how often, and that the drawn pictures are the ones shown."""
+"""Text assignment: what is drawn, how often, and that the drawn images are the ones shown."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def drawn():
 
 @pytest.fixture(scope="module")
 def weights():
-    """Each picture's share as the first negative, `[G, g, g]`; the own one has none."""
+    """Each image's share as the first negative, `[G, g, g]`; the own one has none."""
     return softmax(np.where(np.eye(SIZE), -np.inf, np.float64(LOGITS)), axis=-1)
 
 
@@ -53,12 +53,12 @@ def test_each_answer_is_right_a_third_of_the_time(drawn):
     assert set(np.unique(drawn.label)) == {0, 1, 2}
 
 
-def test_the_label_says_where_the_own_picture_is(drawn):
+def test_the_label_says_where_the_own_image_is(drawn):
     np.testing.assert_array_equal(drawn.first == OWN, drawn.label == FIRST)
     np.testing.assert_array_equal(drawn.second == OWN, drawn.label == SECOND)
 
 
-def test_the_two_pictures_always_differ(drawn):
+def test_the_two_images_always_differ(drawn):
     assert not np.any(drawn.first == drawn.second)
     for shown in drawn[:2]:
         assert (shown.min(), shown.max()) == (0, SIZE - 1)
@@ -73,7 +73,7 @@ def chi_square(counts, shares):
 
 
 @pytest.mark.parametrize("label", [FIRST, SECOND])
-def test_a_negative_beside_the_own_picture_follows_the_weights(drawn, weights, label):
+def test_a_negative_beside_the_own_image_follows_the_weights(drawn, weights, label):
     other = drawn.second if label == FIRST else drawn.first
     hits = (other[..., None] == np.arange(SIZE)) & (drawn.label == label)[..., None]
     # Two free shares in each of eight rows.
@@ -94,7 +94,7 @@ def test_two_negatives_are_drawn_one_after_the_other(drawn, weights):
 
 @pytest.mark.parametrize("neighbour", [1, SIZE], ids=["of the group", "of the other group"])
 def test_texts_are_drawn_for_independently(drawn, neighbour):
-    """A text and its neighbour: labels, and negatives where neither is shown its own picture."""
+    """A text and its neighbour: labels, and negatives where neither is shown its own image."""
     labels, negatives = (
         x.reshape(DRAWS, -1)[:, [0, neighbour]] for x in (drawn.label, drawn.first)
     )
@@ -191,12 +191,12 @@ def shown(tiny, params, inputs):
     return jax.device_get((outputs, gradients))
 
 
-def test_texts_are_judged_with_the_pictures_they_are_shown(tiny, params, inputs, shown):
+def test_texts_are_judged_with_the_images_they_are_shown(tiny, params, inputs, shown):
     places = [(np.asarray(index) + np.array([[0], [SIZE]])).reshape(-1) for index in SHOWN[:2]]
 
     @jax.jit
     def published(params):
-        """Pictures gathered by their place in the batch, and encoded as often as shown."""
+        """Images gathered by their place in the batch, and encoded as often as shown."""
         image, text_ids, mask = inputs
         first, second = (albef.encode_image(tiny.config, params, image[p]) for p in places)
         text = albef.encode_text(tiny.config, params, text_ids, mask)
@@ -208,7 +208,7 @@ def test_texts_are_judged_with_the_pictures_they_are_shown(tiny, params, inputs,
     jax.tree.map(np.testing.assert_array_equal, assignment, SHOWN)
 
 
-def test_similarities_are_those_of_the_pictures(tiny, params, inputs, shown):
+def test_similarities_are_those_of_the_images(tiny, params, inputs, shown):
     image = jax.jit(lambda params: albef.encode_image(tiny.config, params, inputs[0]))(params)
     feat = np.asarray(image[:, 0]) @ params["image_proj"]["kernel"] + params["image_proj"]["bias"]
     feat = np.asarray(feat / np.linalg.norm(feat, axis=1, keepdims=True))
@@ -224,7 +224,7 @@ def test_what_only_draws_gets_no_gradient(shown):
     assert set(gradients) == set(FROZEN)
 
 
-def test_with_a_key_the_pictures_are_drawn_by_similarity(tiny, params, inputs):
+def test_with_a_key_the_images_are_drawn_by_similarity(tiny, params, inputs):
     key = jax.random.key(5)
 
     @jax.jit

@@ -109,7 +109,7 @@ def test_bfloat16_is_near_float32(precise_and_low):
 
 
 def test_fused_tokens_of_pairs(tiny, batch):
-    """A row a text, with its own picture; padding is not seen."""
+    """A row a text, with its own image; padding is not seen."""
     run = jax.jit(partial(albef.fuse_pairs, tiny.config, tiny.params))
     image = np.asarray(normalize(jnp.asarray(batch.image)))
     plain = np.asarray(run(image, batch.text_ids, batch.text_mask))

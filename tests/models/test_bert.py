@@ -1,4 +1,4 @@
-"""Text and fusion encoders: padding, rows, negative pictures, dropout."""
+"""Text and fusion encoders: padding, rows, negative images, dropout."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,8 +15,8 @@ RNG = np.random.default_rng(0)
 IMAGE_EMBEDS = RNG.standard_normal((4, 5, 32), np.float32)
 HIDDEN = RNG.standard_normal((4, 4, 6, 24), np.float32)  # [B, R, T, D]
 MASK = (np.arange(6) < RNG.integers(2, 7, (4, 4, 1))).astype(np.int32)
-SWAPPED = np.array([[1, 0], [1, 0]], np.int32)  # two groups of two pictures
-PICTURE = np.array([1, 0, 3, 2])  # what SWAPPED means in the whole batch
+SWAPPED = np.array([[1, 0], [1, 0]], np.int32)  # two groups of two images
+IMAGE = np.array([1, 0, 3, 2])  # what SWAPPED means in the whole batch
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_padding_does_not_change_a_text(tiny, batch, encode, filler):
 def test_padding_does_not_change_fusion(tiny, fuse):
     plain = np.asarray(fuse(tiny.params, HIDDEN, MASK, IMAGE_EMBEDS))
     rubbish = np.where(MASK[..., None] == 1, HIDDEN, 9.0)
-    picture_rubbish = np.concatenate([IMAGE_EMBEDS, 9 * np.ones_like(IMAGE_EMBEDS)], axis=1)
+    image_rubbish = np.concatenate([IMAGE_EMBEDS, 9 * np.ones_like(IMAGE_EMBEDS)], axis=1)
     image_mask = np.repeat([[1, 0]], 5, axis=1).repeat(4, axis=0).astype(np.int32)
-    found = np.asarray(fuse(tiny.params, rubbish, MASK, picture_rubbish, image_mask=image_mask))
+    found = np.asarray(fuse(tiny.params, rubbish, MASK, image_rubbish, image_mask=image_mask))
     np.testing.assert_allclose(found[MASK == 1], plain[MASK == 1], rtol=1e-5, atol=1e-5)
 
 
@@ -96,11 +96,11 @@ def one_call(config, params, hidden, image_embeds):
 
 
 def four_calls(config, params, hidden, image_embeds):
-    """Published: one pass a text, the last with gathered pictures."""
-    pictures = [image_embeds] * 3 + [image_embeds[PICTURE]]
+    """Published: one pass a text, the last with gathered images."""
+    images = [image_embeds] * 3 + [image_embeds[IMAGE]]
     rows = [
-        albef.fuse(config, params, hidden[:, [row]], jnp.asarray(MASK[:, [row]]), picture)
-        for row, picture in enumerate(pictures)
+        albef.fuse(config, params, hidden[:, [row]], jnp.asarray(MASK[:, [row]]), image)
+        for row, image in enumerate(images)
     ]
     return jnp.concatenate(rows, axis=1)
 
@@ -125,7 +125,7 @@ def both_ways(tiny):
 def test_four_rows_are_four_calls(both_ways):
     (_, found), (_, expected) = both_ways
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    # The pictures matter: the last row with its own picture would be another number.
+    # The images matter: the last row with its own image would be another number.
     assert np.abs(found[:, 3] - found[:, 2]).max() > 0.1
 
 

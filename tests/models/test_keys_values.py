@@ -1,4 +1,4 @@
-"""Keys and values of pictures computed once are those computed in passing."""
+"""Keys and values of images computed once are those computed in passing."""
 
 from dataclasses import replace
 from functools import partial
@@ -47,15 +47,15 @@ def test_they_are_linear_in_the_image_tokens_layer_by_layer(tiny, project):
     for name, array in zip(KeysValues._fields, found, strict=True):
         assert array.shape == (2, 3, 5, 2, 12)  # [L, B, N, H, K]
         kernel, bias = (np.asarray(cross[name][part], np.float64) for part in ("kernel", "bias"))
-        for layer, picture, token in np.ndindex(2, 3, 5):
-            expected = IMAGE_EMBEDS[picture, token] @ kernel[layer] + bias[layer]
+        for layer, image, token in np.ndindex(2, 3, 5):
+            expected = IMAGE_EMBEDS[image, token] @ kernel[layer] + bias[layer]
             np.testing.assert_allclose(
-                np.ravel(array[layer, picture, token]), expected, rtol=1e-4, atol=1e-5
+                np.ravel(array[layer, image, token]), expected, rtol=1e-4, atol=1e-5
             )
 
 
-def test_a_subset_of_the_pictures_later(tiny, project, fuse):
-    """What re-ranking relies on: a picture's keys and values do not depend on its neighbours."""
+def test_a_subset_of_the_images_later(tiny, project, fuse):
+    """What re-ranking relies on: an image's keys and values do not depend on its neighbours."""
     chosen = np.array([2, 0, 2])
     all_of_them = project(tiny.params, IMAGE_EMBEDS)
     found = fuse(None, keys_values=jax.tree.map(lambda x: x[:, chosen], all_of_them))

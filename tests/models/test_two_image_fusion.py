@@ -1,4 +1,4 @@
-"""Two pictures to a text: pairs of fusion layers, one after the other, by hand."""
+"""Two images to a text: pairs of fusion layers, one after the other, by hand."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -120,13 +120,13 @@ def test_one_set_of_projections_for_each_pair(tiny, params):
         assert np.abs(kernel[0] - kernel[1]).max() > 0.1
 
 
-def test_the_order_of_the_pictures_matters(run, fused):
+def test_the_order_of_the_images_matters(run, fused):
     swapped = run(left=RIGHT, right=LEFT)
     assert np.abs(swapped - fused).max(axis=(1, 2)).min() > 1e-3
 
 
 @pytest.mark.parametrize("side, image", [("left", LEFT), ("right", RIGHT)])
-def test_texts_see_their_own_pictures_alone(run, fused, side, image):
+def test_texts_see_their_own_images_alone(run, fused, side, image):
     other = image.copy()
     other[1] = -other[1]
     moved = np.abs(run(**{side: other}) - fused).max(axis=(1, 2)) > 1e-3

@@ -51,7 +51,7 @@ def test_collecting_changes_nothing(tiny, encode):
     np.testing.assert_allclose(plain, encode(tiny.params, IMAGE)[0], rtol=1e-5, atol=1e-6)
 
 
-def test_pictures_do_not_see_each_other(tiny, encode):
+def test_images_do_not_see_each_other(tiny, encode):
     changed = IMAGE.copy()
     changed[1] = 0
     before, after = encode(tiny.params, IMAGE)[0], encode(tiny.params, changed)[0]

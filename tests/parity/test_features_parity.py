@@ -26,7 +26,7 @@ def image_embeds(golden, recorded):
 
 
 def multi_modal(golden, image_embeds, ids, mask, image_mask=None, causal=False):
-    """Text layers, then fusion layers, one text a picture."""
+    """Text layers, then fusion layers, one text an image."""
     config, params = golden.config, golden.published.params
     text = albef.encode_text(config, params, ids, mask, causal=causal)
     fused = albef.fuse(

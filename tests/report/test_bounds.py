@@ -23,7 +23,7 @@ def test_guessing_gives_a_bound_of_zero_and_no_loss_log_k():
 
 def test_the_chart_says_what_the_bounds_assume():
     (chart,) = draw(BOUNDS, with_bounds([{"step": 1, "loss_itc": 1.0, "loss_mlm": None}], CONFIG))
-    assert [curve.name for curve in chart.curves] == ["picture and caption (ITC)"]
+    assert [curve.name for curve in chart.curves] == ["image and caption (ITC)"]
     assert "alpha = 0" in chart.note and "soft targets" in chart.note
 
 

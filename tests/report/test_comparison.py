@@ -15,14 +15,14 @@ def line(step, **metrics):
 LOGGED = (line(20), line(40, loss=7.0))
 
 
-def results(r1, step=40, pictures=500, on="500 unseen scenes"):
+def results(r1, step=40, images=500, on="500 unseen scenes"):
     recalls = {"r1": r1, "r5": 60.0, "r10": 70.0}
     return {
         "task": "pretrain",
         "preset": "demo",
         "step": step,
         "evaluated_on": on,
-        "retrieval": {"itc": {"text_retrieval": recalls}, "pictures": pictures, "chance_r1": 0.2},
+        "retrieval": {"itc": {"text_retrieval": recalls}, "images": images, "chance_r1": 0.2},
     }
 
 
@@ -68,9 +68,9 @@ def test_scores_are_the_evaluations_and_the_best_of_a_row_is_marked(workdir):
     runs = read_runs([workdir("a", found=results(31.25)), workdir("b", found=results(52.0))])
     found = compare(runs)
     assert cells(found.scores) == {
-        "ITC, captions for a picture, R@1": ["31.2", "52.0"],
-        "ITC, captions for a picture, R@5": ["60.0", "60.0"],
-        "ITC, captions for a picture, R@10": ["70.0", "70.0"],
+        "ITC, captions for an image, R@1": ["31.2", "52.0"],
+        "ITC, captions for an image, R@5": ["60.0", "60.0"],
+        "ITC, captions for an image, R@10": ["70.0", "70.0"],
     }
     assert [row.best for row in found.scores] == [{1}, frozenset(), frozenset()]
     assert found.warnings == []
@@ -78,13 +78,13 @@ def test_scores_are_the_evaluations_and_the_best_of_a_row_is_marked(workdir):
 
 def test_what_makes_figures_unlike_is_told(workdir):
     here = workdir("here", found=results(30, step=20))
-    there = workdir("there", found=results(30, pictures=100, on="100 scenes"))
+    there = workdir("there", found=results(30, images=100, on="100 scenes"))
     none = workdir("none")
     assert compare(read_runs([here, there, none])).warnings == [
         "here was evaluated before its last logged step.",
         "none has not been evaluated: no results.json.",
         "The runs were evaluated on different data.",
-        "The evaluations differ in pictures.",
+        "The evaluations differ in images.",
     ]
 
 

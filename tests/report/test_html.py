@@ -14,14 +14,14 @@ def decode(uri):
     return head, np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
-def test_small_pictures_stay_exact():
+def test_small_images_stay_exact():
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
     head, found = decode(data_uri(image))
     assert head == "data:image/png;base64"
     np.testing.assert_array_equal(found, image)
 
 
-def test_large_pictures_are_compressed():
+def test_large_images_are_compressed():
     ramp = np.linspace(0, 255, 256).astype(np.uint8)
     image = np.broadcast_to(ramp[:, None, None], (256, 256, 3)).copy()
     head, found = decode(data_uri(image))

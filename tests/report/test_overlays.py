@@ -11,14 +11,14 @@ GREY = np.full((40, 60, 3), 128, np.uint8)
 NONE = np.zeros((0, 4))
 
 
-def places(picture, color):
+def places(photo, color):
     """Left, top, right, bottom of the pixels of one colour."""
-    rows, columns = np.nonzero((picture == color).all(axis=-1))
+    rows, columns = np.nonzero((photo == color).all(axis=-1))
     return [int(edge) for edge in (columns.min(), rows.min(), columns.max(), rows.max())]
 
 
-def has(picture, color):
-    return bool((picture == color).all(axis=-1).any())
+def has(photo, color):
+    return bool((photo == color).all(axis=-1).any())
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_map_without_heat_is_all_cold(value):
     assert found.max() < 128
 
 
-def test_the_picture_shows_through():
+def test_the_image_shows_through():
     image = GREY.copy()
     image[:, 30:] = 255
     found = heat_over(image, np.ones((2, 2)), 60).astype(int)
@@ -86,7 +86,7 @@ def test_a_box_beyond_the_edge_is_drawn_along_it():
     assert (found[:, 0] == TRUTH).all() and (found[-1] == TRUTH).all()
 
 
-def test_the_picture_itself_stays_as_it_was():
+def test_the_image_itself_stays_as_it_was():
     image = GREY.copy()
     boxes_over(image, np.array([[5, 5, 20, 20]]), 0, (1, 1, 5, 5), side=60)
     np.testing.assert_array_equal(image, GREY)

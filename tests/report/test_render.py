@@ -59,7 +59,7 @@ def recalls(*percent):
 def results():
     itc = {"text_retrieval": recalls(31.25, 60, 70), "image_retrieval": recalls(29.9, 61, 71)}
     itm = {"text_retrieval": recalls(52.6, 80, 85), "image_retrieval": recalls(50.8, 81, 86)}
-    sizes = {"chance_r1": 0.2, "pictures": 500, "captions": 2500, "rerank": 16}
+    sizes = {"chance_r1": 0.2, "images": 500, "captions": 2500, "rerank": 16}
     return {
         "task": "pretrain",
         "preset": "demo",
@@ -138,7 +138,7 @@ def test_curves_appear(page):
     titles = [attributes["aria-label"] for attributes in found.all("svg")]
     assert titles == ["Loss, the sum", "Loss of each objective, log axis", "Learning rate"]
     assert "7.5 → 5.25" in found.text
-    assert "3 pictures or captions that could not be used" in found.text
+    assert "3 images or captions that could not be used" in found.text
 
 
 def test_examples_appear_with_the_right_ones_marked(page):
@@ -147,7 +147,7 @@ def test_examples_appear_with_the_right_ones_marked(page):
     assert len(found.all("img")) == 4
     assert "✗ two stars 3.20 ✓ a red ball 1.50" in text
     assert "✓ 2.00 ✗ -1.00" in text
-    assert len(found.all("li", **{"class": "right"})) == 3  # a caption, a picture, a word
+    assert len(found.all("li", **{"class": "right"})) == 3  # a caption, an image, a word
     assert "not among these" not in text
 
 
@@ -157,7 +157,7 @@ def test_an_example_that_missed_says_so(page):
     shown.images_of_texts[0].ranked.pop(0)
     text = " ".join(page(shown=shown).text.split())
     assert "Right, but not among these: a red ball" in text
-    assert "The right picture is not among these." in text
+    assert "The right image is not among these." in text
 
 
 def test_teacher_guesses_have_bars(page):

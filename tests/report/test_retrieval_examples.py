@@ -38,7 +38,7 @@ def examples(tiny, tokenizer, gallery, scores):
     return collect(*tiny, tiny.params, tokenizer, gallery, found, 3)
 
 
-def test_captions_of_pictures(examples, gallery, scores):
+def test_captions_of_images(examples, gallery, scores):
     assert len(examples.texts_of_images) == 3
     for image, example in enumerate(examples.texts_of_images):
         np.testing.assert_array_equal(example.image, gallery.images[image])
@@ -56,17 +56,17 @@ def test_what_matching_did_not_score_is_not_shown(examples):
     ]
 
 
-def test_pictures_of_captions(examples, gallery, scores):
+def test_images_of_captions(examples, gallery, scores):
     for text, example in zip(spread(6, 3), examples.images_of_texts, strict=True):
         assert example.caption == CAPTIONS[text]
         order = [image for image in np.argsort(-scores[:, text]) if scores[image, text] > -np.inf]
-        assert [picture.score for picture in example.ranked] == scores[order, text].tolist()
-        assert [picture.right for picture in example.ranked] == (OWNER[text] == order).tolist()
-        for picture, image in zip(example.ranked, order, strict=True):
-            np.testing.assert_array_equal(picture.image, gallery.images[image])
+        assert [shown.score for shown in example.ranked] == scores[order, text].tolist()
+        assert [shown.right for shown in example.ranked] == (OWNER[text] == order).tolist()
+        for shown, image in zip(example.ranked, order, strict=True):
+            np.testing.assert_array_equal(shown.image, gallery.images[image])
 
 
-def test_masked_captions_go_with_their_own_picture(examples, gallery):
+def test_masked_captions_go_with_their_own_image(examples, gallery):
     for text, example in zip(spread(6, 3), examples.masked_captions, strict=True):
         assert example.caption == CAPTIONS[text]
         np.testing.assert_array_equal(example.image, gallery.images[OWNER[text]])
@@ -84,7 +84,7 @@ def test_retrieval_binds_contrast_and_matching(tiny, gallery):
     assert np.all(chosen[best_image, range(6)])
     assert chosen.sum() <= 9
     figures = found.figures
-    assert (figures["pictures"], figures["captions"], figures["rerank"]) == (3, 6, 1)
+    assert (figures["images"], figures["captions"], figures["rerank"]) == (3, 6, 1)
     assert figures["chance_r1"] == pytest.approx(100 / 3)
     itc, itm = found.itc_scores, found.itm_scores
     # A query is answered from its own candidates alone.

@@ -47,7 +47,7 @@ RETRIEVAL = {
     "itc": {"text_retrieval": recalls(31.5, 60, 70), "image_retrieval": recalls(29.5, 61, 71)},
     "itm": {"text_retrieval": recalls(52.6, 80, 85), "image_retrieval": recalls(50.8, 81, 86)},
     "chance_r1": 0.2,
-    "pictures": 500,
+    "images": 500,
     "captions": 2500,
     "rerank": 16,
 }
@@ -131,9 +131,9 @@ def test_texts_cannot_inject(page, template):
 
 
 @pytest.mark.parametrize("template", TASKS)
-def test_every_picture_is_described(page, template):
-    pictures = page(template).all("img")
-    assert pictures and all(picture["alt"] for picture in pictures)
+def test_every_image_is_described(page, template):
+    images = page(template).all("img")
+    assert images and all(image["alt"] for image in images)
 
 
 @pytest.mark.parametrize("template", TASKS)
@@ -157,7 +157,7 @@ def test_curves_of_the_tasks_appear(page):
 def test_retrieval_figures_and_examples(page):
     found = page("retrieval")
     text = text_of(found)
-    assert "first for 52.6 %; shown a caption, the right picture for 50.8 %" in text
+    assert "first for 52.6 %; shown a caption, the right image for 50.8 %" in text
     assert "Guessing would give 0.2 %." in text
     assert "ITC 31.5 60.0 70.0 29.5 61.0 71.0" in text
     assert "ITM re-ranked 52.6 80.0 85.0 50.8 81.0 86.0" in text
@@ -194,12 +194,12 @@ def test_a_wrong_judgement_says_what_is_true(page):
     assert "✓ right a red ball entailment 25 % neutral ✓ 62 %" in text
 
 
-def test_two_pictures_are_told_apart(page):
+def test_two_images_are_told_apart(page):
     shown = [judged(images=(IMAGE, 255 - IMAGE))]
     found = page("judgements", shown, {"task": "nlvr"})
-    assert "Sentences about two pictures: demo" in found.text
-    alts = [picture["alt"] for picture in found.all("img")]
-    assert alts == ["picture 1 of: a red ball", "picture 2 of: a red ball"]
+    assert "Sentences about two images: demo" in found.text
+    alts = [image["alt"] for image in found.all("img")]
+    assert alts == ["image 1 of: a red ball", "image 2 of: a red ball"]
 
 
 @pytest.mark.parametrize("template", ["judgements", "answers", "grounding"])
@@ -269,13 +269,13 @@ def test_grounding_without_boxes_tells_the_hottest_place(page):
     shown = [grounded(boxes=(), chosen=None, right=None)]
     text = text_of(page("grounding", shown, {"grounding": figures}))
     assert "the hottest place is in the right box for 61.3 % of 9 phrases" in text
-    assert "the picture the whole phrase" in text and "Box:" not in text
+    assert "the image the whole phrase" in text and "Box:" not in text
 
 
 def test_each_word_has_a_heat_map(page):
     found = page("grounding")
-    alts = [picture["alt"] for picture in found.all("img")]
-    assert alts[:2] == ["picture with boxes for: a red ball", "heat map of: a red ball"]
+    alts = [image["alt"] for image in found.all("img")]
+    assert alts[:2] == ["image with boxes for: a red ball", "heat map of: a red ball"]
     assert alts[2:] == [f"heat map of the word: {word}" for word in ("a", "red", "ball")]
     assert "✓ right a red ball boxes the whole phrase a red ball" in text_of(found)
 

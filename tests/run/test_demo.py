@@ -27,6 +27,6 @@ def test_demo_retrieves_unseen_scenes(tmp_path):
     )
     assert done.stdout.splitlines()[-1] == (tmp_path / "report" / "index.html").as_uri()
     retrieval = json.loads((tmp_path / "results.json").read_text())["retrieval"]
-    assert retrieval["pictures"] == retrieval["captions"] == 500
+    assert retrieval["images"] == retrieval["captions"] == 500
     assert retrieval["itc"]["text_retrieval"]["r1"] >= 10
     assert retrieval["itc"]["image_retrieval"]["r1"] >= 10

@@ -27,7 +27,7 @@ def test_built_in_world_from_start_to_report(tmp_path, capsys):
     assert report.stat().st_size > 10_000
     results = json.loads((workdir / "results.json").read_text())
     assert results["step"] == 6
-    assert results["retrieval"]["pictures"] == 12
+    assert results["retrieval"]["images"] == 12
     assert results["retrieval"]["chance_r1"] == pytest.approx(100 / 12)
     for scored in ("itc", "itm"):
         for way in ("text_retrieval", "image_retrieval"):
@@ -58,16 +58,16 @@ def test_vocabulary_larger_than_the_model(tmp_path):
         start(config, tmp_path)
 
 
-def test_fewer_pictures_than_a_batch(tmp_path):
+def test_fewer_images_than_a_batch(tmp_path):
     config = scenes_config()
     config.data.scenes.train_size = 7
-    with pytest.raises(RunError, match=r"train\.batch_size=8 exceeds the 7 training pictures"):
+    with pytest.raises(RunError, match=r"train\.batch_size=8 exceeds the 7 training images"):
         start(config, tmp_path)
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Forty pictures with captions in the published format, some of them unusual."""
+    """Forty images with captions in the published format, some of them unusual."""
     scenes, root = ScenesSource("train", 40, 64), tmp_path / "images"
     root.mkdir()
     items = []
@@ -90,7 +90,7 @@ def write(file, items):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_json_with_unusual_and_rotten_pictures(photos, tmp_path, capsys):
+def test_json_with_unusual_and_rotten_images(photos, tmp_path, capsys):
     items, root, file = photos
     (root / "5.jpg").write_bytes(b"")
     whole = (root / "6.jpg").read_bytes()
@@ -111,10 +111,10 @@ def test_json_with_unusual_and_rotten_pictures(photos, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_too_many_bad_pictures_stop_the_run(photos, tmp_path):
+def test_too_many_bad_images_stop_the_run(photos, tmp_path):
     items, root, file = photos
     for index in range(5, 12):
-        (root / f"{index}.jpg").write_bytes(b"not a picture")
+        (root / f"{index}.jpg").write_bytes(b"not an image")
     write(file, items)
     with pytest.raises(RunError, match=r"data\.max_bad_share"):
         start(json_config(str(file), str(root), steps=10), tmp_path / "run")

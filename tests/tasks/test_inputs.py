@@ -87,8 +87,8 @@ def test_a_batch_from_files(task, folder, tmp_path):
     for name, array in examples(3, np.random.default_rng(0)).items():
         np.testing.assert_array_equal(sent(3, np.random.default_rng(0))[name], array)
     assert set(program.inputs) <= batch.keys()
-    pictures = (8, 2, 32, 32, 3) if task == "nlvr" else (8, 32, 32, 3)
-    assert batch["image"].shape == pictures
+    images = (8, 2, 32, 32, 3) if task == "nlvr" else (8, 32, 32, 3)
+    assert batch["image"].shape == images
     assert batch["text_ids"].shape == (8, 25)
     if task == "vqa":
         np.testing.assert_allclose(batch["answer_weight"][0], [0.7, 0.3], rtol=1e-6)
@@ -99,7 +99,7 @@ def test_a_batch_from_files(task, folder, tmp_path):
 
 
 def test_evaluation_from_files(folder, tmp_path, monkeypatch):
-    """One picture cannot be read: its question is answered all the same, and counted."""
+    """One image cannot be read: its question is answered all the same, and counted."""
     config = config_of("vqa", folder)
     config.train.steps = 1
     config.data.max_bad_share = 0.2
@@ -163,7 +163,7 @@ def test_an_answer_list_with_duplicates(folder, tmp_path):
         run(config, tmp_path / "run", "the command", eval_only=False)
 
 
-def test_an_image_id_of_two_pictures_merges_nothing(folder, tmp_path, capsys):
+def test_an_image_id_of_two_images_merges_nothing(folder, tmp_path, capsys):
     items = [SENTENCES["retrieval"](n) | {"image_id": f"coco_{n % 3}"} for n in range(COUNT)]
     program = TASK["retrieval"](config_of("retrieval", folder, items), tmp_path)
     assert len({program.source[n].image_id for n in range(COUNT)}) == COUNT

@@ -101,7 +101,7 @@ def fresh_state(config, workdir, mesh):
 
 
 @pytest.mark.parametrize("task", DOWNSTREAM)
-def test_from_a_checkpoint_with_larger_pictures(one_device, task, pretrained, tmp_path, capsys):
+def test_from_a_checkpoint_with_larger_images(one_device, task, pretrained, tmp_path, capsys):
     config = task_config(task)
     config.model.image_size = 2 * SIZES["image_size"]
     config.init.checkpoint = str(pretrained)
@@ -134,11 +134,11 @@ def test_evaluation_of_a_checkpoint_without_training(pretrained, tmp_path):
     config.init.checkpoint = str(pretrained)
     results, _ = start(config, tmp_path, eval_only=True)
     assert results["step"] == 0
-    assert results["retrieval"]["pictures"] == 12
+    assert results["retrieval"]["images"] == 12
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_two_pictures_from_text_assignment(one_device, pretrained, tmp_path):
+def test_two_images_from_text_assignment(one_device, pretrained, tmp_path):
     first = task_config("nlvr_pretrain")
     first.init.checkpoint = str(pretrained)
     start(first, tmp_path / "assignment")

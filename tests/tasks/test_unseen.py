@@ -9,7 +9,7 @@ from albef_jax.data.records import Question
 from albef_jax.data.scenes.task_sources import ScenesQuestions, ScenesReferring, ScenesSentences
 from albef_jax.run import TASK
 from albef_jax.tasks.grounding import Placed
-from albef_jax.tasks.vqa import NO_PICTURE, Answered
+from albef_jax.tasks.vqa import NO_IMAGE, Answered
 from tests.helpers.tiny_run import task_config
 
 STATE = SimpleNamespace(params=None, step=7)
@@ -47,12 +47,12 @@ def test_judgements(evaluate):
 
 
 def test_answers(evaluate):
-    """The question about a picture that cannot be read is not among them."""
+    """The question about an image that cannot be read is not among them."""
     truths, given = ("red", "blue", "red", "red", "two"), ("red", "blue", "blue", "red", "two")
     found = [
         Answered(
             place,
-            Question("", NO_PICTURE, "what", (truth,), "vqa", place, "colour"),
+            Question("", NO_IMAGE, "what", (truth,), "vqa", place, "colour"),
             [(answer, 1.0)],
             readable=place != 4,
         )

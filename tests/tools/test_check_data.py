@@ -27,16 +27,16 @@ def config():
 def findings():
     lengths = Lengths(Tokenizer("scenes", 2), max_words=30)
     lengths.add(["red circle"] * 97 + ["a red circle left of a blue square"] * 2 + ["日"])
-    found = [Found("tiny picture", "a.jpg", "8 x 8 pixels"), Found("not RGB", "b.png", "in mode P")]
+    found = [Found("tiny image", "a.jpg", "8 x 8 pixels"), Found("not RGB", "b.png", "in mode P")]
     return Findings(lengths, 100, found)
 
 
 def test_the_report_counts_everything_and_suggests_a_length(findings, config):
     told = report(findings, config, items=400)
     assert told["items"] == 400 and told["checked"] == 100
-    assert told["counts"]["tiny picture"] == told["counts"]["not RGB"] == 1
+    assert told["counts"]["tiny image"] == told["counts"]["not RGB"] == 1
     assert told["counts"]["unusable"] == 0
-    assert told["found"][0] == {"kind": "tiny picture", "name": "a.jpg", "detail": "8 x 8 pixels"}
+    assert told["found"][0] == {"kind": "tiny image", "name": "a.jpg", "detail": "8 x 8 pixels"}
     texts = told["texts"]
     assert texts["text_len"] == 3 and texts["cut_by_text_len"] == pytest.approx(0.02)
     assert texts["suggested_text_len"] == 9 and texts["longest"] == 9
@@ -46,7 +46,7 @@ def test_the_report_counts_everything_and_suggests_a_length(findings, config):
 
 def test_the_summary_names_the_knob_and_its_remedy(findings, config):
     text = summary(report(findings, config, items=400))
-    assert "tiny picture               1" in text
+    assert "tiny image               1" in text
     assert "data.text_len=3 cuts 2.00%" in text
     assert "data.text_len=9 would hold 99%" in text
 
@@ -104,7 +104,7 @@ def test_evaluation_data_and_a_limit(checked):
     assert code == 0 and "items                      1" in printed
     code, printed, _ = checked(*files, "--limit=1", "--smallest=41")
     assert code == 1 and "checked                    1" in printed
-    assert "tiny picture: " in printed and "40 x 40 pixels" in printed
+    assert "tiny image: " in printed and "40 x 40 pixels" in printed
 
 
 def test_names_that_the_console_cannot_write(folder, checked, monkeypatch):

@@ -84,13 +84,13 @@ def train(page: Path, start: str, knobs: dict, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory) -> Path:
-    """What pages take for granted: pictures, annotations, and a run of the demo."""
+    """What pages take for granted: images, annotations, and a run of the demo."""
     folder = tmp_path_factory.mktemp("desk")
     scenes = ScenesSource("train", size=8, image_size=48)
     items = []
     for number in range(8):
         name = f"{number}.png"
-        for parent in ("pictures", "DIR", "photos"):
+        for parent in ("images", "DIR", "photos"):
             (folder / parent).mkdir(exist_ok=True)
             Image.fromarray(scenes[number].image).save(folder / parent / name)
         items.append({"image": name, "caption": list(scenes[number].captions)})
@@ -126,7 +126,7 @@ def test_a_workdir_holds_what_the_readme_says(desk):
 @pytest.mark.slow
 def test_training_on_own_pairs(desk):
     workdir = train(README, "albef_jax.main --config configs/pretrain.py:local", OWN, desk)
-    assert json.loads((workdir / "results.json").read_text())["retrieval"]["pictures"] == 8
+    assert json.loads((workdir / "results.json").read_text())["retrieval"]["images"] == 8
 
 
 @pytest.mark.slow

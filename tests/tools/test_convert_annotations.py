@@ -10,7 +10,7 @@ from PIL import Image
 from albef_jax.data.annotations.pairs import JsonPairs
 from albef_jax.data.annotations.questions import JsonQuestions
 from albef_jax.data.annotations.referring import JsonReferring
-from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoPictures
+from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoImages
 from tools.convert_annotations import main
 
 COCO = {
@@ -227,7 +227,7 @@ def test_nlvr2(convert, tmp_path):
         "label": "False",
     }
     images(tmp_path, *(image for item in found for image in item["images"]))
-    assert JsonTwoPictures([convert.out], tmp_path)[0].label == 1
+    assert JsonTwoImages([convert.out], tmp_path)[0].label == 1
 
 
 def test_refcoco(convert, tmp_path):

@@ -127,7 +127,7 @@ def manifest():
         "shards": [{}, {}],
         "bad": 2,
         "bad_reasons": {"the file is empty": 2},
-        "pictures_under_several_names": 3,
+        "images_under_several_names": 3,
         "same_item_again": 4,
     }
 
@@ -136,10 +136,10 @@ def test_the_summary_says_what_is_missing_and_what_is_there_twice(manifest):
     text = summary(manifest, Path("out"))
     assert "8 of 10 items in 2 shards, 2.00 GiB, 9 captions" in text
     assert "2 x the file is empty" in text and "bad_samples.jsonl" in text
-    assert "3 pictures have several names" in text and "duplicates.jsonl" in text
-    assert "4 records repeat a picture" in text
+    assert "3 images have several names" in text and "duplicates.jsonl" in text
+    assert "4 records repeat an image" in text
 
 
 def test_the_summary_of_clean_data_is_one_line(manifest):
-    manifest |= {"bad": 0, "pictures_under_several_names": 0, "same_item_again": 0}
+    manifest |= {"bad": 0, "images_under_several_names": 0, "same_item_again": 0}
     assert len(summary(manifest, Path("out")).splitlines()) == 1

@@ -33,18 +33,18 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
-def run_and_pictures(tmp_path_factory):
-    """A workdir with a tiny model, and a folder with three pictures and a broken one."""
-    workdir, pictures = (tmp_path_factory.mktemp(name) for name in ("run", "pictures"))
+def run_and_images(tmp_path_factory):
+    """A workdir with a tiny model, and a folder with three images and a broken one."""
+    workdir, images = (tmp_path_factory.mktemp(name) for name in ("run", "images"))
     params = task_models.init(ModelConfig(**SIZES), "retrieval", jax.random.key(1))
     with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(1, {"params": params, "train": {"step": np.int32(1)}})
     config = {"task": "retrieval", "model": SIZES, "data": {"vocab": "scenes", "source": "scenes"}}
     (workdir / "config.json").write_text(json.dumps(config))
     for colour in ("red", "green", "blue"):
-        Image.new("RGB", (60, 40), colour).save(pictures / f"{colour}.png")
-    (pictures / "broken.jpg").write_bytes(b"")
-    return workdir, pictures
+        Image.new("RGB", (60, 40), colour).save(images / f"{colour}.png")
+    (images / "broken.jpg").write_bytes(b"")
+    return workdir, images
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def call(monkeypatch, capsys):
     return called
 
 
-def test_building_and_searching(call, run_and_pictures, tmp_path):
-    workdir, pictures = run_and_pictures
+def test_building_and_searching(call, run_and_images, tmp_path):
+    workdir, images = run_and_images
     index, sheet = tmp_path / "index", tmp_path / "sheet.jpg"
-    code, out, err = call("build", index, f"--model={workdir}", f"--images={pictures}")
-    assert code == 0 and "3 pictures, 3 of them encoded now" in out
+    code, out, err = call("build", index, f"--model={workdir}", f"--images={images}")
+    assert code == 0 and "3 images, 3 of them encoded now" in out
     assert "1 cannot be used" in out and "left out: broken.jpg" in err
     code, out, err = call(index, "a red ball left of a cube", "--k=12", f"--sheet={sheet}")
     assert code == 0 and "these are all" in err
@@ -74,9 +74,9 @@ def test_building_and_searching(call, run_and_pictures, tmp_path):
     assert [hit["itm"] for hit in json.loads(out)] == [None, None]
 
 
-def test_names_that_the_console_cannot_write(call, run_and_pictures, tmp_path, monkeypatch):
+def test_names_that_the_console_cannot_write(call, run_and_images, tmp_path, monkeypatch):
     """Not UTF-8, and characters that ASCII lacks; the folder of the index has such a name, too."""
-    workdir, _ = run_and_pictures
+    workdir, _ = run_and_images
     (tmp_path / "photos").mkdir()
     names = ["caf\udce9.png", "猫.png"]
     for name in names:
@@ -93,25 +93,25 @@ def test_names_that_the_console_cannot_write(call, run_and_pictures, tmp_path, m
     assert sheet.stat().st_size > 1000
 
 
-def test_captions(call, run_and_pictures, tmp_path):
-    workdir, pictures = run_and_pictures
+def test_captions(call, run_and_images, tmp_path):
+    workdir, images = run_and_images
     texts, index, sheet = (tmp_path / name for name in ("texts.txt", "index", "sheet.png"))
     texts.write_text("a ball\na star\n")
     assert call("build", index, f"--model={workdir}", f"--captions={texts}")[0] == 0
-    code, out, _ = call(index, pictures / "red.png", f"--sheet={sheet}")
+    code, out, _ = call(index, images / "red.png", f"--sheet={sheet}")
     assert code == 0 and {"a ball", "a star"} == {row[18:] for row in out.splitlines()[1:]}
     assert sheet.stat().st_size > 1000
     code, _, err = call(index, "a ball")
-    assert code == 2 and "ask it by a picture" in err
+    assert code == 2 and "ask it by an image" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere", "a ball"], "no index here"),
-        (["nowhere", "a ball", "--sheet=sheet.nothing"], "name a picture"),
+        (["nowhere", "a ball", "--sheet=sheet.nothing"], "name an image"),
         (["nowhere", "a ball", "--sheet=no_folder/a.jpg"], "no such directory"),
-        (["build", "new", "--model=none"], "either pictures"),
+        (["build", "new", "--model=none"], "either images"),
         (["build", "new", "--model=none", "--images=none"], "no such folder"),
     ],
 )

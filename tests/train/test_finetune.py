@@ -176,7 +176,7 @@ def seen_by_the_loss(state):
     return jax.device_get(jax.jit(partial(finetune_step, small_config(loss)))(state, BATCH)[1])
 
 
-def test_pictures_are_normalised_and_the_rest_is_handed_on():
+def test_images_are_normalised_and_the_rest_is_handed_on():
     seen = seen_by_the_loss(small_state())
     np.testing.assert_allclose(seen["image"], normalize(BATCH["image"]), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(seen["label"], BATCH["label"])

@@ -9,7 +9,7 @@ import pytest
 
 from albef_jax.distributed import mesh as mesh_module
 from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
-from albef_jax.losses.contrastive import Contrast, itc_loss, same_picture, similarities
+from albef_jax.losses.contrastive import Contrast, itc_loss, same_image, similarities
 from albef_jax.losses.matching import draw_negatives, itm_loss
 from albef_jax.losses.queue import enqueue, init_queue
 from albef_jax.models.bert import take_in_group
@@ -41,7 +41,7 @@ def two_towers(params, batch, dropout_key):
 
 
 def contrastive_loss(traced):
-    """ITC by picture ids and ITM with drawn negatives, in groups and with a queue, distilled."""
+    """ITC by image ids and ITM with drawn negatives, in groups and with a queue, distilled."""
 
     def loss(params, known):
         traced.append(known)
@@ -57,7 +57,7 @@ def contrastive_loss(traced):
             )
 
         own = contrast(image, text)
-        positives = same_picture(batch["image_id"], queue.image_id, groups)
+        positives = same_image(batch["image_id"], queue.image_id, groups)
         itc = itc_loss(own, contrast(image_m, text_m), known.alpha, positives)
         negatives = draw_negatives(
             random.decisions, own.text_to_image.group, own.image_to_text.group, positives.group

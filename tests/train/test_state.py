@@ -33,10 +33,10 @@ def test_parts_join_to_the_state(fresh_state):
 def queue_of(kind):
     if kind == "no queue":
         return None
-    return init_queue(jax.random.key(0), 8, 8, with_ids=kind == "with picture ids")
+    return init_queue(jax.random.key(0), 8, 8, with_ids=kind == "with image ids")
 
 
-@pytest.mark.parametrize("kind", ["no queue", "plain queue", "with picture ids"])
+@pytest.mark.parametrize("kind", ["no queue", "plain queue", "with image ids"])
 @pytest.mark.parametrize("distilled", [True, False], ids=["teacher", "no teacher"])
 def test_parts_of_every_task_join_to_its_state(tiny, kind, distilled):
     optimizer = adamw(lambda step: jnp.float32(0.1), 0.0)
@@ -49,7 +49,7 @@ def test_parts_of_every_task_join_to_its_state(tiny, kind, distilled):
     assert ("queue" in items["train"]) == (kind != "no queue")
     if kind != "no queue":
         # Plain dicts: a checkpoint is read without this package's types.
-        assert ("image_id" in items["train"]["queue"]) == (kind == "with picture ids")
+        assert ("image_id" in items["train"]["queue"]) == (kind == "with image ids")
         assert all(leaf is not None for leaf in items["train"]["queue"].values())
     again = TrainState.from_items(items)
     assert jax.tree.structure(again) == jax.tree.structure(state)

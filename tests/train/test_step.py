@@ -114,7 +114,7 @@ def test_the_teacher_follows_the_student_from_before_the_update(state, after):
 
 
 def test_the_queue_takes_the_updated_teachers_features(tiny, batch, state, after):
-    """The picture side: no dropout there."""
+    """The image side: no dropout there."""
     teacher, queue = after[0].teacher, after[0].queue
     embeds = albef.encode_image(tiny.config, teacher, normalize(jnp.asarray(batch.image)))
     expected = albef.image_feature(teacher, embeds)

@@ -26,8 +26,8 @@ def test_images_that_pillow_writes(ending, tmp_path):
         ("s.psd", r"cannot write \.psd; name a \.jpg"),  # Pillow only reads these
         ("s.fli", r"cannot write \.fli"),
         ("s.h5", r"cannot write \.h5"),  # a writer that somebody else would have to bring
-        ("s.nothing", "name a picture"),
-        ("sheet", "name a picture"),
+        ("s.nothing", "name an image"),
+        ("sheet", "name an image"),
         ("none/s.jpg", "no such directory: .*none"),
         ("folder.jpg", "is a folder; name a file"),
         ("file/s.jpg", "no such directory"),

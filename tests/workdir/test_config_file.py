@@ -49,7 +49,7 @@ def test_a_start_that_saved_nothing_binds_nobody(tmp_path, left):
     assert (tmp_path / "bad_samples.jsonl").exists()
     open_workdir(tmp_path, other())
     assert json.loads((tmp_path / "config.json").read_text())["optimizer"]["lr"] == 3e-4
-    # They would count as pictures of the data that are right now.
+    # They would count as images of the data that are right now.
     assert not (tmp_path / "bad_samples.jsonl").exists()
     assert (tmp_path / "bad_samples.jsonl.before").exists()
 

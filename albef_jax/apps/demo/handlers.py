@@ -11,7 +11,7 @@ import numpy as np
 
 from albef_jax.apps.search.index import Index
 from albef_jax.apps.search.items import SearchError
-from albef_jax.data.annotations.checks import read_picture
+from albef_jax.data.annotations.checks import read_image
 from albef_jax.errors import BadSample
 from albef_jax.inference.arguments import ArgumentError
 from albef_jax.inference.model import Model
@@ -23,7 +23,7 @@ MOST_BYTES = 10 * 2**20  # of a file
 MOST_FILES = 32
 MOST_TEXTS = 32
 MOST_LETTERS = 400  # of a text
-_HEAT_SIDE = 640  # heat maps are as large as the picture, one a word
+_HEAT_SIDE = 640  # heat maps are as large as the image, one a word
 
 Shown = tuple[np.ndarray, str]  # uint8 RGB [H, W, 3] and what stands below
 
@@ -53,7 +53,7 @@ class Answers:
 
     Args:
         model: any; a tab that it cannot serve refuses.
-        index: of pictures, to search where no pictures are uploaded.
+        index: of images, to search where no images are uploaded.
 
     Raises:
         SearchError: an index of captions.
@@ -62,7 +62,7 @@ class Answers:
     def __init__(self, model: Model, index: Index | None = None):
         if index is not None and index.kind != "image":
             raise SearchError(
-                f"{index.folder} holds captions, and the page searches pictures; use tools.search"
+                f"{index.folder} holds captions, and the page searches images; use tools.search"
             )
         self.model, self.index = model, index
 
@@ -71,23 +71,23 @@ class Answers:
         """Rows of text, ITM and ITC, the best first.
 
         Args:
-            file: of the picture.
+            file: of the image.
             texts: one a line.
         """
-        picture = _picture(file)
+        image = _image(file)
         lines = [_text(line, "a text") for line in (texts or "").splitlines() if line.strip()]
         if not lines:
             raise Refused("Type at least one text, one a line.")
         if len(lines) > MOST_TEXTS:
             raise Refused(f"These are {len(lines)} texts; {MOST_TEXTS} at a time, please.")
-        found = self.model.match(picture, lines)
+        found = self.model.match(image, lines)
         rows = zip(lines, found.itm.tolist(), found.itc.tolist(), strict=True)
         ordered = sorted(rows, key=lambda row: -row[1])
         return [[text, round(itm, 3), round(itc, 3)] for text, itm, itc in ordered]
 
     @polite
     def search(self, files: Sequence[str] | None, query: str, k: int = 12) -> list[Shown]:
-        """The pictures that a text finds, the best first, with their scores.
+        """The images that a text finds, the best first, with their scores.
 
         Args:
             files: to search; none for the index.
@@ -96,10 +96,10 @@ class Answers:
         if files:
             return self._search_files(files, query, int(k))
         if self.index is None:
-            raise Refused("Upload some pictures to search in.")
+            raise Refused("Upload some images to search in.")
         hits = self.index.search(query, int(k))
         return [
-            (resized(_picture(str(hit.path)), _HEAT_SIDE), _scores(hit.name, hit.itm, hit.itc))
+            (resized(_image(str(hit.path)), _HEAT_SIDE), _scores(hit.name, hit.itm, hit.itc))
             for hit in hits
         ]
 
@@ -110,47 +110,47 @@ class Answers:
         Args:
             answers: to choose from, separated by commas; empty for the model's own.
         """
-        picture, question = _picture(file), _text(question, "a question")
+        image, question = _image(file), _text(question, "a question")
         listed = list(dict.fromkeys(one.strip() for one in (answers or "").split(",")))
         listed = [one for one in listed if one]
         if len(listed) > MOST_TEXTS:
             raise Refused(f"These are {len(listed)} answers; {MOST_TEXTS} at a time, please.")
         choice = [_text(one, "an answer") for one in listed] or None
-        return dict(self.model.answer(picture, question, choice))
+        return dict(self.model.answer(image, question, choice))
 
     @polite
     def ground(self, file: str | None, text: str) -> list[Shown]:
-        """Heat maps over the picture: of the whole text, then of each word."""
-        picture, text = _picture(file), _text(text, "a text")
-        if max(picture.shape[:2]) > _HEAT_SIDE:
-            picture = resized(picture, _HEAT_SIDE)
-        found = self.model.ground(picture, text)
-        whole = (heat_over(picture, found.heatmap), f"whole text, ITM {found.match:.3f}")
-        return [whole, *((heat_over(picture, heat), word) for word, heat in found.words)]
+        """Heat maps over the image: of the whole text, then of each word."""
+        image, text = _image(file), _text(text, "a text")
+        if max(image.shape[:2]) > _HEAT_SIDE:
+            image = resized(image, _HEAT_SIDE)
+        found = self.model.ground(image, text)
+        whole = (heat_over(image, found.heatmap), f"whole text, ITM {found.match:.3f}")
+        return [whole, *((heat_over(image, heat), word) for word, heat in found.words)]
 
     def _search_files(self, files: Sequence[str], query: str, k: int) -> list[Shown]:
         if len(files) > MOST_FILES:
-            raise Refused(f"These are {len(files)} pictures; {MOST_FILES} at a time, please.")
+            raise Refused(f"These are {len(files)} images; {MOST_FILES} at a time, please.")
         names = [Path(file).name for file in files]
-        pictures = [_picture(file) for file in files]
-        found = self.model.match(pictures, query)
+        images = [_image(file) for file in files]
+        found = self.model.match(images, query)
         best = np.argsort(-found.itm, kind="stable")[:k]
         return [
             (
-                resized(pictures[place], _HEAT_SIDE),
+                resized(images[place], _HEAT_SIDE),
                 _scores(names[place], float(found.itm[place]), float(found.itc[place])),
             )
             for place in best
         ]
 
 
-def _picture(file: str | None) -> np.ndarray:
+def _image(file: str | None) -> np.ndarray:
     if not file:
-        raise Refused("Upload a picture first, or take an example.")
+        raise Refused("Upload an image first, or take an example.")
     path = Path(file)
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise Refused(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB; scale it down.")
-    return read_picture(path, upright=True)  # phones say by EXIF data how they were held
+    return read_image(path, upright=True)  # phones say by EXIF data how they were held
 
 
 def _text(text: str | None, what: str) -> str:

@@ -68,8 +68,8 @@ def served(model: Model, tab: str) -> str:
     return f"{CannotServe(model.task, what)}."
 
 
-def example_pictures(folder: Path) -> list[tuple[str, str]]:
-    """Pictures of the built-in world, written as files, each with a caption of it."""
+def example_images(folder: Path) -> list[tuple[str, str]]:
+    """Images of the built-in world, written as files, each with a caption of it."""
     source = ScenesSource("val", _EXAMPLES, _EXAMPLE_SIDE)
     found = []
     for number in range(_EXAMPLES):
@@ -85,7 +85,7 @@ def build_page(answers: Answers, examples: list[tuple[str, str]]) -> Any:
     gr = gradio()
     model = answers.model
     with gr.Blocks(title="albef_jax", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown(f"# albef_jax\n{model!r}. Pictures stay on this machine.")
+        gr.Markdown(f"# albef_jax\n{model!r}. Images stay on this machine.")
         for tab, fill in (
             ("match", _match_tab),
             ("search", _search_tab),
@@ -103,7 +103,7 @@ def build_page(answers: Answers, examples: list[tuple[str, str]]) -> Any:
 def _match_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> None:
     with gr.Row():
         with gr.Column():
-            picture = _upload(gr)
+            image = _upload(gr)
             texts = gr.Textbox(label="Texts, one a line", lines=3, max_lines=8)
             button = gr.Button("Match", variant="primary")
         heads = ["text", "ITM", "ITC"]
@@ -113,16 +113,16 @@ def _match_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> No
             label="Best first: ITM is the match head's probability, ITC the cosine",
             wrap=True,
         )
-    _examples(gr, [[file, f"{text}\na yellow star"] for file, text in examples], [picture, texts])
-    _bind(gr, button, answers.match, [picture, texts], table)
+    _examples(gr, [[file, f"{text}\na yellow star"] for file, text in examples], [image, texts])
+    _bind(gr, button, answers.match, [image, texts], table)
 
 
 def _search_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> None:
     index = answers.index
-    where = f"the index of {len(index)} pictures" if index else "them"
+    where = f"the index of {len(index)} images" if index else "them"
     with gr.Row():
         with gr.Column(scale=1):
-            told = "Pictures" if index is None else f"Pictures; none to search {where}"
+            told = "Images" if index is None else f"Images; none to search {where}"
             files = gr.File(label=told, file_count="multiple", file_types=["image"], height=160)
             query = gr.Textbox(label="What to look for")
             k = gr.Slider(1, 32, value=12, step=1, label="How many at most")
@@ -132,27 +132,27 @@ def _search_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> N
         )
     if index is None:
         rows = [[[file for file, _ in examples], "a red shape"]]
-        _examples(gr, rows, [files, query], ["the six example pictures: a red shape"])
+        _examples(gr, rows, [files, query], ["the six example images: a red shape"])
     _bind(gr, button, answers.search, [files, query, k], shown, query)
 
 
 def _answer_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> None:
     with gr.Row():
         with gr.Column():
-            picture = _upload(gr)
+            image = _upload(gr)
             question = gr.Textbox(label="Question")
             listed = gr.Textbox(label="Answers to choose from, separated by commas (optional)")
             button = gr.Button("Answer", variant="primary")
         found = gr.Label(label="Answers", num_top_classes=5)
     rows = [[file, "how many things are there?"] for file, _ in examples]
-    _examples(gr, rows, [picture, question])
-    _bind(gr, button, answers.answer, [picture, question, listed], found, question)
+    _examples(gr, rows, [image, question])
+    _bind(gr, button, answers.answer, [image, question, listed], found, question)
 
 
 def _ground_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> None:
     with gr.Row():
         with gr.Column(scale=1):
-            picture = _upload(gr)
+            image = _upload(gr)
             text = gr.Textbox(label="Text")
             button = gr.Button("Ground", variant="primary")
         shown = gr.Gallery(
@@ -162,18 +162,18 @@ def _ground_tab(gr: Any, answers: Answers, examples: list[tuple[str, str]]) -> N
             scale=2,
             buttons=["fullscreen"],
         )
-    _examples(gr, [[file, caption] for file, caption in examples], [picture, text])
-    _bind(gr, button, answers.ground, [picture, text], shown, text)
+    _examples(gr, [[file, caption] for file, caption in examples], [image, text])
+    _bind(gr, button, answers.ground, [image, text], shown, text)
 
 
 def _upload(gr: Any) -> Any:
-    picture = gr.Image(
-        label="Picture", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[]
+    image = gr.Image(
+        label="Image", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[]
     )
     # The file as it is: our own decoder says what is wrong with it. Not a subclass, for which
     # gradio would write a stub file into this package.
-    picture.preprocess = lambda payload: payload.path if payload else None
-    return picture
+    image.preprocess = lambda payload: payload.path if payload else None
+    return image
 
 
 def _examples(gr: Any, rows: list[list], inputs: list, labels: list[str] | None = None) -> None:
@@ -252,7 +252,7 @@ def serve(model: Model, index: Path | None, port: int) -> None:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go with it
         import uvicorn
 
-        page = build_page(answers, example_pictures(Path(folder)))
+        page = build_page(answers, example_images(Path(folder)))
         app = application(page, port)
         print(f"http://{HOST}:{port}  (Ctrl-C ends)", flush=True)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
@@ -289,7 +289,7 @@ def main() -> int:
     )
     parser.add_argument("path", type=Path, help="of the checkpoint: whatever albef_jax.load takes")
     parser.add_argument("--port", type=int, default=PORT, help=f"{PORT} by default")
-    parser.add_argument("--index", type=Path, help="of pictures, built with this checkpoint")
+    parser.add_argument("--index", type=Path, help="of images, built with this checkpoint")
     parser.add_argument("--vocab", help="name or path, where the model's own is not known")
     given = parser.parse_args()
     try:

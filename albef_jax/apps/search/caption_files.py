@@ -27,7 +27,7 @@ _DELIMITERS = ",\t;|"
 _PLAIN = ("", ".txt", ".token", ".tokens")
 _NAME = r"[^\t,;|]+\.(?:jpe?g|png|webp|gif|bmp|tiff?)"
 _TOKEN = re.compile(rf"{_NAME}(?:#\d+)?\t\s*(\S.*)", re.IGNORECASE)
-_PICTURE_FIRST = re.compile(rf"{_NAME}(?:#\d+)?\s*[\t,;|]", re.IGNORECASE)
+_IMAGE_FIRST = re.compile(rf"{_NAME}(?:#\d+)?\s*[\t,;|]", re.IGNORECASE)
 _FORMS = (
     "give a text file with a caption a line, a .json or .jsonl file, a .csv or .tsv table with a "
     "column 'caption', or a Flickr token file (NAME.jpg#0, a tab, the caption)"
@@ -68,10 +68,8 @@ def _of_text(file: Path, text: str) -> list[str]:
         return _of_json(file)
     if _delimiter(first, headed_by=_BESIDE):
         return _of_table(file, text)
-    if _PICTURE_FIRST.match(first):
-        raise SearchError(
-            f"{file}: begins with the name of a picture, not with a caption; {_FORMS}"
-        )
+    if _IMAGE_FIRST.match(first):
+        raise SearchError(f"{file}: begins with the name of an image, not with a caption; {_FORMS}")
     return [line.strip() for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""What a search found, on one picture: thumbnails in order, with both scores; or captions."""
+"""What a search found, on one image: thumbnails in order, with both scores; or captions."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from albef_jax.apps.search.index import Hit
-from albef_jax.data.annotations.checks import read_picture
+from albef_jax.data.annotations.checks import read_image
 from albef_jax.errors import BadSample
 
 TILE, GAP, MARGIN, HEAD, FOOT = 240, 20, 32, 96, 66
@@ -15,11 +15,11 @@ GROUND, CARD, RULE = (246, 246, 243), (255, 255, 255), (221, 221, 214)
 INK, FAINT, BLUE, ORANGE = (28, 30, 34), (112, 116, 122), (0, 114, 178), (214, 130, 0)
 
 
-def picture_sheet(query: str, hits: Sequence[Hit], columns: int | None = None) -> Image.Image:
-    """Pictures that a text found, best first, each with its name, ITM and ITC.
+def image_sheet(query: str, hits: Sequence[Hit], columns: int | None = None) -> Image.Image:
+    """Images that a text found, best first, each with its name, ITM and ITC.
 
     Args:
-        columns: by default four, or fewer for few pictures.
+        columns: by default four, or fewer for few images.
     """
     columns = columns or min(4, max(2, len(hits)))
     rows = -(-len(hits) // columns)
@@ -31,13 +31,13 @@ def picture_sheet(query: str, hits: Sequence[Hit], columns: int | None = None) -
     return sheet
 
 
-def caption_sheet(picture: np.ndarray, hits: Sequence[Hit]) -> Image.Image:
-    """Captions that a picture found, best first, beside the picture, uint8 `[H, W, 3]`."""
+def caption_sheet(image: np.ndarray, hits: Sequence[Hit]) -> Image.Image:
+    """Captions that an image found, best first, beside the image, uint8 `[H, W, 3]`."""
     side, text = 2 * TILE, 620
     height = HEAD + max(side, LINE * len(hits)) + MARGIN
     width = 2 * MARGIN + side + GAP + text
-    sheet = _sheet(width, height, "captions of a picture", _told(hits))
-    shown = ImageOps.contain(Image.fromarray(picture), (side, side))
+    sheet = _sheet(width, height, "captions of an image", _told(hits))
+    shown = ImageOps.contain(Image.fromarray(image), (side, side))
     sheet.paste(shown, (MARGIN, HEAD))
     for place, hit in enumerate(hits):
         _row(sheet, MARGIN + side + GAP, HEAD + place * LINE, text, place, hit)
@@ -63,8 +63,8 @@ def _tile(sheet: Image.Image, left: int, top: int, place: int, hit: Hit) -> None
     draw.rounded_rectangle(card, 8, CARD, RULE)
     inner = TILE - 16
     try:
-        # The whole picture: what was cut off might be what was asked for.
-        whole = Image.fromarray(read_picture(hit.path, upright=True)) if hit.path else None
+        # The whole image: what was cut off might be what was asked for.
+        whole = Image.fromarray(read_image(hit.path, upright=True)) if hit.path else None
     except BadSample as problem:
         _write(draw, (left + 12, top + TILE // 2), problem.reason, 13, inner, FAINT)
         whole = None

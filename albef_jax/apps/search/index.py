@@ -1,4 +1,4 @@
-"""Indexes of pictures or captions, and searching them: the nearest by ITC, re-ranked by ITM.
+"""Indexes of images or captions, and searching them: the nearest by ITC, re-ranked by ITM.
 
 Shape letters: N items, E width of the contrastive space.
 """
@@ -16,11 +16,11 @@ from tqdm import tqdm
 from albef_jax.apps.search import storage
 from albef_jax.apps.search.items import Item, Items, SearchError
 from albef_jax.apps.search.storage import Rows, model_digest
-from albef_jax.data.annotations.checks import read_picture
+from albef_jax.data.annotations.checks import read_image
 from albef_jax.data.images.decode import resize_for_eval
 from albef_jax.errors import BadSample
 from albef_jax.inference.arguments import ArgumentError, whole_number
-from albef_jax.inference.inputs import Picture, is_one_picture
+from albef_jax.inference.inputs import ImageInput, is_one_image
 from albef_jax.inference.model import Model, load
 from albef_jax.version import __version__
 
@@ -33,10 +33,10 @@ class Hit:
     """Something that was found.
 
     Attributes:
-        name: the picture's path below the index's root, or the caption.
+        name: the image's path below the index's root, or the caption.
         itc: cosine of the features, -1 to 1.
         itm: probability of the match head, 0 to 1; None where it was not asked for.
-        path: of the picture; None for a caption.
+        path: of the image; None for a caption.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Built:
     Attributes:
         manifest: see `index_files`.
         computed: how many items were encoded now; the others were there already.
-        bad: pictures that cannot be used, with the reasons.
+        bad: images that cannot be used, with the reasons.
     """
 
     manifest: dict[str, Any]
@@ -72,7 +72,7 @@ def build_index(
 ) -> Built:
     """Build an index, go on with one after an interruption, or bring one up to date.
 
-    Only new and changed items are encoded. Bad pictures are left out, and told of.
+    Only new and changed items are encoded. Bad images are left out, and told of.
 
     Args:
         folder: of the index.
@@ -82,7 +82,7 @@ def build_index(
 
     Raises:
         CannotServe: the checkpoint has no features.
-        SearchError: the folder holds something else, or no picture can be used.
+        SearchError: the folder holds something else, or no image can be used.
     """
     block = whole_number("block", block, 1)
     model.need("image_proj", "features")
@@ -108,7 +108,7 @@ def build_index(
         good = [item for item in items.items if item in rows]
         if not good:
             (worst, reason), *_ = bad
-            raise SearchError(f"none of {len(bad)} pictures can be used, as {worst.name}: {reason}")
+            raise SearchError(f"none of {len(bad)} images can be used, as {worst.name}: {reason}")
         features = np.stack([rows[item] for item in good])
         manifest = storage.write_index(folder, good, features, bad, about)
     return Built(manifest, len(todo) - len(bad), bad)
@@ -179,10 +179,10 @@ def _read_ahead(
         if items.kind == "text":
             return item.name
         try:
-            picture = read_picture(Path(items.root) / item.name, upright=True)
+            image = read_image(Path(items.root) / item.name, upright=True)
         except BadSample as problem:
             return problem
-        return resize_for_eval(picture, model.config.image_size)
+        return resize_for_eval(image, model.config.image_size)
 
     blocks = [todo[start : start + block] for start in range(0, len(todo), block)]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -218,16 +218,16 @@ class Index:
     def __len__(self) -> int:
         return len(self.items)
 
-    def search(self, query: str | Picture, k: int = 12, rerank: bool = True) -> list[Hit]:
+    def search(self, query: str | ImageInput, k: int = 12, rerank: bool = True) -> list[Hit]:
         """The k nearest by ITC, exactly; best first, by ITM where they are re-ranked.
 
         Args:
-            query: a text for an index of pictures; a picture for one of captions.
+            query: a text for an index of images; an image for one of captions.
             k: how many; all there are if fewer.
             rerank: have the match head judge the k, and order them by that.
 
         Raises:
-            SearchError: k is no whole number of 1 or more, a query of the wrong kind, or a picture
+            SearchError: k is no whole number of 1 or more, a query of the wrong kind, or an image
                 that is there no longer.
             CannotServe: re-ranking by a checkpoint without a match head.
         """
@@ -249,13 +249,13 @@ class Index:
 
     def _check(self, query: Any) -> None:
         text = isinstance(query, str)
-        if not text and not is_one_picture(query):
+        if not text and not is_one_image(query):
             raise SearchError(f"one query at a time, not {type(query).__name__}")
         if self.kind == "image" and not text:
-            raise SearchError(f"{self.folder} holds pictures: ask it by a text, not by a picture")
+            raise SearchError(f"{self.folder} holds images: ask it by a text, not by an image")
         if self.kind == "text" and text and not Path(query).is_file():
             raise SearchError(
-                f"{self.folder} holds captions: ask it by a picture; there is no file {query!r}"
+                f"{self.folder} holds captions: ask it by an image; there is no file {query!r}"
             )
         if text and not query.strip():
             raise SearchError("the query is empty")
@@ -263,17 +263,17 @@ class Index:
     def _match(self, query: Any, found: Sequence[Item]) -> list[float]:
         if self.kind == "text":
             return self.model.match(query, [item.name for item in found]).itm.tolist()
-        pictures = []
+        images = []
         for item in found:
             try:
                 path = Path(self.manifest["root"]) / item.name
-                pictures.append(read_picture(path, upright=True))
+                images.append(read_image(path, upright=True))
             except BadSample as problem:
                 raise SearchError(
                     f"{problem}; it was there when {self.folder} was built: build it again, or "
                     "search without re-ranking"
                 ) from None
-        return self.model.match(pictures, query).itm.tolist()
+        return self.model.match(images, query).itm.tolist()
 
     def _path(self, item: Item) -> Path | None:
         return Path(self.manifest["root"]) / item.name if self.kind == "image" else None

@@ -1,6 +1,6 @@
-"""What goes into an index: the pictures of a folder, those of annotations, or captions.
+"""What goes into an index: the images of a folder, those of annotations, or captions.
 
-An item is known again by its name and, for a picture, by the file's size and time of change.
+An item is known again by its name and, for an image, by the file's size and time of change.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from albef_jax.apps.search.caption_files import read_captions
-from albef_jax.data.annotations.checks import image_of, parsed_items, probe_pictures
+from albef_jax.data.annotations.checks import image_of, parsed_items, probe_images
 from albef_jax.data.tokenizer import well_formed
 from albef_jax.inference.outputs import SearchError
 
@@ -21,7 +21,7 @@ _SETTING = "--images or --captions"
 
 @dataclass(frozen=True)
 class Item:
-    """One picture or caption.
+    """One image or caption.
 
     Attributes:
         name: the path below the items' root, or the caption.
@@ -41,7 +41,7 @@ class Items:
     Attributes:
         kind: "image" or "text".
         source: the folder or file that they were found in.
-        root: where the pictures' names start from; empty for captions.
+        root: where the images' names start from; empty for captions.
         items: each once, in order.
         note: what was left out and why; empty for nothing.
     """
@@ -69,11 +69,11 @@ def items_of(
         ValueError: a file that cannot be used.
     """
     if (images is None) == (captions is None):
-        raise SearchError("name either pictures (--images) or captions (--captions)")
+        raise SearchError("name either images (--images) or captions (--captions)")
     if captions is not None:
         return _captions(captions)
     if images is not None and images.is_file():
-        return _annotated_pictures(images, image_root or images.parent)
+        return _annotated_images(images, image_root or images.parent)
     return _folder(Path(str(images)))
 
 
@@ -85,14 +85,14 @@ def _folder(folder: Path) -> Items:
     names = [name for name in files if Path(name).suffix.lower() in kinds]
     if not names:
         raise SearchError(
-            f"{folder}: no pictures in this folder or below it ({len(files)} other files); a "
-            "picture's name ends in .jpg, .png, .webp or another that Pillow knows"
+            f"{folder}: no images in this folder or below it ({len(files)} other files); a "
+            "image's name ends in .jpg, .png, .webp or another that Pillow knows"
         )
     others = Counter(Path(name).suffix or "no ending" for name in files)
     for name in names:
         others[Path(name).suffix] -= 1
     left = ", ".join(f"{count} with {ending}" for ending, count in (+others).items())
-    note = f"left out, no pictures by their names: {left}" if left else ""
+    note = f"left out, no images by their names: {left}" if left else ""
     found = tuple(_on_disk(folder, name) for name in names)
     return Items("image", str(folder.absolute()), str(folder.absolute()), found, note)
 
@@ -110,9 +110,9 @@ def _cannot_list(error: OSError) -> None:
     raise SearchError(f"{error.filename}: cannot be listed: {error.strerror}")
 
 
-def _annotated_pictures(file: Path, root: Path) -> Items:
+def _annotated_images(file: Path, root: Path) -> Items:
     names = _once(parsed_items([file], image_of, _SETTING))
-    probe_pictures(root, names, "--image_root")
+    probe_images(root, names, "--image_root")
     found = tuple(_on_disk(root, name) for name in names)
     return Items("image", str(file.absolute()), str(root.absolute()), found)
 

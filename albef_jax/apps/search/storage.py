@@ -3,7 +3,7 @@
     manifest.json           what the index is, and which files belong to it; written last
     vectors-STEM.faiss      features of the items [N, E], float32, exact inner product
     items-STEM.jsonl        name, size and time of change of each item, in the vectors' order
-    bad_samples.jsonl       pictures that could not be used, and why
+    bad_samples.jsonl       images that could not be used, and why
     building/               blocks of features, until the index is complete
 
 Every file appears under its name when it is whole. STEM depends on the items, so an index that is
@@ -35,7 +35,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT, VERSION = "albef_jax index", 2  # 2: of upright pictures
+FORMAT, VERSION = "albef_jax index", 2  # 2: of upright images
 MANIFEST, BAD, BUILDING = "manifest.json", "bad_samples.jsonl", "building"
 
 Rows = dict[Item, np.ndarray]

@@ -127,7 +127,7 @@ def _trees(source: Source, found: Inventory) -> state_dict.Published:
 
 
 def _broken(gone: set) -> set[str]:
-    """Whether the queues lack more than the ids of pictures."""
+    """Whether the queues lack more than the ids of images."""
     return {part for part, path in gone if part == "queues" and path != ("image_id",)}
 
 

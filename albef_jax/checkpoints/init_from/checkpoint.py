@@ -202,7 +202,7 @@ def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modul
 
 
 def _queues(fresh: Tree, source: Tree, same_task: bool) -> tuple[dict[str, Any], list[Row]]:
-    """The checkpoint's features, if the queues fit; their pictures' ids only within one task."""
+    """The checkpoint's features, if the queues fit; their images' ids only within one task."""
     queues, rows = dict(fresh), []
     here, there = (np.shape(queue.get("image_queue", ())) for queue in (fresh, source))
     for name, array in fresh.items():
@@ -212,7 +212,7 @@ def _queues(fresh: Tree, source: Tree, same_task: bool) -> tuple[dict[str, Any],
         elif there != here:
             note = f"features {there} there and {here} here"
         elif name == "image_id" and not same_task:
-            note = "of other pictures there"
+            note = "of other images there"
         else:
             status, note, queues[name] = "loaded", "", source[name]
         rows.append(Row.of("queues", name, status, {"": array}, note))

@@ -209,7 +209,7 @@ def _word_rows(text: Encoder, vocab: str, here: int) -> _Rows:
 
 
 def _image_modules(image: Encoder, model: ConfigDict) -> dict[str, _Found]:
-    """A ViT's modules by origin, its positions for pictures of our size."""
+    """A ViT's modules by origin, its positions for images of our size."""
     tree = {"image_encoder": image.params}
     _check_sizes(image, sizes_of(tree), "image_heads", _IMAGE_SIZES, model)
     found = {path: _Found(arrays) for path, arrays in _modules({"image": image.params}).items()}

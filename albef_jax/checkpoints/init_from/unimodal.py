@@ -1,4 +1,4 @@
-"""Reads public checkpoints of one encoder: BERT for the text, ViT or DeiT for the pictures."""
+"""Reads public checkpoints of one encoder: BERT for the text, ViT or DeiT for the images."""
 
 import json
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Annotation files: checked in full when they are opened, every problem in one message.
 
 A source says what an item must hold with a `parse` function; this module reads the files, gathers
-what is wrong with all of them, and reads the pictures that items name.
+what is wrong with all of them, and reads the images that items name.
 """
 
 import difflib
@@ -100,10 +100,10 @@ def read_list(file: Path, setting: str = "data.train_files") -> list:
 
 
 def image_of(item: dict[str, Any]) -> str:
-    """The item's 'image': the path of a picture."""
+    """The item's 'image': the path of an image."""
     image = item.get("image")
     if not isinstance(image, str) or not image:
-        raise ValueError("'image' must be the path of a picture")
+        raise ValueError("'image' must be the path of an image")
     return image
 
 
@@ -149,13 +149,13 @@ def did_you_mean(given: Any, options: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def read_picture(path: Path, upright: bool = False) -> np.ndarray:
-    """A picture as uint8 RGB `[H, W, 3]`; raises `BadSample` if it is missing or unusable."""
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
+    """An image as uint8 RGB `[H, W, 3]`; raises `BadSample` if it is missing or unusable."""
     return decode(read_bytes(path), str(path), upright)
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a picture file holds; raises `BadSample` if it cannot be read."""
+    """What an image file holds; raises `BadSample` if it cannot be read."""
     try:
         return on_this_machine(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
@@ -163,8 +163,8 @@ def read_bytes(path: Path) -> bytes:
         raise BadSample(str(path), f"cannot be read: {reason}") from None
 
 
-def probe_pictures(root: Path, images: Sequence[str], setting: str = "data.image_root") -> None:
-    """Look for some pictures, spread over the list.
+def probe_images(root: Path, images: Sequence[str], setting: str = "data.image_root") -> None:
+    """Look for some images, spread over the list.
 
     Raises:
         ValueError: more than half of them are not there, or cannot be read.

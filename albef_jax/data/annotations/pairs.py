@@ -1,6 +1,6 @@
 """Pairs in the published annotation format: a JSON list of `{"image": path, "caption": text(s)}`.
 
-The lists are checked in full when they are opened; pictures are opened when they are asked for.
+The lists are checked in full when they are opened; images are opened when they are asked for.
 Items are kept as flat columns, which keeps millions of them cheap.
 """
 
@@ -16,7 +16,7 @@ from albef_jax.data.annotations.checks import (
     image_of,
     joined,
     parsed_items,
-    probe_pictures,
+    probe_images,
     read_bytes,
     running_numbers,
     unread,
@@ -48,7 +48,7 @@ class JsonPairs:
 
     Raises:
         ValueError: unusable files or items, all named in one message; or more than half of some
-            pictures probed across the list are not there.
+            images probed across the list are not there.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -73,19 +73,19 @@ class JsonPairs:
             self._starts.append(len(self._captions))
             given_ids.append(given_id)
         self.image_ids, self.notes = _image_ids(self._images, given_ids)
-        probe_pictures(self._root, self._images)
+        probe_images(self._root, self._images)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Pair:
-        """The pair at `index`; raises `BadSample` if its picture is missing or unusable."""
+        """The pair at `index`; raises `BadSample` if its image is missing or unusable."""
         found = self.encoded(index)
         image = decode(found.data, found.name, self.upright)
         return Pair(found.name, image, found.captions, found.image_id)
 
     def encoded(self, index: int) -> EncodedPair:
-        """The pair at `index` with its picture's bytes; raises `BadSample` if there are none."""
+        """The pair at `index` with its image's bytes; raises `BadSample` if there are none."""
         index = range(len(self))[index]
         path = self._root / self._images[index]
         image_id = int(self.image_ids[index])

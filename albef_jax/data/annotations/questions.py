@@ -12,9 +12,9 @@ from albef_jax.data.annotations.checks import (
     image_of,
     joined,
     parsed_items,
-    probe_pictures,
+    probe_images,
+    read_image,
     read_list,
-    read_picture,
     refuse,
     text_of,
     unread,
@@ -53,7 +53,7 @@ class JsonQuestions:
 
     Raises:
         ValueError: unusable files or items, all named in one message; or more than half of some
-            pictures probed across the list are not there.
+            images probed across the list are not there.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -74,23 +74,23 @@ class JsonQuestions:
         self._rows = list(parsed_items(files, parse, setting))
         for dataset, root in self._roots.items():
             images = [row.image for row in self._rows if row.dataset == dataset]
-            probe_pictures(root, images, f"data.{'vg_' * (dataset == 'vg')}image_root")
+            probe_images(root, images, f"data.{'vg_' * (dataset == 'vg')}image_root")
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Question:
-        """The question at `index`; raises `BadSample` if its picture is missing or unusable."""
+        """The question at `index`; raises `BadSample` if its image is missing or unusable."""
         row = self._rows[index]
         path = self._roots[row.dataset] / row.image
-        return Question(str(path), read_picture(path, self.upright), *row[1:])
+        return Question(str(path), read_image(path, self.upright), *row[1:])
 
     def image_paths(self) -> Iterator[str]:
         """The path of each question's image."""
         for dataset, root in self._roots.items():
             yield from joined(root, (row.image for row in self._rows if row.dataset == dataset))
 
-    def without_picture(self, index: int) -> Question:
+    def without_image(self, index: int) -> Question:
         """The same with one black pixel, for answers that must cover every question."""
         row = self._rows[index]
         path = self._roots[row.dataset] / row.image

@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 
 class Reference(NamedTuple):
-    """One referred thing: its picture, its true box's id, and its part of the evaluation."""
+    """One referred thing: its image, its true box's id, and its part of the evaluation."""
 
     image_id: int
     ann_id: int
@@ -27,7 +27,7 @@ class Reference(NamedTuple):
 
 
 class Instances(NamedTuple):
-    """True boxes by their id, and (width, height) of pictures by image id."""
+    """True boxes by their id, and (width, height) of images by image id."""
 
     boxes: dict[int, Box]
     sizes: dict[int, tuple[int, int]]
@@ -100,7 +100,7 @@ def read_plain_pickle(file: Path) -> Any:
 
 
 def read_instances(file: str | Path) -> Instances:
-    """True boxes and picture sizes from a COCO-style `instances.json`.
+    """True boxes and image sizes from a COCO-style `instances.json`.
 
     Raises:
         ValueError: the file cannot be read or has unusable entries, all named in one message.
@@ -177,7 +177,7 @@ def box_of(given: Any) -> Box | None:
 
 
 def box_problem(box: Box | np.ndarray, size: tuple[int, int] | None) -> str | None:
-    """What is wrong with a box in a picture of this (width, height); None: not known."""
+    """What is wrong with a box in an image of this (width, height); None: not known."""
     x, y, width, height = map(float, box)
     if width <= 0 or height <= 0:
         return f"{_told(box)} has no area"
@@ -186,7 +186,7 @@ def box_problem(box: Box | np.ndarray, size: tuple[int, int] | None) -> str | No
         beyond |= x + width > size[0] + 1 or y + height > size[1] + 1
     if not beyond:
         return None
-    where = f"its picture of {size[0]} x {size[1]} pixels" if size else "its picture"
+    where = f"its image of {size[0]} x {size[1]} pixels" if size else "its image"
     return f"{_told(box)} reaches outside {where}; boxes are [x, y, width, height] in pixels"
 
 

@@ -10,8 +10,8 @@ from albef_jax.data.annotations.checks import (
     image_of,
     joined,
     parsed_items,
-    probe_pictures,
-    read_picture,
+    probe_images,
+    read_image,
     running_numbers,
     text_of,
 )
@@ -41,7 +41,7 @@ class _Row(NamedTuple):
 
 
 class _Thing(NamedTuple):
-    """Where the truth about a referred thing is: its box, part, picture's key and size."""
+    """Where the truth about a referred thing is: its box, part, image's key and size."""
 
     box: Box
     split: str
@@ -60,7 +60,7 @@ class JsonReferring:
     Args:
         files: paths of JSON files.
         image_root: directory that relative image paths start from.
-        training: whether texts and pictures are all that is needed.
+        training: whether texts and images are all that is needed.
         references: REFER's `refs(unc).p`, or the same list as JSON; None if items have boxes.
         instances: COCO's `instances.json`; goes with `references`.
         detections: candidate boxes, `dets.json` or `cocos.json`; needed for evaluation.
@@ -71,7 +71,7 @@ class JsonReferring:
 
     Raises:
         ValueError: unusable files or items, all named in one message; or more than half of some
-            pictures probed across the list are not there.
+            images probed across the list are not there.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -96,7 +96,7 @@ class JsonReferring:
             self._rows = list(parsed_items(files, truth.parse, setting))
             self.dropped_candidates = truth.dropped
         self._image_ids = running_numbers(row.image for row in self._rows)
-        probe_pictures(self._root, [row.image for row in self._rows])
+        probe_images(self._root, [row.image for row in self._rows])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -105,11 +105,11 @@ class JsonReferring:
         """The expression at `index`.
 
         Raises:
-            BadSample: its picture is missing, unusable, or too small for the box.
+            BadSample: its image is missing, unusable, or too small for the box.
         """
         row = self._rows[index]
         path = self._root / row.image
-        image = read_picture(path, self.upright)
+        image = read_image(path, self.upright)
         size = image.shape[1], image.shape[0]
         if row.box is not None and (problem := box_problem(row.box, size)):
             raise BadSample(str(path), f"ref_id {row.ref_id}: box {problem}")

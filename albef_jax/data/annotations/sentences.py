@@ -1,4 +1,4 @@
-"""Sentences about one picture (SNLI-VE) and about two (NLVR2), in the published format."""
+"""Sentences about one image (SNLI-VE) and about two (NLVR2), in the published format."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from albef_jax.data.annotations.checks import (
     image_of,
     joined,
     parsed_items,
-    probe_pictures,
-    read_picture,
+    probe_images,
+    read_image,
     text_of,
 )
 from albef_jax.data.images.suffixes import IMAGE_ENDINGS
-from albef_jax.data.records import LABELS, TRUTH, Sentence, TwoPictures
+from albef_jax.data.records import LABELS, TRUTH, Sentence, TwoImages
 
 _ENDINGS = tuple(f".{ending}" for ending in IMAGE_ENDINGS)
 
@@ -29,7 +29,7 @@ class JsonSentences:
     """Random access to the sentences of one or more visual entailment files.
 
     An item is `{"image", "sentence", "label"}`; the label is one of `LABELS`. An image without the
-    ending of a picture file gets ".jpg".
+    ending of an image file gets ".jpg".
 
     Args:
         files: paths of JSON files.
@@ -38,7 +38,7 @@ class JsonSentences:
 
     Raises:
         ValueError: unusable files or items, all named in one message; or more than half of some
-            pictures probed across the list are not there.
+            images probed across the list are not there.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -51,23 +51,23 @@ class JsonSentences:
     ):
         self._root = Path(image_root)
         self._rows = list(parsed_items(files, _parse_sentence, setting))
-        probe_pictures(self._root, [row.images[0] for row in self._rows])
+        probe_images(self._root, [row.images[0] for row in self._rows])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Sentence:
-        """The sentence at `index`; raises `BadSample` if its picture is missing or unusable."""
+        """The sentence at `index`; raises `BadSample` if its image is missing or unusable."""
         row = self._rows[index]
         path = self._root / row.images[0]
-        return Sentence(str(path), read_picture(path, self.upright), row.sentence, row.label)
+        return Sentence(str(path), read_image(path, self.upright), row.sentence, row.label)
 
     def image_paths(self) -> Iterator[str]:
         """The path of each sentence's image or images."""
         return joined(self._root, (image for row in self._rows for image in row.images))
 
 
-class JsonTwoPictures:
+class JsonTwoImages:
     """Random access to the statements of one or more NLVR2 files.
 
     An item is `{"images": [left, right], "sentence", "label"}`; the label is one of `TRUTH`, as a
@@ -80,7 +80,7 @@ class JsonTwoPictures:
 
     Raises:
         ValueError: unusable files or items, all named in one message; or more than half of some
-            pictures probed across the list are not there.
+            images probed across the list are not there.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -92,19 +92,19 @@ class JsonTwoPictures:
         setting: str = "data.train_files",
     ):
         self._root = Path(image_root)
-        self._rows = list(parsed_items(files, _parse_two_pictures, setting))
-        probe_pictures(self._root, [image for row in self._rows for image in row.images])
+        self._rows = list(parsed_items(files, _parse_two_images, setting))
+        probe_images(self._root, [image for row in self._rows for image in row.images])
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> TwoPictures:
-        """The statement at `index`; raises `BadSample` if a picture is missing or unusable."""
+    def __getitem__(self, index: int) -> TwoImages:
+        """The statement at `index`; raises `BadSample` if an image is missing or unusable."""
         row = self._rows[index]
         left, right = (self._root / image for image in row.images)
         name = f"{left} and {right}"
-        pictures = read_picture(left, self.upright), read_picture(right, self.upright)
-        return TwoPictures(name, *pictures, row.sentence, row.label)
+        images = read_image(left, self.upright), read_image(right, self.upright)
+        return TwoImages(name, *images, row.sentence, row.label)
 
     def image_paths(self) -> Iterator[str]:
         """The path of each sentence's image or images."""
@@ -118,12 +118,12 @@ def _parse_sentence(item: dict[str, Any]) -> _Row:
     return _Row((image,), text_of(item, "sentence"), _label(item, LABELS))
 
 
-def _parse_two_pictures(item: dict[str, Any]) -> _Row:
+def _parse_two_images(item: dict[str, Any]) -> _Row:
     images = item.get("images")
     if not isinstance(images, list) or len(images) != 2:
-        raise ValueError("'images' must be a list of two paths of pictures, left and right")
+        raise ValueError("'images' must be a list of two paths of images, left and right")
     if not all(isinstance(image, str) and image for image in images):
-        raise ValueError("'images' must hold the paths of two pictures")
+        raise ValueError("'images' must hold the paths of two images")
     label = item.get("label")
     if isinstance(label, bool):
         item = {**item, "label": str(label)}

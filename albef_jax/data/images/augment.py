@@ -1,4 +1,4 @@
-"""Whole-picture transforms: any uint8 RGB `[H, W, 3]` in, `[size, size, 3]` out.
+"""Whole-image transforms: any uint8 RGB `[H, W, 3]` in, `[size, size, 3]` out.
 
 Order and numbers are the published ones: crop, flip, RandAugment (LEDGER, Augmentation). Pixels
 stay uint8; normalisation happens on the device.
@@ -15,7 +15,7 @@ import numpy as np
 from albef_jax.data.images.decode import resize_for_eval
 from albef_jax.data.images.randaugment import RandAugment
 
-Transform = Callable[[np.ndarray, Any], np.ndarray]  # of a picture, by a generator or None
+Transform = Callable[[np.ndarray, Any], np.ndarray]  # of an image, by a generator or None
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 _LOG_RATIOS = (math.log(ASPECT_RATIOS[0]), math.log(ASPECT_RATIOS[1]))
@@ -30,9 +30,9 @@ class TrainTransform:
     Attributes:
         image_size: height and width that come out, in pixels.
         crop_scale: smallest and largest share of the area that a random crop keeps: (0.2, 1) in
-            pre-training, (0.5, 1) in fine-tuning; None squeezes the whole picture (grounding).
+            pre-training, (0.5, 1) in fine-tuning; None squeezes the whole image (grounding).
         flip: mirror left and right with probability one half.
-        randaugment_ops: operations a picture, 0 for none.
+        randaugment_ops: operations an image, 0 for none.
         randaugment_level: their strength, 0 to 10.
     """
 
@@ -64,7 +64,7 @@ class TrainTransform:
 class EvalTransform:
     """Squeeze to a square, nothing random: evaluation, and training without augmentation.
 
-    A picture that has the right size already, as a drawn one may, is passed through untouched.
+    An image that has the right size already, as a drawn one may, is passed through untouched.
     """
 
     image_size: int
@@ -80,8 +80,8 @@ def draw_crop(
     """The box of a random resized crop, drawn as torchvision draws it.
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
         scale: smallest and largest share of the area.
         rng: the source of randomness.
 
@@ -106,7 +106,7 @@ def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
     """Squeeze uint8 `[H, W, 3]` to `[size, size, 3]`, close to Pillow's bicubic and much faster.
 
     Pillow's filter grows with the scale and so averages where it shrinks; OpenCV's does not, and
-    gives jagged pictures. A blur that fits the scale of each axis makes up for it.
+    gives jagged images. A blur that fits the scale of each axis makes up for it.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):

@@ -1,7 +1,7 @@
-"""Picture bytes to uint8 RGB, and the resize used for evaluation.
+"""Image bytes to uint8 RGB, and the resize used for evaluation.
 
 OpenCV decodes JPEG files, bit for bit as Pillow does and faster; everything else goes to Pillow. In
-front stand the checks that OpenCV lacks: of a truncated JPEG it makes a half-grey picture.
+front stand the checks that OpenCV lacks: of a truncated JPEG it makes a half-grey image.
 """
 
 import io
@@ -21,14 +21,14 @@ _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels; scale it down or 
 
 
 def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
-    """The picture in `data`, whatever its format, as 8-bit RGB.
+    """The image in `data`, whatever its format, as 8-bit RGB.
 
     Equal to Pillow's `convert("RGB")`, so the EXIF orientation is ignored and transparency dropped,
     as in the published system; but more than 8 bits are scaled (see `rgb.of_pil`), where Pillow
     would clip them.
 
     Args:
-        data: the bytes of a picture file.
+        data: the bytes of an image file.
         name: what to call it in errors.
         upright: apply the EXIF orientation.
 
@@ -36,30 +36,30 @@ def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
         uint8 RGB `[H, W, 3]`.
 
     Raises:
-        BadSample: empty, truncated, not a picture, of an unknown range of values, or over
+        BadSample: empty, truncated, not an image, of an unknown range of values, or over
             `MAX_PIXELS` (found before decoding).
     """
     if not data:
         raise BadSample(name, "the file is empty (0 bytes)")
     file = io.BytesIO(data)
     try:
-        with Image.open(file) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+        with Image.open(file) as pil:
+            if pil.width * pil.height > MAX_PIXELS:
                 raise BadSample(name, _TOO_LARGE)
-            if picture.format == "JPEG":
+            if pil.format == "JPEG":
                 # Pillow has read up to the first scan, past any thumbnail with an end of its own.
                 if data.find(_END_OF_JPEG, file.tell()) < 0:
                     raise BadSample(name, "a truncated JPEG: it has no end")
-                if picture.mode in ("RGB", "L"):
+                if pil.mode in ("RGB", "L"):
                     image = _decode_jpeg(data, name)
-                    return rgb.turned(image, rgb.orientation(picture)) if upright else image
-            return rgb.of_pil(picture, upright)
+                    return rgb.turned(image, rgb.orientation(pil)) if upright else image
+            return rgb.of_pil(pil, upright)
     except BadSample:
         raise
     except rgb.NoRgb as error:
         raise BadSample(name, str(error)) from None
     except UnidentifiedImageError:
-        raise BadSample(name, "not a picture in a format that Pillow reads") from None
+        raise BadSample(name, "not an image in a format that Pillow reads") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadSample(name, _TOO_LARGE) from None
     except Exception as error:  # format readers raise nearly anything on damaged bytes

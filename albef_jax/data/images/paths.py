@@ -1,4 +1,4 @@
-"""Where the pictures are that annotations name, and why they are not there."""
+"""Where the images are that annotations name, and why they are not there."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def on_this_machine(path: Path) -> Path:
 
 
 def probe(root: Path, images: Sequence[str], setting: str) -> None:
-    """Look for some pictures, spread over the list.
+    """Look for some images, spread over the list.
 
     Args:
         images: paths; relative ones start from `root`.
@@ -33,7 +33,7 @@ def probe(root: Path, images: Sequence[str], setting: str) -> None:
     bad = [(given, path, reason) for given, path, reason in reasons if reason is not None]
     if len(bad) <= len(found) / 2:
         return
-    counted = f"{len(bad)} of {len(found)} pictures looked for"
+    counted = f"{len(bad)} of {len(found)} images looked for"
     given, path, reason = bad[0]
     if reason != _MISSING:
         raise ValueError(f"{setting}={root}: {counted} cannot be read, as {path}: {reason}")

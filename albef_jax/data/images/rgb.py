@@ -15,10 +15,10 @@ _REMEDY = "save it with 8 bits, or with 16 bits that start from 0"
 
 
 class NoRgb(ValueError):
-    """Pixels that cannot be taken for a picture; the message says why, and what would do."""
+    """Pixels that cannot be taken for an image; the message says why, and what would do."""
 
 
-def of_pil(picture: Image.Image, upright: bool = False) -> np.ndarray:
+def of_pil(pil: Image.Image, upright: bool = False) -> np.ndarray:
     """A PIL image as uint8 RGB `[H, W, 3]`.
 
     Equal to Pillow's `convert("RGB")` for images of 8 bits, so transparency is dropped. Unsigned 16
@@ -30,29 +30,29 @@ def of_pil(picture: Image.Image, upright: bool = False) -> np.ndarray:
     Raises:
         NoRgb: 32 or signed 16 bits, whose range nothing tells, or floats beyond 0 to 1.
     """
-    picture.load()
-    rgb = _rgb_of(picture)
-    return turned(rgb, orientation(picture)) if upright else rgb
+    pil.load()
+    rgb = _rgb_of(pil)
+    return turned(rgb, orientation(pil)) if upright else rgb
 
 
-def _rgb_of(picture: Image.Image) -> np.ndarray:
-    if picture.mode == "F":
-        return of_array(np.array(picture))
-    if picture.mode.startswith("I"):
-        return _grey(_sixteen_bits(picture) >> 8)
-    return np.array(picture.convert("RGB"))
+def _rgb_of(pil: Image.Image) -> np.ndarray:
+    if pil.mode == "F":
+        return of_array(np.array(pil))
+    if pil.mode.startswith("I"):
+        return _grey(_sixteen_bits(pil) >> 8)
+    return np.array(pil.convert("RGB"))
 
 
-def _sixteen_bits(picture: Image.Image) -> np.ndarray:
+def _sixteen_bits(pil: Image.Image) -> np.ndarray:
     """Whole numbers from 0 to 65,535."""
-    values = np.array(picture)
-    if picture.mode == "I":
-        if picture.format not in _SIXTEEN_BITS:
-            kind = "32 bits" if picture.format != "TIFF" else "32 or signed 16 bits"
+    values = np.array(pil)
+    if pil.mode == "I":
+        if pil.format not in _SIXTEEN_BITS:
+            kind = "32 bits" if pil.format != "TIFF" else "32 or signed 16 bits"
             raise NoRgb(f"grey of {kind} ({_range(values)}), whose range is not known; {_REMEDY}")
         return values
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        tags = picture.tag_v2
+    if isinstance(pil, TiffImagePlugin.TiffImageFile):
+        tags = pil.tag_v2
         bits = np.ravel(tags.get(TiffImagePlugin.BITSPERSAMPLE, 16))[0]
         values = values << max(0, 16 - int(bits))  # Pillow leaves 12 bits as they are
         if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
@@ -73,7 +73,7 @@ def of_array(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or 0 in array.shape:
-        raise NoRgb(f"an array of shape {_shape(array)} is no picture: give [H, W, 3] or [H, W]")
+        raise NoRgb(f"an array of shape {_shape(array)} is no image: give [H, W, 3] or [H, W]")
     if array.shape[2] not in (1, 3, 4):
         raise NoRgb(
             f"an array of shape {_shape(array)}: the last axis must be R, G, B (or one channel of "
@@ -114,12 +114,12 @@ def _shape(array: np.ndarray) -> str:
     return f"[{', '.join(map(str, array.shape))}]"
 
 
-def orientation(picture: Image.Image) -> int:
+def orientation(pil: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1, upright, where there is none or it cannot be read."""
     try:
-        number = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        number = pil.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, struct.error, ValueError, KeyError, TypeError, OSError):
-        return 1  # damaged EXIF data; viewers show such a picture as it lies
+        return 1  # damaged EXIF data; viewers show such an image as it lies
     return number if number in range(1, 9) else 1
 
 
@@ -127,7 +127,7 @@ def turned(image: np.ndarray, number: int) -> np.ndarray:
     """Pixels `[H, W, 3]` made upright, of an image with this EXIF orientation."""
     if number >= 5:
         image = image.transpose(1, 0, 2)
-    # Of the (already transposed) picture: rows from below, columns from the right.
+    # Of the (already transposed) image: rows from below, columns from the right.
     rows = -1 if number in (3, 4, 7, 8) else 1
     columns = -1 if number in (2, 3, 6, 7) else 1
     return np.ascontiguousarray(image[::rows, ::columns])

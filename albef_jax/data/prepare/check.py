@@ -17,12 +17,12 @@ from albef_jax.data.records import EncodedPairs
 from albef_jax.data.tokenizer import clean_caption
 from albef_jax.errors import BadSample
 
-UNUSABLE, WORDLESS, TINY, TWICE = "unusable", "no words", "tiny picture", "picture twice"
+UNUSABLE, WORDLESS, TINY, TWICE = "unusable", "no words", "tiny image", "image twice"
 STRAY = "in no sample"  # a file in a tar shard
 PROBLEMS = (UNUSABLE, WORDLESS, TINY, TWICE, STRAY)
 NOT_RGB = "not RGB"  # which is converted, so not a problem
 _AHEAD = 1024  # items given to the threads at a time
-_PICTURES, _TEXTS = ("image", "left", "right"), ("captions", "question", "sentence", "text")
+_IMAGES, _TEXTS = ("image", "left", "right"), ("captions", "question", "sentence", "text")
 
 
 class Found(NamedTuple):
@@ -40,7 +40,7 @@ class Findings:
     Attributes:
         lengths: of all texts.
         checked: number of items looked at.
-        found: in order of the items, then pictures that are there twice, then files of no item.
+        found: in order of the items, then images that are there twice, then files of no item.
     """
 
     lengths: Lengths
@@ -53,7 +53,7 @@ class Findings:
 
 
 class _Looked(NamedTuple):
-    """One item. `digest` is of its pictures; empty for one that cannot be used."""
+    """One item. `digest` is of its images; empty for one that cannot be used."""
 
     found: list[Found]
     texts: Sequence[str]
@@ -74,7 +74,7 @@ def check(
     Args:
         source: random access.
         lengths: counts the texts.
-        smallest: side in pixels below which a picture is tiny.
+        smallest: side in pixels below which an image is tiny.
         threads: that read and decode.
         indices: of the items.
         looked_at_one: called after each item.
@@ -108,17 +108,17 @@ def _look(source: Any, index: int, smallest: int) -> _Looked:
     try:
         if isinstance(source, EncodedPairs):
             record: Any = source.encoded(index)
-            pictures = [decode(record.data, record.name)]
+            images = [decode(record.data, record.name)]
             found += _colours(record.name, record.data)
             stored = record.data
         else:
             record = source[index]
-            pictures = [getattr(record, key) for key in _PICTURES if hasattr(record, key)]
-            stored = b"".join(str(one.shape).encode() + one.tobytes() for one in pictures)
+            images = [getattr(record, key) for key in _IMAGES if hasattr(record, key)]
+            stored = b"".join(str(one.shape).encode() + one.tobytes() for one in images)
     except BadSample as bad:
         return _Looked([Found(UNUSABLE, bad.name, bad.reason)], (), b"")
     texts = _texts(record)
-    found += _tiny(record.name, pictures, smallest)
+    found += _tiny(record.name, images, smallest)
     found += [
         Found(WORDLESS, record.name, f"nothing is left of {text!r} after cleaning")
         for text in texts
@@ -133,14 +133,14 @@ def _texts(record: Any) -> tuple[str, ...]:
 
 
 def _colours(name: str, data: bytes) -> Iterator[Found]:
-    with Image.open(io.BytesIO(data)) as picture:
-        if picture.mode != "RGB":
-            yield Found(NOT_RGB, name, f"{picture.format} in mode {picture.mode}")
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode != "RGB":
+            yield Found(NOT_RGB, name, f"{image.format} in mode {image.mode}")
 
 
-def _tiny(name: str, pictures: Iterable[np.ndarray], smallest: int) -> Iterator[Found]:
-    for picture in pictures:
-        height, width = picture.shape[:2]
+def _tiny(name: str, images: Iterable[np.ndarray], smallest: int) -> Iterator[Found]:
+    for image in images:
+        height, width = image.shape[:2]
         if min(height, width) < smallest:
             yield Found(TINY, name, f"{width} x {height} pixels")
 
@@ -149,4 +149,4 @@ def _twice(source: Any, places: Sequence[int]) -> Found:
     """The names are read once more: few items are there twice, and names take memory."""
     read = source.encoded if isinstance(source, EncodedPairs) else source.__getitem__
     first, *others = dict.fromkeys(read(place).name for place in places)
-    return Found(TWICE, first, f"the same picture as {', '.join(others)}")
+    return Found(TWICE, first, f"the same image as {', '.join(others)}")

@@ -1,26 +1,26 @@
-"""Short digests of pictures and names, to find pictures that lie under several names."""
+"""Short digests of images and names, to find images that lie under several names."""
 
 import hashlib
 
 import numpy as np
 
-DIGEST = np.dtype([("picture", np.uint64, 2), ("name", np.uint64)])
+DIGEST = np.dtype([("image", np.uint64, 2), ("name", np.uint64)])
 
 
-def digest(picture: bytes, name: str) -> bytes:
+def digest(image: bytes, name: str) -> bytes:
     """The bytes of one `DIGEST`."""
     of_name = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return hashlib.blake2b(picture, digest_size=16).digest() + of_name
+    return hashlib.blake2b(image, digest_size=16).digest() + of_name
 
 
 def under_several_names(digests: np.ndarray) -> list[np.ndarray]:
-    """The places of each picture that has more than one name; `digests` is `[n]` of `DIGEST`."""
+    """The places of each image that has more than one name; `digests` is `[n]` of `DIGEST`."""
     if not len(digests):
         return []
-    high, low = digests["picture"].T
+    high, low = digests["image"].T
     order = np.lexsort((low, high))
     ordered = digests[order]
-    new = np.any(ordered["picture"][1:] != ordered["picture"][:-1], axis=1)
+    new = np.any(ordered["image"][1:] != ordered["image"][:-1], axis=1)
     starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(order)]])
     several = np.flatnonzero(np.diff(starts) > 1)
     groups = [np.sort(order[starts[group] : starts[group + 1]]) for group in several]

@@ -1,4 +1,4 @@
-"""Pictures that lie under several names: found by the digests of the stored bytes."""
+"""Images that lie under several names: found by the digests of the stored bytes."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from albef_jax.data.prepare.shard import Facts, facts_path
 
 
 class Repeats(NamedTuple):
-    """Records whose picture another record has, too.
+    """Records whose image another record has, too.
 
     Attributes:
         same_name: how many beyond the first are of the same item's name, as where a list has one
             item a caption.
-        groups: for each picture under several names, those names.
+        groups: for each image under several names, those names.
     """
 
     same_name: int

@@ -159,7 +159,7 @@ def complete(out: Path, plan: Plan) -> dict[str, Any]:
         "bad": len(bad),
         "bad_reasons": dict(Counter(entry["reason"] for entry in bad).most_common(20)),
         "same_item_again": repeats.same_name,
-        "pictures_under_several_names": len(repeats.groups),
+        "images_under_several_names": len(repeats.groups),
         "shards": [_shard(fact) for fact in facts if fact["file"]],
         "plan": plan.as_json(),
     }
@@ -192,7 +192,7 @@ def _counted(plan: Plan, facts: Sequence[Facts]) -> dict[str, Any]:
         "captions": sum(fact["captions"] for fact in facts),
         "bytes": sum(fact["bytes"] for fact in facts),
         "image_id_limit": max(fact["image_id_limit"] for fact in facts),
-        "pictures": total("pictures"),
+        "images": total("images"),
         "words": total("words"),
         "tokens": total("tokens"),
     }

@@ -18,7 +18,7 @@ class Plan:
             apart.
         name: what the shards' file names start with.
         shard_size: items a shard; fewer records where items are bad.
-        resize: length in pixels that a picture's short side is brought to where it is longer; 0
+        resize: length in pixels that an image's short side is brought to where it is longer; 0
             keeps the bytes of every file.
         quality: of JPEG files that are made here.
         vocab: whose tokens are counted.
@@ -43,7 +43,7 @@ class Plan:
         if self.shard_size < 1:
             problems.append(f"--shard_size={self.shard_size}: must be greater than 0")
         if self.resize < 0:
-            problems.append(f"--resize={self.resize}: must not be negative; 0 keeps pictures")
+            problems.append(f"--resize={self.resize}: must not be negative; 0 keeps images")
         if not 1 <= self.quality <= 100:
             problems.append(f"--quality={self.quality}: must lie between 1 and 100")
         if not self.name or "/" in self.name or set(self.name) & set("*?[]{},"):

@@ -27,7 +27,7 @@ from albef_jax.errors import BadSample
 from albef_jax.utils.atomic import write_text
 
 WORKING = "packing"  # directory of the facts, while packing is not complete
-# Each record by itself, for random access; pictures are compressed already.
+# Each record by itself, for random access; images are compressed already.
 _OPTIONS = "group_size:1,uncompressed"
 _LARGEST_ID = 2**31 - 1
 
@@ -147,7 +147,7 @@ class _Shard:
             **(file or {"file": None, "bytes": 0, "sha256": None}),
             "records": self.records,
             "captions": self._lengths.words.total(),
-            "pictures": dict(self._how),
+            "images": dict(self._how),
             "image_id_limit": self._image_id_limit,
             "words": as_json(self._lengths.words),
             "tokens": as_json(self._lengths.tokens),

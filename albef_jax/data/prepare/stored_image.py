@@ -1,4 +1,4 @@
-"""The picture that a record keeps: the bytes of its file, or a smaller JPEG."""
+"""The image that a record keeps: the bytes of its file, or a smaller JPEG."""
 
 import io
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from albef_jax.data.records import EncodedPair, EncodedPairs, PairSource
 
 
 class Stored(NamedTuple):
-    """A pair as it is stored, and what became of its picture.
+    """A pair as it is stored, and what became of its image.
 
     Attributes:
         pair: with the bytes to store.
@@ -47,11 +47,11 @@ def _smaller(image: np.ndarray, side: int, quality: int) -> bytes:
     height, width = image.shape[:2]
     scale = side / min(height, width)
     size = max(side, round(width * scale)), max(side, round(height * scale))
-    picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    return _file(picture, "JPEG", quality=quality)
+    pil = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    return _file(pil, "JPEG", quality=quality)
 
 
-def _file(picture: Image.Image, kind: str, **options: int) -> bytes:
+def _file(pil: Image.Image, kind: str, **options: int) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    pil.save(file, kind, **options)
     return file.getvalue()

@@ -1,1 +1,1 @@
-"""The built-in world: scene graphs, their pictures and their captions."""
+"""The built-in world: scene graphs, their images and their captions."""

@@ -1,4 +1,4 @@
-"""The built-in world as a data source: pictures and captions made on demand."""
+"""The built-in world as a data source: images and captions made on demand."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class ScenesSource(SceneSplit):
 
     Attributes:
         noise: share of web-like captions; must be 0 outside 'train'.
-        captions_per_image: captions a picture.
+        captions_per_image: captions an image.
 
     Raises:
         ValueError: for a value out of its range; the message names it.
@@ -38,7 +38,7 @@ class ScenesSource(SceneSplit):
             raise ValueError(f"scenes: noise is for split 'train'; set it to 0 for {self.split!r}")
 
     def scene(self, index: int) -> Scene:
-        """What picture `index` shows.
+        """What image `index` shows.
 
         Raises:
             IndexError: outside 0 to `size` - 1.
@@ -55,5 +55,5 @@ class ScenesSource(SceneSplit):
         rng = self.random(index, CAPTION)
         texts = captions(scene, rng, self.captions_per_image)
         texts = corrupt(texts, scene, rng, self.noise)
-        picture = render(scene, self.image_size)
-        return Pair(f"scenes/{self.split}/{index}", picture, texts, int(index))
+        image = render(scene, self.image_size)
+        return Pair(f"scenes/{self.split}/{index}", image, texts, int(index))

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from albef_jax.data.records import Question, Referring, Sentence, TwoPictures
+from albef_jax.data.records import Question, Referring, Sentence, TwoImages
 from albef_jax.data.scenes.drawing.render import render
 from albef_jax.data.scenes.language import entailment, two_images
 from albef_jax.data.scenes.language.entailment import Judged
 from albef_jax.data.scenes.language.questions import Asked, ask
 from albef_jax.data.scenes.language.referring import Referred, candidates, pixel_box, refer
 from albef_jax.data.scenes.language.two_images import Compared
-from albef_jax.data.scenes.world.draw import ENTAILMENT, QUESTION, REFERRING, TWO_PICTURES
+from albef_jax.data.scenes.world.draw import ENTAILMENT, QUESTION, REFERRING, TWO_IMAGES
 from albef_jax.data.scenes.world.sample import HELD_OUT
 from albef_jax.data.scenes.world.split import SceneSplit
 
@@ -21,7 +21,7 @@ class _TaskSource(SceneSplit):
     """Items with the scene or the scenes that they are about."""
 
     def told(self, index: int) -> Any:
-        """The item without pictures."""
+        """The item without images."""
         raise NotImplementedError
 
     def unseen(self, index: int) -> bool:
@@ -36,7 +36,7 @@ class ScenesQuestions(_TaskSource):
     """Questions with one answer of `questions.ANSWERS` each."""
 
     def told(self, index: int) -> Asked:
-        """The question and its scene, without a picture."""
+        """The question and its scene, without an image."""
         return ask(self.scenes(index), self.random(index, QUESTION), train=self.train)
 
     def __getitem__(self, index: int) -> Question:
@@ -58,32 +58,32 @@ class ScenesSentences(_TaskSource):
     """Sentences for visual entailment."""
 
     def told(self, index: int) -> Judged:
-        """The sentence and its scene, without a picture."""
+        """The sentence and its scene, without an image."""
         rng = self.random(index, ENTAILMENT)
         return entailment.tell(self.scenes(index), rng, train=self.train)
 
     def __getitem__(self, index: int) -> Sentence:
         """The sentence `scenes/<split>/sentence/<index>`."""
         told = self.told(index)
-        picture = render(told.scene, self.image_size)
-        return Sentence(f"scenes/{self.split}/sentence/{index}", picture, told.text, told.label)
+        image = render(told.scene, self.image_size)
+        return Sentence(f"scenes/{self.split}/sentence/{index}", image, told.text, told.label)
 
 
 @dataclass(frozen=True)
-class ScenesTwoPictures(_TaskSource):
-    """Statements over two pictures."""
+class ScenesTwoImages(_TaskSource):
+    """Statements over two images."""
 
     def told(self, index: int) -> Compared:
-        """The statement and its scenes, without pictures."""
-        rng = self.random(index, TWO_PICTURES)
+        """The statement and its scenes, without images."""
+        rng = self.random(index, TWO_IMAGES)
         return two_images.tell(self.scenes(index), rng, train=self.train)
 
-    def __getitem__(self, index: int) -> TwoPictures:
-        """The statement `scenes/<split>/two_pictures/<index>`."""
+    def __getitem__(self, index: int) -> TwoImages:
+        """The statement `scenes/<split>/two_images/<index>`."""
         told = self.told(index)
         left, right = (render(scene, self.image_size) for scene in (told.left, told.right))
-        name = f"scenes/{self.split}/two_pictures/{index}"
-        return TwoPictures(name, left, right, told.text, int(told.label))
+        name = f"scenes/{self.split}/two_images/{index}"
+        return TwoImages(name, left, right, told.text, int(told.label))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ScenesReferring(_TaskSource):
     """Referring expressions; with boxes outside of 'train'."""
 
     def told(self, index: int) -> Referred:
-        """The expression and its scene, without a picture."""
+        """The expression and its scene, without an image."""
         return refer(self.scenes(index), self.random(index, REFERRING))
 
     def __getitem__(self, index: int) -> Referring:

@@ -18,13 +18,13 @@ SPLITS = ("train", "val")
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """Pictures, their captions, and the objects in them.
+    """Images, their captions, and the objects in them.
 
     Args:
         data_dir: where data sets are kept; this one gets a directory `scenes/1.0.0` in it.
-        train: number of pictures of split 'train'.
-        val: number of pictures of split 'val'.
-        image_size: side of the pictures in pixels.
+        train: number of images of split 'train'.
+        val: number of images of split 'val'.
+        image_size: side of the images in pixels.
         world: forwarded to `ScenesSource`: seed, most_objects, captions_per_image.
     """
 
@@ -48,7 +48,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        """What a record holds; boxes are shares of the picture."""
+        """What a record holds; boxes are shares of the image."""
         return tfds.core.DatasetInfo(
             builder=self,
             description="Drawn scenes of one to six objects, with captions that are true of them.",

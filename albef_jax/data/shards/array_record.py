@@ -40,7 +40,7 @@ class _Whole(NamedTuple):
 class ArrayRecordPairs:
     """Random access to the pairs of one or more shards, one after the other; safe for threads.
 
-    Shards of several directories were packed apart, and their image ids may say different pictures
+    Shards of several directories were packed apart, and their image ids may say different images
     by one number: those of a later directory are moved up behind those of the earlier ones.
 
     Args:
@@ -72,7 +72,7 @@ class ArrayRecordPairs:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Pair:
-        """The pair at `index`; raises `BadSample` if record or picture is unusable."""
+        """The pair at `index`; raises `BadSample` if record or image is unusable."""
         found = self.encoded(index)
         image = decode(found.data, found.name, self.upright)
         return Pair(found.name, image, found.captions, found.image_id)

@@ -1,6 +1,6 @@
 """The record of a packed pair: one MessagePack map that says what it is.
 
-    {"format": "albef_jax.pair", "version": 1, "name": text, "image": the bytes of a picture file,
+    {"format": "albef_jax.pair", "version": 1, "name": text, "image": the bytes of an image file,
      "captions": [text, ...], "image_id": number}
 
 Reading it builds texts, numbers and bytes, and cannot execute anything. Further fields are allowed

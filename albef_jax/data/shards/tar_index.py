@@ -128,7 +128,7 @@ def _check_start(start: bytes) -> None:
         if start.startswith(mark):
             raise ValueError(
                 f"compressed ({kind}), which allows no access at random; unpack it to a plain .tar "
-                "(pictures are compressed already)"
+                "(images are compressed already)"
             )
 
 

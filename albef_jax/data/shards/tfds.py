@@ -1,6 +1,6 @@
 """Pairs of a prepared TensorFlow Datasets data set, read without TensorFlow.
 
-Only data sets in the array_record format can be read so. Pictures are taken as the bytes that were
+Only data sets in the array_record format can be read so. Images are taken as the bytes that were
 stored, and decoded as everywhere else. The code that once made a data set is not run.
 """
 
@@ -39,13 +39,13 @@ class TfdsPairs:
     """Random access to the pairs of one or more splits, one after the other.
 
     If a single split is given and has a feature "image_id" or "image/id", that says which records
-    show the same picture; else each record is a picture of its own.
+    show the same image; else each record is an image of its own.
 
     Args:
         names: `NAME[/CONFIG][:VERSION]:SPLIT` each, as `coco_captions:train[:50%]`; in place of the
             name there may be the directory that holds `dataset_info.json`.
         data_dir: where data sets are; empty for TensorFlow Datasets' own default.
-        image_field: the feature with the picture; empty for the only one there is.
+        image_field: the feature with the image; empty for the only one there is.
         caption_field: the feature with the text or texts, as `captions/text`; empty for the usual
             names.
         setting: where the names stand in the configuration, for messages.
@@ -143,13 +143,13 @@ def _open(name: str, data_dir: str, image_field: str, caption_field: str) -> _Sp
         )
     features = builder.info.features
     leaves = dict(sorted(_leaves(features)))
-    pictures = sorted(key for key, one in features.items() if isinstance(one, tfds.features.Image))
+    images = sorted(key for key, one in features.items() if isinstance(one, tfds.features.Image))
     texts = [key for key, one in leaves.items() if _kind(one) in ("O", "S", "U")]
-    image = _chosen("image_field", image_field, pictures, pictures)
+    image = _chosen("image_field", image_field, images, images)
     captions = _chosen("caption_field", caption_field, texts, _CAPTIONS)
     skip = tfds.decode.SkipDecoding()
     try:
-        rows = builder.as_data_source(split, decoders=dict.fromkeys(pictures, skip))
+        rows = builder.as_data_source(split, decoders=dict.fromkeys(images, skip))
     except ValueError as error:
         splits = ", ".join(builder.info.splits)
         reason = str(error).splitlines()[0].rstrip(".")
@@ -226,7 +226,7 @@ def _chosen(knob: str, wanted: str, there: Sequence[str], usual: Sequence[str]) 
     found = [key for key in usual if key in there]
     if len(found) == 1:
         return found[0]
-    kind = "pictures" if knob == "image_field" else "captions"
+    kind = "images" if knob == "image_field" else "captions"
     raise ValueError(
         f"which feature has the {kind}? Set data.{knob} to one of "
         f"{', '.join(there) or '... but there is none that could serve'}"

@@ -28,7 +28,7 @@ _PROBES = 8
 class TarPairs:
     """Random access to the pairs of tar shards, sorted by name. Safe to share between threads.
 
-    Each sample has its own `image_id`. A sample without picture or caption, or with an unusable
+    Each sample has its own `image_id`. A sample without image or caption, or with an unusable
     one, is a `BadSample`, as is any sample of a shard that changes or vanishes while it is used.
 
     Args:

@@ -1,7 +1,7 @@
 """Grounding: which box a heat map chooses, and whether that is the right one.
 
-Boxes are `x, y, width, height` in pixels of the picture. Shape letters: h, w heat map cells; H, W
-picture height and width; n boxes; N phrases.
+Boxes are `x, y, width, height` in pixels of the image. Shape letters: h, w heat map cells; H, W
+image height and width; n boxes; N phrases.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ FOUND = 0.5
 
 
 def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A heat map `[h, w]` at picture size, `[H, W]`, bicubic.
+    """A heat map `[h, w]` at image size, `[H, W]`, bicubic.
 
     As the published evaluation does it: a = -0.75, cells have their centres at half, cells beyond
     the edge repeat it, no antialiasing. Values may fall a little below the lowest.
@@ -57,7 +57,7 @@ def rank_boxes(
     above 0, and falls back on the box of the phrase before.)
 
     Args:
-        heat: `[H, W]`, at picture size.
+        heat: `[H, W]`, at image size.
         boxes: `[n, 4]`; there may be none.
 
     Returns:

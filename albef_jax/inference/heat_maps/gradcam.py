@@ -129,7 +129,7 @@ def image_attention(
 
 
 def _to_patches(weights: Float[Array, "... N"]) -> Float[Array, "... h h"]:
-    """Without the class token, as a picture."""
+    """Without the class token, as an image."""
     side = math.isqrt(weights.shape[-1] - 1)
     return weights[..., 1:].reshape(*weights.shape[:-1], side, side)
 

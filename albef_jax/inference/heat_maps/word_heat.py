@@ -1,4 +1,4 @@
-"""Where a caption and its words are seen in a picture, for examples: Grad-CAM of the match head.
+"""Where a caption and its words are seen in an image, for examples: Grad-CAM of the match head.
 
 Shape letters: T text tokens, h patches a side.
 """

@@ -35,10 +35,10 @@ def model():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uploads")
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 40, 56, 3), np.uint8)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"{number}.png")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xffno picture")
+    images = np.random.default_rng(0).integers(0, 256, (4, 40, 56, 3), np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xffno image")
     return folder
 
 
@@ -76,7 +76,7 @@ def test_searching_an_index(model, files, tmp_path):
     assert len(shown) == 2 and "ITM" in shown[0][1]
     (tmp_path / "a.txt").write_text("a ball\n")
     build_index(model, items_of(captions=tmp_path / "a.txt"), tmp_path / "texts")
-    with pytest.raises(SearchError, match="the page searches pictures"):
+    with pytest.raises(SearchError, match="the page searches images"):
         Answers(model, open_index(tmp_path / "texts", model))
 
 
@@ -84,7 +84,7 @@ def test_grounding_shows_the_whole_text_and_each_word(model, files):
     shown = Answers(model).ground(str(files / "0.png"), "a red ball")
     assert [told for _, told in shown][1:] == ["a", "red", "ball"]
     assert shown[0][1].startswith("whole text, ITM 0.")
-    assert all(picture.dtype == np.uint8 and picture.shape[2] == 3 for picture, _ in shown)
+    assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image, _ in shown)
 
 
 def test_answers_with_and_without_a_list(files):
@@ -99,15 +99,15 @@ def test_answers_with_and_without_a_list(files):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda a, d: a.match(None, "a ball"), "Upload a picture"),
+        (lambda a, d: a.match(None, "a ball"), "Upload an image"),
         (lambda a, d: a.match(f"{d}/broken.jpg", "a ball"), "^broken.jpg cannot be used: not a"),
         (lambda a, d: a.match(f"{d}/gone.jpg", "a ball"), "cannot be read"),
         (lambda a, d: a.match(f"{d}/0.png", " \n "), "at least one text"),
         (lambda a, d: a.match(f"{d}/0.png", "a\n" * 33), "33 texts"),
         (lambda a, d: a.match(f"{d}/0.png", "a" * 500), "too long"),
-        (lambda a, d: a.search(None, "a ball"), "Upload some pictures"),
+        (lambda a, d: a.search(None, "a ball"), "Upload some images"),
         (lambda a, d: a.search([f"{d}/0.png"], ""), "what to look for"),
-        (lambda a, d: a.search([f"{d}/0.png"] * 33, "a ball"), "33 pictures"),
+        (lambda a, d: a.search([f"{d}/0.png"] * 33, "a ball"), "33 images"),
         (lambda a, d: a.ground(f"{d}/0.png", None), "Type a text"),
         (lambda a, d: a.answer(f"{d}/0.png", "what?"), "no answers; load one of vqa"),
     ],

@@ -39,12 +39,12 @@ def test_the_files_that_people_have(name, tmp_path):
     [
         ("a.xlsx", "PK", r"not read from a \.xlsx file; give a text file"),
         ("a.txt.gz", "", r"not read from a \.gz file"),
-        ("a.csv", "picture,words\na.jpg,a cat\n", r"'picture,words', names no column of captions"),
+        ("a.csv", "image,words\na.jpg,a cat\n", r"'image,words', names no column of captions"),
         ("a.csv", "image,caption\na.jpg\n", r"line 2: has 1 of 2 columns, and no 'caption'"),
         ("a.token", "a.jpg#0\ta cat\nand a dog\n", r"line 2: not NAME\.jpg#0, a tab"),
         ("a.jsonl", '{"caption": "a cat"}\nnot JSON\n', r"line 2: not JSON"),
         ("a.jsonl", '{"caption": "a cat"}\n{"label": 1}\n', r"line 2 is neither a text"),
-        ("a.txt", "a.jpg,a cat\n", r"begins with the name of a picture"),
+        ("a.txt", "a.jpg,a cat\n", r"begins with the name of an image"),
         ("a.txt", "\n\n", r"no captions"),
     ],
 )

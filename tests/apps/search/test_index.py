@@ -23,14 +23,14 @@ def model():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten noisy pictures, one of them in a folder, and what is no picture."""
-    place = tmp_path / "pictures"
+    """Ten noisy images, one of them in a folder, and what is no image."""
+    place = tmp_path / "images"
     (place / "more").mkdir(parents=True)
-    pictures = np.random.default_rng(0).integers(0, 256, (10, 40, 56, 3), np.uint8)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(place / ("more" if number == 9 else "") / f"{number}.png")
-    (place / "notes.txt").write_text("no picture")
-    (place / ".hidden.png").write_text("no picture")
+    images = np.random.default_rng(0).integers(0, 256, (10, 40, 56, 3), np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(place / ("more" if number == 9 else "") / f"{number}.png")
+    (place / "notes.txt").write_text("no image")
+    (place / ".hidden.png").write_text("no image")
     return place
 
 
@@ -63,7 +63,7 @@ def test_search_is_exact_and_re_ranked(model, folder, tmp_path):
     assert len(index.search("a red ball", k=99)) == 10
 
 
-def test_captions_are_found_by_a_picture(model, captions, folder, tmp_path):
+def test_captions_are_found_by_a_image(model, captions, folder, tmp_path):
     build_index(model, items_of(captions=captions), tmp_path / "index")
     index = open_index(tmp_path / "index", model)
     assert len(index) == 3  # blank and repeated lines do not count
@@ -71,11 +71,11 @@ def test_captions_are_found_by_a_picture(model, captions, folder, tmp_path):
     assert len(hits) == 2 and hits[0].itm >= hits[1].itm
     assert {hit.name for hit in hits} <= {"a red ball", "two cubes", "a star"}
     assert index.search(str(folder / "0.png"), k=2) == hits
-    with pytest.raises(SearchError, match="holds captions: ask it by a picture"):
+    with pytest.raises(SearchError, match="holds captions: ask it by an image"):
         index.search("a red ball")
 
 
-def test_an_index_of_pictures_is_asked_by_a_text(model, folder, tmp_path):
+def test_an_index_of_images_is_asked_by_a_text(model, folder, tmp_path):
     build_index(model, items_of(images=folder), tmp_path / "index")
     index = open_index(tmp_path / "index", model)
     with pytest.raises(SearchError, match="ask it by a text"):
@@ -89,18 +89,18 @@ def test_an_index_of_pictures_is_asked_by_a_text(model, folder, tmp_path):
         index.search("a ball", k=0)
 
 
-def test_bad_pictures_are_left_out_and_told(model, folder, tmp_path, capsys):
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xffno picture")
+def test_bad_images_are_left_out_and_told(model, folder, tmp_path, capsys):
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xffno image")
     built = build_index(model, items_of(images=folder), tmp_path / "index", bar=True)
     assert built.manifest["count"] == 10 and built.manifest["bad"] == 1
     told = json.loads((tmp_path / "index/bad_samples.jsonl").read_text())
-    assert told["name"] == "broken.jpg" and "not a picture" in told["reason"]
+    assert told["name"] == "broken.jpg" and "not an image" in told["reason"]
     assert "left out: broken.jpg" in capsys.readouterr().err
 
 
-def test_only_bad_pictures(model, tmp_path):
+def test_only_bad_images(model, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(SearchError, match=r"none of 1 pictures can be used, as a\.jpg.*empty"):
+    with pytest.raises(SearchError, match=r"none of 1 images can be used, as a\.jpg.*empty"):
         build_index(model, items_of(images=tmp_path), tmp_path / "index")
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_index_is_refused(model, folder, tmp_path):
         open_index(tmp_path / "index", model)
 
 
-def test_a_picture_that_has_gone(model, folder, tmp_path):
+def test_a_image_that_has_gone(model, folder, tmp_path):
     build_index(model, items_of(images=folder), tmp_path / "index")
     index = open_index(tmp_path / "index", model)
     (folder / "0.png").unlink()
@@ -197,8 +197,8 @@ def test_annotations(model, folder, tmp_path):
     rows = [{"image": name, "caption": ["a ball", f"of {name}"]} for name in names]
     file = folder / "pairs.json"
     file.write_text(json.dumps(rows))
-    pictures = items_of(images=file)
-    built = build_index(model, pictures, tmp_path / "index")
+    images = items_of(images=file)
+    built = build_index(model, images, tmp_path / "index")
     assert built.manifest["count"] == 2 and built.bad[0][0].name == "gone.png"
     texts = [item.name for item in items_of(captions=file).items]
     assert texts == ["a ball", "of 0.png", "of 1.png", "of gone.png"]
@@ -222,7 +222,7 @@ def test_captions_that_cannot_be_used(content, message, tmp_path):
 
 def test_what_cannot_be_indexed(model, captions, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SearchError, match="no pictures"):
+    with pytest.raises(SearchError, match="no images"):
         items_of(images=tmp_path / "empty")
     with pytest.raises(SearchError, match="no such folder"):
         items_of(images=tmp_path / "nowhere")

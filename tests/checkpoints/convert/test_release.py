@@ -20,7 +20,7 @@ RESULTS = {
     "task": "retrieval",
     "step": 9,
     "evaluated_on": "500 unseen scenes",
-    "retrieval": {"itc": {"r1": 26.019, "pictures": 500}, "confusion": [0] * 13},
+    "retrieval": {"itc": {"r1": 26.019, "images": 500}, "confusion": [0] * 13},
 }
 
 
@@ -95,7 +95,7 @@ def test_the_card_says_what_the_model_is(tmp_path, run):
     assert card.startswith("---\nlibrary_name: albef_jax\n")
     for line in (
         "| retrieval.itc.r1 | 26.02 |",
-        "| retrieval.itc.pictures | 500 |",
+        "| retrieval.itc.images | 500 |",
         "| image_heads | 3 |",
         "| itm_head | 50 |",
         "| data.train_files | a.json,b.json |",
@@ -153,7 +153,7 @@ def test_a_file_without_configuration_can_be_released(tmp_path):
 
 def test_an_older_release_is_replaced_when_asked(tmp_path, run):
     convert(run, tmp_path / "out", as_release=True)
-    (tmp_path / "out" / "picture.png").write_text("mine")
+    (tmp_path / "out" / "image.png").write_text("mine")
     with pytest.raises(CheckpointError, match=r"out has model\.safetensors, config\.json"):
         convert(TINY / "ve.pth", tmp_path / "out", as_release=True)
     assert read_checkpoint(tmp_path / "out").task == "grounding"
@@ -164,7 +164,7 @@ def test_an_older_release_is_replaced_when_asked(tmp_path, run):
         "README.md",
         "config.json",
         "model.safetensors",
-        "picture.png",
+        "image.png",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run", "run.pth"]
 

@@ -44,14 +44,14 @@ def test_a_task_from_itself_is_everything(task):
     assert {row.status for row in made.rows} == {"loaded"}
 
 
-def test_grounding_from_retrieval_leaves_the_ids_of_other_pictures():
+def test_grounding_from_retrieval_leaves_the_ids_of_other_images():
     source = changed("retrieval", queues=published("retrieval").queues | {"image_id": np.ones(12)})
     fresh = changed("retrieval", queues=published("retrieval").queues)
     made = start("grounding", "retrieval", fresh=fresh, source=source)
     assert_equal(made.params, published("retrieval").params)
     assert_equal(made.queues["image_id"], fresh.queues["image_id"])
     [row] = [row for row in made.rows if row.path == "image_id" and row.status == "new"]
-    assert row.note == "of other pictures there"
+    assert row.note == "of other images there"
 
 
 def leaves(made):

@@ -63,7 +63,7 @@ def test_other_sizes_are_named(sizes, message):
         start("retrieval", "pretrain", fresh=blank("retrieval", **sizes))
 
 
-def test_a_decoder_cannot_read_pictures_of_another_width():
+def test_a_decoder_cannot_read_images_of_another_width():
     # the fusion layers read image tokens, the decoder's the question's
     fresh = blank("vqa", image_width=48)
     source = blank("pretrain", image_width=48)

@@ -113,7 +113,7 @@ def test_the_image_encoder():
     assert rows["classifier.weight"].status == "unused"
 
 
-def test_larger_pictures_as_there():
+def test_larger_images_as_there():
     computed = np.load(GOLDEN / "computed.npz")
     _, params, rows = start(vision=GOLDEN / "vit", image_size=48)
     assert rows["image_encoder/pos_embed"].note == "from 16 to 36 patches"
@@ -253,7 +253,7 @@ def test_another_size_is_refused_by_the_knob_of_each(sizes, message):
 
 
 def test_another_shape_is_refused_by_the_module(tmp_path, monkeypatch):
-    """Grey pictures: no size of ours says that."""
+    """Grey images: no size of ours says that."""
     found = read_image_encoder(GOLDEN / "vit")
     kernel = found.params["patch_embed"]["kernel"]
     found.params["patch_embed"]["kernel"] = kernel[:, :, :1]

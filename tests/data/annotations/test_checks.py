@@ -3,7 +3,7 @@ import pytest
 from albef_jax.data.annotations.checks import (
     did_you_mean,
     parsed_items,
-    probe_pictures,
+    probe_images,
     running_numbers,
 )
 
@@ -34,12 +34,12 @@ def test_numbers_run_in_order_of_appearance():
     assert running_numbers(["b", "a", "b", 1]).tolist() == [0, 1, 0, 2]
 
 
-def test_no_pictures_are_no_missing_pictures(tmp_path):
-    probe_pictures(tmp_path, [])
+def test_no_images_are_no_missing_images(tmp_path):
+    probe_images(tmp_path, [])
 
 
-def test_half_of_the_pictures_may_be_missing(tmp_path):
+def test_half_of_the_images_may_be_missing(tmp_path):
     (tmp_path / "here").touch()
-    probe_pictures(tmp_path, ["here", "gone"])
-    with pytest.raises(ValueError, match=r"^data\.other=.* 2 of 3 pictures"):
-        probe_pictures(tmp_path, ["here", "gone", "lost"], "data.other")
+    probe_images(tmp_path, ["here", "gone"])
+    with pytest.raises(ValueError, match=r"^data\.other=.* 2 of 3 images"):
+        probe_images(tmp_path, ["here", "gone", "lost"], "data.other")

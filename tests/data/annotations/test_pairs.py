@@ -58,7 +58,7 @@ def test_absolute_image_paths_do_not_need_the_root(root):
         ([-100, -100, 9], [0, 0, 1]),
         ([5, 5, 5], [0, 0, 1]),
     ],
-    ids=["given", "none", "some", "texts", "too large", "negative", "two pictures under one id"],
+    ids=["given", "none", "some", "texts", "too large", "negative", "two images under one id"],
 )
 def test_image_ids(root, given, expected):
     ids = [{} if number is None else {"image_id": number} for number in given]
@@ -151,8 +151,8 @@ def test_a_wrong_image_root_is_noticed_at_once(root):
         JsonPairs([file], root / "elsewhere")
 
 
-@pytest.mark.parametrize("data", [None, b"", b"no picture"])
-def test_a_missing_or_unreadable_picture_is_a_bad_sample(root, data):
+@pytest.mark.parametrize("data", [None, b"", b"no image"])
+def test_a_missing_or_unreadable_image_is_a_bad_sample(root, data):
     file = written(root, [item(number) for number in range(4)])
     (root / "2.png").unlink()
     if data is not None:
@@ -180,7 +180,7 @@ def test_integer_and_text_ids_may_stand_beside_each_other(root):
 
 
 @pytest.mark.parametrize("clash", [7, "coco_7"])
-def test_an_id_for_several_pictures_merges_none_and_is_reported(root, clash):
+def test_an_id_for_several_images_merges_none_and_is_reported(root, clash):
     first = written(root, [item(0, image_id=clash), item(1, image_id="x")])
     second = written(root, [item(2, image_id=clash), item(3, image_id="x")], "b.json")
     pairs = JsonPairs([first, second], root)

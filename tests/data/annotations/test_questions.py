@@ -40,7 +40,7 @@ def opened(root, *items, training=True, **options):
     )
 
 
-def test_questions_of_both_datasets_with_their_own_picture_roots(root):
+def test_questions_of_both_datasets_with_their_own_image_roots(root):
     first, second = written(root, [vqa(1)]), written(root, [vg(2)], "b.json")
     questions = JsonQuestions([first, second], root / "coco", root / "genome", training=True)
     assert len(questions) == 2
@@ -160,12 +160,12 @@ def test_each_wrong_root_is_noticed_and_named(root):
         JsonQuestions([file], root / "coco", root / "no", training=True)
 
 
-def test_a_question_without_its_picture_is_a_bad_sample_and_can_still_be_asked(root):
+def test_a_question_without_its_image_is_a_bad_sample_and_can_still_be_asked(root):
     questions = opened(root, vqa(0), vqa(1), vqa(2))
     (root / "coco/1.png").write_bytes(b"")
     with pytest.raises(BadSample, match="0 bytes") as bad:
         questions[1]
-    asked = questions.without_picture(1)
+    asked = questions.without_image(1)
     assert bad.value.name == asked.name == str(root / "coco/1.png")
     assert (asked.question_id, asked.question, asked.image.shape) == (1, "is it?", (1, 1, 3))
     assert not np.any(asked.image)

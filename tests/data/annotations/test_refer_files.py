@@ -185,7 +185,7 @@ def test_what_is_no_box(given):
     [
         ((0, 0, 50, 40), None),
         ((-1, -1, 52, 42), None),
-        ((10, 10, 41.5, 5), r"\[10, 10, 41.5, 5\] reaches outside its picture of 50 x 40 pixels"),
+        ((10, 10, 41.5, 5), r"\[10, 10, 41.5, 5\] reaches outside its image of 50 x 40 pixels"),
         ((10, 10, 5, 31.5), "reaches outside"),
         ((-1.5, 0, 5, 5), "reaches outside"),
         ((0, -1.5, 5, 5), "reaches outside"),
@@ -193,7 +193,7 @@ def test_what_is_no_box(given):
         ((1, 1, 5, -2), "has no area"),
     ],
 )
-def test_boxes_beyond_their_picture_by_more_than_a_pixel_or_without_area(box, problem):
+def test_boxes_beyond_their_image_by_more_than_a_pixel_or_without_area(box, problem):
     found = box_problem(box, (50, 40))
     assert found is None if problem is None else found is not None
     if problem:
@@ -203,4 +203,4 @@ def test_boxes_beyond_their_picture_by_more_than_a_pixel_or_without_area(box, pr
 
 def test_without_a_size_a_box_may_reach_far_but_not_start_outside():
     assert box_problem((0, 0, 9000, 9000), None) is None
-    assert "outside its picture;" in str(box_problem((-2, 0, 9, 9), None))
+    assert "outside its image;" in str(box_problem((-2, 0, 9, 9), None))

@@ -52,7 +52,7 @@ def own(ref_id=1, bbox=(2, 3, 20, 15), **more):
     return item(ref_id, bbox=list(bbox), **more)
 
 
-def test_training_needs_texts_and_pictures_alone(root):
+def test_training_needs_texts_and_images_alone(root):
     items = [{"image": image, "text": "a man"} for image in ("b.png", "a.png", "b.png")]
     found = JsonReferring([written(root, items)], root, training=True)
     assert [one.image_id for one in found] == [0, 1, 0]
@@ -107,7 +107,7 @@ def instances(box=(2, 3, 20, 15), **size):
         (
             item(),
             {"instances": instances((40, 3, 20, 15))},
-            r"ref_id 5: box \[40, 3, 20, 15\] reaches outside its picture of 50 x 40",
+            r"ref_id 5: box \[40, 3, 20, 15\] reaches outside its image of 50 x 40",
         ),
         (item(), {"instances": instances((2, 3, 20, 0))}, r"ref_id 5: box .* has no area"),
         (
@@ -127,7 +127,7 @@ def instances(box=(2, 3, 20, 15), **size):
             r"ref_id 5: candidate \[0, 0, 5, 50\] reaches outside",
         ),
         (own(bbox=(1, 2, 3)), {}, r"ref_id 1: 'bbox' must be \[x, y, width, height\], not"),
-        (own(bbox=(-9, 2, 30, 3)), {}, r"ref_id 1: box .* reaches outside its picture;"),
+        (own(bbox=(-9, 2, 30, 3)), {}, r"ref_id 1: box .* reaches outside its image;"),
         (own(split=3), {}, "ref_id 1: 'split' must be a text"),
     ],
 )
@@ -145,14 +145,14 @@ def test_all_problems_come_in_one_message(root):
     assert "item 1" not in told
 
 
-def test_candidates_without_area_are_left_out_and_counted_once_a_picture(root):
+def test_candidates_without_area_are_left_out_and_counted_once_a_image(root):
     detections = {"70": [[0, 0, 5, 0, 0.9], [3, 4, 20, 15, 0.8]]}
     found = evaluated(root, item(5), item(5), detections=detections)
     assert found[1].candidates.tolist() == [[3, 4, 20, 15]]
     assert found.dropped_candidates == 1
 
 
-def test_a_picture_too_small_for_its_box_is_a_bad_sample(root):
+def test_a_image_too_small_for_its_box_is_a_bad_sample(root):
     found = evaluated(root, item(5), item(6, "b.png"), own(8, (0, 0, 60, 5), image_id=70))
     Image.new("RGB", (25, 20)).save(root / "b.png")
     assert found[0].box is not None
@@ -161,7 +161,7 @@ def test_a_picture_too_small_for_its_box_is_a_bad_sample(root):
             found[index]
 
 
-def test_a_missing_picture_is_a_bad_sample(root):
+def test_a_missing_image_is_a_bad_sample(root):
     found = evaluated(root, item(5), item(6, "b.png"))
     (root / "b.png").unlink()
     with pytest.raises(BadSample, match="cannot be read"):

@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoPictures
+from albef_jax.data.annotations.sentences import JsonSentences, JsonTwoImages
 from albef_jax.data.records import LABELS, TRUTH
 from albef_jax.errors import BadSample
 
@@ -44,9 +44,9 @@ def test_sentences_and_how_images_are_named(root):
     assert found[0].sentence == "A dog." and found[0].image.shape == (6, 8, 3)
 
 
-def test_two_pictures_with_labels_in_either_notation(root):
+def test_two_images_with_labels_in_either_notation(root):
     items = [statement(label=label) for label in ("True", "False", True, False)]
-    found = JsonTwoPictures([written(root, items)], root)
+    found = JsonTwoImages([written(root, items)], root)
     assert [one.label for one in found] == [1, 0, 1, 0]
     assert found[0].left.shape == found[0].right.shape == (6, 8, 3)
     assert found[0].name == f"{root / '10.jpg'} and {root / '11.jpg'}"
@@ -91,7 +91,7 @@ def test_a_broken_sentence_is_named(root, item, message):
 )
 def test_a_broken_statement_is_named(root, item, message):
     with pytest.raises(ValueError, match=rf"a\.json, item 1: {message}"):
-        JsonTwoPictures([written(root, [statement(), item])], root)
+        JsonTwoImages([written(root, [statement(), item])], root)
 
 
 def test_all_problems_come_in_one_message(root):
@@ -102,7 +102,7 @@ def test_all_problems_come_in_one_message(root):
     assert str(refused.value).endswith("... and 10 more")
 
 
-@pytest.mark.parametrize("source", [JsonSentences, JsonTwoPictures])
+@pytest.mark.parametrize("source", [JsonSentences, JsonTwoImages])
 def test_an_empty_split_names_its_setting(root, source):
     with pytest.raises(ValueError, match=r"the list is empty; .*data\.eval_files"):
         source([written(root, [])], root, "data.eval_files")
@@ -112,12 +112,12 @@ def test_a_wrong_root_is_noticed_at_once(root):
     with pytest.raises(ValueError, match=r"data\.image_root=.*1 of 1 .*10\.jpg"):
         JsonSentences([written(root, [sentence()])], root / "no")
     with pytest.raises(ValueError, match=r"data\.image_root=.*2 of 2 "):
-        JsonTwoPictures([written(root, [statement()])], root / "no")
+        JsonTwoImages([written(root, [statement()])], root / "no")
 
 
-def test_a_missing_picture_is_a_bad_sample_under_its_own_name(root):
+def test_a_missing_image_is_a_bad_sample_under_its_own_name(root):
     sentences = JsonSentences([written(root, [sentence(), sentence("11")])], root)
-    statements = JsonTwoPictures([written(root, [statement(), statement("12.PNG")])], root)
+    statements = JsonTwoImages([written(root, [statement(), statement("12.PNG")])], root)
     (root / "11.jpg").unlink()
     for source in (sentences, statements):
         with pytest.raises(BadSample, match="cannot be read") as bad:

@@ -16,7 +16,7 @@ from albef_jax.data.images.augment import (
 GOLDEN = Path(__file__).parents[2] / "golden" / "text" / "hyperparameters.json"
 
 
-def picture(height=60, width=80):
+def photo(height=60, width=80):
     small = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -34,30 +34,30 @@ def test_the_default_is_the_published_pretraining_transform():
 
 @pytest.mark.parametrize("shape", [(60, 80), (16, 16), (1, 1), (3, 500), (500, 3)])
 @pytest.mark.parametrize("crop_scale", [(0.2, 1.0), None])
-def test_any_picture_comes_out_square(shape, crop_scale):
+def test_any_image_comes_out_square(shape, crop_scale):
     transform = TrainTransform(16, crop_scale)
     for seed in range(5):
-        out = transform(picture(*shape), np.random.default_rng(seed))
+        out = transform(photo(*shape), np.random.default_rng(seed))
         assert out.shape == (16, 16, 3) and out.dtype == np.uint8
 
 
 def test_all_randomness_comes_from_the_generator():
-    transform, image = TrainTransform(32), picture()
+    transform, image = TrainTransform(32), photo()
     outs = [transform(image, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(outs[0], outs[1])
     assert not np.array_equal(outs[0], outs[2])
 
 
 def test_the_input_is_left_alone():
-    image = picture(32, 32)
+    image = photo(32, 32)
     before = image.copy()
     for seed in range(20):
         TrainTransform(32, None)(image, np.random.default_rng(seed))
     assert np.array_equal(image, before)
 
 
-def test_half_the_pictures_are_flipped():
-    image = picture(16, 16)
+def test_half_the_images_are_flipped():
+    image = photo(16, 16)
     transform = TrainTransform(16, crop_scale=None, randaugment_ops=0)
     rng = np.random.default_rng(0)
     outs = [transform(image, rng) for _ in range(400)]
@@ -85,13 +85,13 @@ def test_crops_have_the_allowed_area_and_aspect_ratio_and_lie_inside():
 @pytest.mark.parametrize(
     ("shape", "box"), [((10, 1000), (0, 493, 10, 13)), ((1000, 10), (493, 0, 13, 10))]
 )
-def test_a_picture_too_narrow_for_any_crop_gives_its_centre(shape, box):
+def test_a_image_too_narrow_for_any_crop_gives_its_centre(shape, box):
     assert draw_crop(*shape, (0.9, 1.0), np.random.default_rng(0)) == box
 
 
 def detailed(height, width):
     noise = np.random.default_rng(1).normal(0, 20, (height, width, 3))
-    return np.clip(picture(height, width) + noise, 0, 255).astype(np.uint8)
+    return np.clip(photo(height, width) + noise, 0, 255).astype(np.uint8)
 
 
 def off(resized, image, size=64):
@@ -114,15 +114,15 @@ def test_resizing_stays_close_to_pillow_bicubic(shape):
             assert off(out, image) < off(cv2.resize(image, (64, 64), interpolation=plain), image)
 
 
-def test_a_picture_of_the_right_size_is_not_resized():
+def test_a_image_of_the_right_size_is_not_resized():
     image = detailed(64, 64)
     assert resize_crop(image, 64) is image
 
 
-def test_eval_squeezes_the_whole_picture_and_passes_the_right_size_through():
-    image = picture()
+def test_eval_squeezes_the_whole_image_and_passes_the_right_size_through():
+    image = photo()
     out = EvalTransform(32)(image)
     expected = Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)
     assert np.array_equal(out, np.array(expected))
-    drawn = picture(32, 32)
+    drawn = photo(32, 32)
     assert EvalTransform(32)(drawn, np.random.default_rng(0)) is drawn

@@ -11,20 +11,20 @@ from albef_jax.data.images.decode import decode, resize_for_eval
 from albef_jax.errors import BadSample
 
 
-def smooth_picture(height=48, width=64):
+def smooth_image(height=48, width=64):
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], -1).astype(np.uint8)
 
 
-def encoded(picture, kind="PNG", **options):
+def encoded(photo, kind="PNG", **options):
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    photo.save(file, kind, **options)
     return file.getvalue()
 
 
-RGB = Image.fromarray(smooth_picture())
+RGB = Image.fromarray(smooth_image())
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 150, 3), np.uint8))
-PICTURES = {
+IMAGES = {
     "rgb jpeg": encoded(RGB, "JPEG"),
     "progressive jpeg": encoded(RGB, "JPEG", progressive=True),
     "grey jpeg": encoded(RGB.convert("L"), "JPEG"),
@@ -42,10 +42,10 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("kind", PICTURES)
-def test_every_kind_of_picture_equals_pillow(kind):
-    image = decode(PICTURES[kind], kind)
-    expected = np.array(Image.open(io.BytesIO(PICTURES[kind])).convert("RGB"))
+@pytest.mark.parametrize("kind", IMAGES)
+def test_every_kind_of_image_equals_pillow(kind):
+    image = decode(IMAGES[kind], kind)
+    expected = np.array(Image.open(io.BytesIO(IMAGES[kind])).convert("RGB"))
     assert image.dtype == np.uint8
     assert image.shape == (48, 64, 3)
     assert np.abs(image.astype(int) - expected).max() <= 2
@@ -58,9 +58,9 @@ def test_16_bit_grey_is_scaled_to_8_bits():
 
 
 def test_16_bit_colour_is_scaled_to_8_bits():
-    wide = smooth_picture().astype(np.uint16) * 257
+    wide = smooth_image().astype(np.uint16) * 257
     image = decode(cv2.imencode(".png", wide[:, :, ::-1])[1].tobytes(), "rgb16")
-    assert np.abs(image.astype(int) - smooth_picture()).max() <= 1
+    assert np.abs(image.astype(int) - smooth_image()).max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -71,7 +71,7 @@ def test_exif_orientation_is_ignored(kind):
 
 
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm():
-    whole = PICTURES["rgb jpeg"]
+    whole = IMAGES["rgb jpeg"]
     for tail in (b"\0\0", b"trailer"):
         assert np.array_equal(decode(whole + tail, "padded"), decode(whole, "whole"))
 
@@ -93,7 +93,7 @@ def test_a_truncated_jpeg_filled_up_with_zeros_is_refused(mode, progressive):
 
 
 def test_a_truncated_jpeg_with_a_whole_thumbnail_is_refused():
-    thumbnail = PICTURES["rgb jpeg"]
+    thumbnail = IMAGES["rgb jpeg"]
     data = encoded(NOISE, "JPEG", comment=thumbnail)
     cut = data[:-1000]
     assert thumbnail in cut
@@ -106,12 +106,12 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail_is_refused():
     ("data", "reason"),
     [
         (b"", "0 bytes"),
-        (b"<html>404 Not Found</html>", "not a picture"),
-        (b"\xff\xd8\xff\xd9", "not a picture"),
-        (bytes(1000), "not a picture"),
+        (b"<html>404 Not Found</html>", "not an image"),
+        (b"\xff\xd8\xff\xd9", "not an image"),
+        (bytes(1000), "not an image"),
     ],
 )
-def test_what_is_no_picture_is_refused(data, reason):
+def test_what_is_no_image_is_refused(data, reason):
     with pytest.raises(BadSample, match=reason) as caught:
         decode(data, "photos/7.jpg")
     assert caught.value.name == "photos/7.jpg"
@@ -126,11 +126,11 @@ def test_absurd_dimensions_are_refused_before_decoding(side):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_damaged_bytes_never_raise_anything_else(kind):
     rng = np.random.default_rng(0)
     for _ in range(60):
-        data = np.frombuffer(PICTURES[kind], np.uint8).copy()
+        data = np.frombuffer(IMAGES[kind], np.uint8).copy()
         places = rng.integers(0, min(len(data), 400), 3)
         data[places] = rng.integers(0, 256, 3)
         try:
@@ -140,13 +140,13 @@ def test_damaged_bytes_never_raise_anything_else(kind):
 
 
 def test_resize_for_eval_is_pillow_bicubic():
-    image = smooth_picture()
+    image = smooth_image()
     expected = np.array(RGB.resize((32, 32), Image.Resampling.BICUBIC))
     assert np.array_equal(resize_for_eval(image, 32), expected)
 
 
 def test_resize_for_eval_leaves_the_right_size_alone():
-    image = smooth_picture(32, 32)
+    image = smooth_image(32, 32)
     assert resize_for_eval(image, 32) is image
 
 
@@ -219,7 +219,7 @@ def test_an_unknown_range_is_a_bad_sample(array, reason):
     ],
     ids=lambda array: f"{array.dtype} {array.shape}",
 )
-def test_an_array_of_any_kind_is_the_same_picture(array):
+def test_an_array_of_any_kind_is_the_same_image(array):
     assert np.array_equal(rgb.of_array(array), np.stack([GREY] * 3, -1))
 
 

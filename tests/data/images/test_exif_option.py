@@ -14,7 +14,7 @@ from albef_jax.data.build import (
     open_referring,
     open_sentences,
     open_train_pairs,
-    open_two_pictures,
+    open_two_images,
 )
 from albef_jax.data.prepare.from_config import make_plan
 from albef_jax.data.prepare.pack import pack
@@ -48,10 +48,10 @@ def config_of(task, root, files, **data):
         ("vqa", lambda config: open_questions(config, "train")[0], "pairs.json"),
         ("grounding", lambda config: open_referring(config, "train")[0], "pairs.json"),
         ("entailment", lambda config: open_sentences(config, "train")[0], "sentences.json"),
-        ("nlvr", lambda config: open_two_pictures(config, "train")[0], "two.json"),
+        ("nlvr", lambda config: open_two_images(config, "train")[0], "two.json"),
     ],
 )
-def test_annotated_pictures_are_turned_where_asked_for(root, task, opened, files):
+def test_annotated_images_are_turned_where_asked_for(root, task, opened, files):
     config = config_of(task, root, files)
     for asked, shape in ((True, (40, 24, 3)), (False, (24, 40, 3))):
         config.data.exif_orientation = asked
@@ -61,7 +61,7 @@ def test_annotated_pictures_are_turned_where_asked_for(root, task, opened, files
     assert default(task).data.exif_orientation is False  # as published
 
 
-def test_pictures_of_shards_are_turned_where_asked_for(root):
+def test_images_of_shards_are_turned_where_asked_for(root):
     with tarfile.open(root / "a.tar", "w") as shard:
         for name, data in (("0.jpg", (root / "phone.jpg").read_bytes()), ("0.txt", b"a dog")):
             member = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""Why pictures are not found; and paths as Windows writes them."""
+"""Why images are not found; and paths as Windows writes them."""
 
 import json
 import os
@@ -60,6 +60,6 @@ def test_a_folder_that_may_not_be_entered(root):
         (root / "train").chmod(0o700)
 
 
-def test_a_folder_is_no_picture(root):
+def test_a_folder_is_no_image(root):
     with pytest.raises(ValueError, match=r"cannot be read, as .*train: is no file"):
         opened(root, ["train"])

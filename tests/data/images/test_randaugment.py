@@ -13,7 +13,7 @@ PUBLISHED = json.loads(GOLDEN.read_text("utf-8"))
 DRAWS = {"any_draw": (0.1, 0.9), "draw_above_half": (0.51, 0.9), "draw_below_half": (0.1, 0.49)}
 
 
-def picture(seed=0):
+def photo(seed=0):
     small = np.random.default_rng(seed).integers(30, 220, (6, 8, 3), np.uint8)
     return np.array(Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC))
 
@@ -48,7 +48,7 @@ def test_arguments_equal_the_published_ones_at_all_levels(op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_every_op_keeps_shape_and_type_and_its_input(op):
-    image = picture()
+    image = photo()
     before = image.copy()
     out = OPS[op](image, *op_arguments(op, 7, 0.2))
     assert out.shape == image.shape and out.dtype == np.uint8
@@ -58,7 +58,7 @@ def test_every_op_keeps_shape_and_type_and_its_input(op):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_photometric_ops_follow_pillow(seed):
-    image = picture(seed)
+    image = photo(seed)
     pillow = Image.fromarray(image)
     assert difference(OPS["AutoContrast"](image), ImageOps.autocontrast(pillow)) <= 1
     assert difference(OPS["Equalize"](image), ImageOps.equalize(pillow)) == 0
@@ -78,13 +78,13 @@ def test_sharpness_saturates_and_does_not_wrap_around():
 
 
 @pytest.mark.parametrize("op", ["AutoContrast", "Equalize"])
-def test_a_picture_of_one_colour_stays(op):
+def test_a_image_of_one_colour_stays(op):
     image = np.full((8, 8, 3), 77, np.uint8)
     assert np.array_equal(OPS[op](image), image)
 
 
 def test_translations_shift_and_fill_with_grey():
-    image = picture()
+    image = photo()
     left = OPS["TranslateX"](image, 7.0, FILL)
     assert np.array_equal(left[:, :-7], image[:, 7:])
     assert (left[:, -7:] == 128).all()
@@ -96,20 +96,20 @@ def test_translations_shift_and_fill_with_grey():
 @pytest.mark.parametrize("pixels", [-9, -7, 0, 3, 40, 64, 100])
 @pytest.mark.parametrize("op", ["TranslateX", "TranslateY"])
 def test_shifts_by_whole_pixels_equal_the_warp(op, pixels):
-    image = picture()
+    image = photo()
     nearly = OPS[op](image, pixels + 1e-9, FILL)  # not whole, so it is warped
     assert np.array_equal(OPS[op](image, float(pixels), FILL), nearly)
 
 
 def test_shears_move_rows_and_columns_by_their_distance():
-    image = picture()
+    image = photo()
     row, column = 40, 30
     assert np.array_equal(OPS["ShearX"](image, 0.1, FILL)[row, 4:], image[row, :-4])
     assert np.array_equal(OPS["ShearY"](image, -0.1, FILL)[:-3, column], image[3:, column])
 
 
 def test_rotation_is_anticlockwise_about_the_centre():
-    image = picture()
+    image = photo()
     turned = OPS["Rotate"](image, 21.0, FILL)
     expected = Image.fromarray(image).rotate(21, Image.Resampling.BILINEAR, center=(32.5, 24.5))
     inside = (slice(16, 32), slice(22, 42))
@@ -118,13 +118,13 @@ def test_rotation_is_anticlockwise_about_the_centre():
     assert (turned[0, 0] == 128).all()
 
 
-def test_same_generator_same_picture():
-    image = picture()
+def test_same_generator_same_image():
+    image = photo()
     first, second = (RandAugment()(image, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
-def test_about_a_quarter_of_the_pictures_meet_no_op(monkeypatch):
+def test_about_a_quarter_of_the_images_meet_no_op(monkeypatch):
     met = []
     monkeypatch.setattr(
         randaugment, "OPS", {op: lambda image, *_, op=op: met.append(op) or image for op in OPS}
@@ -133,6 +133,6 @@ def test_about_a_quarter_of_the_pictures_meet_no_op(monkeypatch):
     counts = []
     for _ in range(2000):
         met.clear()
-        RandAugment()(picture(), rng)
+        RandAugment()(photo(), rng)
         counts.append(len(met))
     assert np.bincount(counts) / 2000 == pytest.approx([0.25, 0.5, 0.25], abs=0.05)

@@ -7,7 +7,7 @@ from PIL import Image
 from albef_jax.data.prepare import check as checking
 from albef_jax.data.prepare.check import NOT_RGB, TINY, TWICE, UNUSABLE, WORDLESS, check
 from albef_jax.data.prepare.lengths import Lengths
-from albef_jax.data.records import EncodedPair, TwoPictures
+from albef_jax.data.records import EncodedPair, TwoImages
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.errors import BadSample
 
@@ -63,9 +63,9 @@ def test_each_kind_is_found_and_named(item, kind, detail):
     assert found == (kind, "1.jpg", detail)
 
 
-def test_pictures_that_are_there_twice_are_named():
+def test_images_that_are_there_twice_are_named():
     found = checked(Files(jpeg(0), jpeg(1), jpeg(0), jpeg(2), jpeg(0))).found
-    assert found == [(TWICE, "0.jpg", "the same picture as 2.jpg, 4.jpg")]
+    assert found == [(TWICE, "0.jpg", "the same image as 2.jpg, 4.jpg")]
 
 
 def test_items_of_one_name_are_no_duplicates():
@@ -96,7 +96,7 @@ def test_tokens_are_counted_as_training_sees_them_and_words_all():
     assert findings.lengths.tokens == {3: 1}
 
 
-def test_both_pictures_of_a_statement_are_looked_at():
+def test_both_images_of_a_statement_are_looked_at():
     class Two:
         def __len__(self):
             return 2
@@ -105,7 +105,7 @@ def test_both_pictures_of_a_statement_are_looked_at():
             if index:
                 raise BadSample("b", "is bad")
             large, small = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 8, 3), np.uint8)
-            return TwoPictures("a", large, small, "One is red.", 1)
+            return TwoImages("a", large, small, "One is red.", 1)
 
     findings = checked(Two())
     assert findings.found == [(TINY, "a", "8 x 40 pixels"), (UNUSABLE, "b", "is bad")]

@@ -32,7 +32,7 @@ def jpeg(seed, height=40, width=60):
 
 @pytest.fixture
 def source(tmp_path):
-    """Ten pictures: 3 is empty, 4 is missing, 6 equals 5 under another name, 8 repeats item 7."""
+    """Ten images: 3 is empty, 4 is missing, 6 equals 5 under another name, 8 repeats item 7."""
     for number in range(SIZE):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(5 if number == 6 else number))
     (tmp_path / "3.jpg").write_bytes(b"")
@@ -74,7 +74,7 @@ def test_the_manifest_says_what_is_there(source, tmp_path):
     assert manifest["captions"] == 16
     assert manifest["words"] == {"3": 8, "8": 8}
     assert manifest["tokens"] == {"4": 8, "9": 8}  # [CLS] counts
-    assert manifest["pictures"] == {"kept": 8}
+    assert manifest["images"] == {"kept": 8}
     assert manifest["source"] == "here" and manifest["licence"] == "CC0"
     assert [entry["records"] for entry in manifest["shards"]] == [3, 3, 2]
     assert manifest["shards"][0]["file"] == "pairs-00000-of-00003.array_record"
@@ -93,7 +93,7 @@ def test_bad_samples_and_duplicates_are_listed(source, tmp_path):
     assert bad[0]["reason"] == "the file is empty (0 bytes)"
     (group,) = (json.loads(line) for line in (out / "duplicates.jsonl").read_text().splitlines())
     assert [Path(name).name for name in group["names"]] == ["5.jpg", "6.jpg"]
-    assert manifest["pictures_under_several_names"] == 1
+    assert manifest["images_under_several_names"] == 1
     assert manifest["same_item_again"] == 1
 
 
@@ -109,20 +109,20 @@ def test_a_shard_of_bad_items_alone_is_left_out(source, tmp_path):
     assert len(read(tmp_path / "out")) == 8
 
 
-def test_large_pictures_are_made_smaller_by_their_short_side(source, tmp_path):
+def test_large_images_are_made_smaller_by_their_short_side(source, tmp_path):
     manifest = pack(source, plan(resize=20, quality=90), tmp_path / "out", 1, bar=False)
     packed = read(tmp_path / "out")
     assert packed[0].image.shape == (20, 30, 3)
     small = Image.fromarray(source[0].image).resize((30, 20), Image.Resampling.BICUBIC)
     small.save(tmp_path / "small.jpg", quality=90)
     assert packed.encoded(0).data == (tmp_path / "small.jpg").read_bytes()
-    assert manifest["pictures"] == {"resized": 8}
+    assert manifest["images"] == {"resized": 8}
     kept = pack(source, plan(resize=40), tmp_path / "kept", 1, bar=False)
-    assert kept["pictures"] == {"kept": 8}
+    assert kept["images"] == {"kept": 8}
 
 
 class Drawn:
-    """A source that has pictures in no file."""
+    """A source that has images in no file."""
 
     def __len__(self):
         return 3
@@ -131,10 +131,10 @@ class Drawn:
         return Pair(f"drawn/{index}", decode(jpeg(index), ""), ("a dog",), index)
 
 
-def test_drawn_pictures_are_stored_without_loss(tmp_path):
+def test_drawn_images_are_stored_without_loss(tmp_path):
     manifest = pack(Drawn(), plan(items=3), tmp_path / "out", 1, bar=False)
     packed = read(tmp_path / "out")
-    assert manifest["pictures"] == {"drawn": 3}
+    assert manifest["images"] == {"drawn": 3}
     assert all(np.array_equal(packed[n].image, Drawn()[n].image) for n in range(3))
 
 

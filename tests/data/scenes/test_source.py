@@ -40,7 +40,7 @@ def test_scene_is_what_the_captions_tell():
             assert f"{thing.colour} {thing.shape}" in source[index].captions[0]
 
 
-def test_noise_changes_captions_and_never_the_picture():
+def test_noise_changes_captions_and_never_the_image():
     clean, noisy = (ScenesSource("train", 40, 32, noise=noise) for noise in (0.0, 0.5))
     changed = [clean[i].captions[k] != noisy[i].captions[k] for i in range(40) for k in range(5)]
     assert 0.35 < np.mean(changed) < 0.65

@@ -11,11 +11,11 @@ from albef_jax.data.scenes.task_sources import (
     ScenesQuestions,
     ScenesReferring,
     ScenesSentences,
-    ScenesTwoPictures,
+    ScenesTwoImages,
 )
 from albef_jax.data.scenes.world.sample import HELD_OUT
 
-SOURCES = [ScenesQuestions, ScenesSentences, ScenesTwoPictures, ScenesReferring]
+SOURCES = [ScenesQuestions, ScenesSentences, ScenesTwoImages, ScenesReferring]
 all_sources = pytest.mark.parametrize("source", SOURCES)
 
 
@@ -117,9 +117,9 @@ def test_a_sentence_shows_its_scene():
 
 
 def test_a_statement_shows_both_scenes_on_their_sides():
-    source = ScenesTwoPictures("val", 20, 48)
+    source = ScenesTwoImages("val", 20, 48)
     told, record = source.told(7), source[7]
-    assert record.name == "scenes/val/two_pictures/7"
+    assert record.name == "scenes/val/two_images/7"
     assert (record.sentence, record.label) == (told.text, int(told.label))
     assert type(record.label) is int
     np.testing.assert_array_equal(record.left, render(told.left, 48))
@@ -135,7 +135,7 @@ def test_an_expression_shows_its_scene_and_the_box_of_its_object():
     assert record.box == pytest.approx((48 * x0, 48 * y0, 48 * (x1 - x0), 48 * (y1 - y0)))
 
 
-@pytest.mark.parametrize("source", [ScenesQuestions, ScenesSentences, ScenesTwoPictures])
+@pytest.mark.parametrize("source", [ScenesQuestions, ScenesSentences, ScenesTwoImages])
 @pytest.mark.parametrize("objects", [1, 2])
 def test_worlds_of_few_objects_are_served(source, objects):
     """Kinds that ask for more objects than there are give way to others."""

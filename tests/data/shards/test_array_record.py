@@ -90,13 +90,13 @@ def test_a_damaged_record_is_a_bad_sample_and_its_neighbours_are_read(tmp_path):
     assert [pairs[number].image_id for number in (5, 7)] == [5, 7]
 
 
-def test_a_foreign_record_and_an_undecodable_picture_are_bad_samples(tmp_path):
-    broken = encode_pair(EncodedPair("a.jpg", b"no picture", ("a dog",), 0))
+def test_a_foreign_record_and_an_undecodable_image_are_bad_samples(tmp_path):
+    broken = encode_pair(EncodedPair("a.jpg", b"no image", ("a dog",), 0))
     pairs = ArrayRecordPairs([shard(tmp_path / "a.array_record", b"\x07", broken)])
     with pytest.raises(BadSample, match="not a record of a packed pair") as caught:
         pairs[0]
     assert caught.value.name == f"{tmp_path / 'a.array_record'}[0]"
-    with pytest.raises(BadSample, match="not a picture") as caught:
+    with pytest.raises(BadSample, match="not an image") as caught:
         pairs[1]
     assert caught.value.name == "a.jpg"
 

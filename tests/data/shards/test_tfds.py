@@ -79,8 +79,8 @@ def root(tmp_path_factory):
 
         def _generate_examples(self, size):
             for number in range(size):
-                pictures = {"left": jpeg(10), "right": jpeg(200)}
-                yield number, {**pictures, "first": "one", "second": "two"}
+                images = {"left": jpeg(10), "right": jpeg(200)}
+                yield number, {**images, "first": "one", "second": "two"}
 
     folder = tmp_path_factory.mktemp("tfds")
     for kind in (NestedCoco, FlatPairs, TwoOfEach):
@@ -138,8 +138,8 @@ def test_unusable_records_are_named(root):
         except BadSample as found:
             bad[found.name] = found.reason
     assert len(bad) == 2 and all(name.startswith("flat_pairs:train/") for name in bad)
-    picture, caption = sorted(bad.values(), key=lambda reason: "caption" in reason)
-    assert picture.startswith("cannot be decoded") and caption == "its caption is empty"
+    image, caption = sorted(bad.values(), key=lambda reason: "caption" in reason)
+    assert image.startswith("cannot be decoded") and caption == "its caption is empty"
 
 
 def test_threads_read_the_same(root):
@@ -163,7 +163,7 @@ def test_features_may_be_chosen(root):
     assert pair.captions == ("two",)
     assert pair.image[0, 0, 0] >= 199
     with pytest.raises(
-        ValueError, match=r"which feature has the pictures\? Set data\.image_field to.*left, right"
+        ValueError, match=r"which feature has the images\? Set data\.image_field to.*left, right"
     ):
         TfdsPairs(names, root)
     with pytest.raises(ValueError, match=r"Set data\.caption_field to one of first, second"):

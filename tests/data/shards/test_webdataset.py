@@ -18,7 +18,7 @@ from albef_jax.data.shards.webdataset import TarPairs
 from albef_jax.errors import BadSample
 
 
-def picture(number, kind="JPEG"):
+def image(number, kind="JPEG"):
     file = io.BytesIO()
     Image.new("RGB", (24, 16), (number, number, number)).save(file, kind)
     return file.getvalue()
@@ -28,7 +28,7 @@ def sample(number, **files):
     """The three files of a sample, some replaced; None leaves one out."""
     key = f"{number:09d}"
     told = {"caption": f"json caption {number}", "key": key, "url": "u", "n": 3}
-    found = {"jpg": picture(number), "txt": f"caption {number}", "json": json.dumps(told)} | files
+    found = {"jpg": image(number), "txt": f"caption {number}", "json": json.dumps(told)} | files
     return {f"{key}.{suffix}": data for suffix, data in found.items() if data is not None}
 
 
@@ -77,9 +77,9 @@ def test_captions_from_a_field_of_the_json(shards, tmp_path):
 def test_suffixes_in_any_case_and_keys_with_folders(tmp_path):
     files = {
         "a/1.b.JPG": b"not the image of the sample a/1, which has a plain .jpg",
-        "a/1.JPG": picture(7),
+        "a/1.JPG": image(7),
         "a/1.Txt": "one",
-        "b/1.png": picture(9, "PNG"),
+        "b/1.png": image(9, "PNG"),
         "b/1.txt": "two",
         "b/._1.jpg": b"a key of nothing",
         "readme.md": "neither",
@@ -102,7 +102,7 @@ def test_suffixes_in_any_case_and_keys_with_folders(tmp_path):
 def test_every_kind_of_tar(tmp_path, form):
     folder = "f" * 90 if form == tarfile.USTAR_FORMAT else "länge" * 60
     path = shard(
-        tmp_path / "0.tar", {f"{folder}/7.jpg": picture(3), f"{folder}/7.txt": "x"}, form=form
+        tmp_path / "0.tar", {f"{folder}/7.jpg": image(3), f"{folder}/7.txt": "x"}, form=form
     )
     assert TarPairs([path])[0].name == f"{path}/{folder}/7"
 
@@ -170,7 +170,7 @@ def test_threads_read_the_same(shards):
         ({"txt": " \n"}, "", "caption is empty"),
         ({"txt": b"caf\xe9"}, "", r"\.txt is not UTF-8"),
         ({"jpg": b""}, "", "0 bytes"),
-        ({"jpg": picture(1)[:-2]}, "", "truncated"),
+        ({"jpg": image(1)[:-2]}, "", "truncated"),
         ({"json": None}, "caption", r"no \.json of this name"),
         ({"json": "{"}, "caption", r"\.json is not JSON"),
         ({"json": "[1]"}, "caption", r"\.json has no 'caption'"),
@@ -290,7 +290,7 @@ def test_two_whole_samples_of_one_name_are_both_there(tmp_path):
 
 def test_links_stand_for_what_they_lead_to(tmp_path):
     """As `tar` writes a file that is in two folders."""
-    path = shard(tmp_path / "0.tar", {"a/1.jpg": picture(50), "a/1.txt": "one"})
+    path = shard(tmp_path / "0.tar", {"a/1.jpg": image(50), "a/1.txt": "one"})
     with tarfile.open(path, "a") as tar:
         for name, kind, target in (
             ("b/2.jpg", tarfile.LNKTYPE, "a/1.jpg"),
@@ -307,13 +307,13 @@ def test_links_stand_for_what_they_lead_to(tmp_path):
 
 
 def test_avif_is_an_image(tmp_path):
-    path = shard(tmp_path / "0.tar", {"1.avif": picture(50, "AVIF"), "1.txt": "one"})
+    path = shard(tmp_path / "0.tar", {"1.avif": image(50, "AVIF"), "1.txt": "one"})
     assert TarPairs([path])[0].image.shape == (16, 24, 3)
 
 
 def test_an_image_that_pillow_does_not_read_is_said_to_be_one(tmp_path):
     path = shard(tmp_path / "0.tar", sample(1), {"2.heic": b"heic", "2.txt": "two"})
-    with pytest.raises(BadSample, match="not a picture in a format that Pillow reads"):
+    with pytest.raises(BadSample, match="not an image in a format that Pillow reads"):
         TarPairs([path])[1]
 
 

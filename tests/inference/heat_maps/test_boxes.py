@@ -128,7 +128,7 @@ def test_fractions_of_pixels_are_cut_off():
     assert scores.tolist() == [heat[1:2, 0:2].sum()]
 
 
-def test_a_box_that_reaches_beyond_the_picture_is_cut():
+def test_a_box_that_reaches_beyond_the_image_is_cut():
     heat = np.ones((4, 4))
     _, scores = rank_boxes(heat, np.array([[-2, -3, 4, 5], [3, 3, 9, 9]]), alpha=0.0)
     assert scores.tolist() == [4, 1]
@@ -172,6 +172,6 @@ def test_a_tie_with_a_place_outside_is_lost():
     assert not pointing_game(heat, (0, 0, 1, 1))
 
 
-def test_a_box_around_the_whole_picture_is_always_hit():
+def test_a_box_around_the_whole_image_is_always_hit():
     assert pointing_game(np.zeros((4, 4)), (0, 0, 4, 4))
     assert not pointing_game(np.zeros((4, 4)), (9, 9, 2, 2))

@@ -235,7 +235,7 @@ def test_a_text_is_the_mean_over_all_positions_with_padding():
     np.testing.assert_allclose(found[1], words[1, :2].sum(axis=0) / 4, rtol=1e-5)
 
 
-def test_a_picture_is_where_the_class_token_helps_the_contrast():
+def test_a_image_is_where_the_class_token_helps_the_contrast():
     found = gradcam.image_map(jnp.asarray(PROBABILITIES[:, :, 0]), jnp.asarray(GRADIENT[:, :, 0]))
     weighted = PROBABILITIES[:, :, 0] * np.maximum(GRADIENT[:, :, 0], 0)
     expected = weighted.mean(axis=1)[:, 1:].reshape(2, 3, 3)

@@ -9,11 +9,11 @@ import numpy as np
 from albef_jax.data.scenes.world.graph import Background
 
 _MASTER = 640  # pixels along one side of a pattern before it is resized
-_SPAN = 1.5  # pictures along one side of a pattern: room to cut different parts out
+_SPAN = 1.5  # images along one side of a pattern: room to cut different parts out
 
 
 def paint_background(background: Background, size: int) -> np.ndarray:
-    """A fresh uint8 RGB picture `[size, size, 3]` of the background alone."""
+    """A fresh uint8 RGB image `[size, size, 3]` of the background alone."""
     pattern = _pattern(background.kind, background.variant, size)
     room = len(pattern) - size
     top, left = int(background.y * room), int(background.x * room)

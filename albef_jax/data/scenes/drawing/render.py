@@ -12,21 +12,21 @@ _SIDES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 def render(scene: Scene, size: int) -> np.ndarray:
-    """The scene as a uint8 RGB picture `[size, size, 3]`; equal scenes give equal pixels."""
-    picture = paint_background(scene.background, size)
+    """The scene as a uint8 RGB image `[size, size, 3]`; equal scenes give equal pixels."""
+    image = paint_background(scene.background, size)
     for thing in scene.objects:
-        _paste(picture, thing)
-    return picture
+        _paste(image, thing)
+    return image
 
 
-def _paste(picture: np.ndarray, thing: SceneObject) -> None:
-    """Blends one object into the picture, in place, at a position finer than a pixel."""
-    size = len(picture)
+def _paste(image: np.ndarray, thing: SceneObject) -> None:
+    """Blends one object into the image, in place, at a position finer than a pixel."""
+    size = len(image)
     half = thing.radius * REACH * size
     side = next((side for side in _SIDES if side >= 2 * half), _SIDES[-1])
     left, top = max(int(thing.x * size - half), 0), max(int(thing.y * size - half), 0)
     right, bottom = int(thing.x * size + half) + 2, int(thing.y * size + half) + 2
-    window = picture[top:bottom, left:right]
+    window = image[top:bottom, left:right]
     scale = 2 * half / side
     # OpenCV counts from pixel centres, we count from pixel corners.
     shift_x = thing.x * size - half - left + scale / 2 - 0.5

@@ -1,7 +1,7 @@
-"""Objects painted once: each look as a square RGBA picture with shading, outline and shadow.
+"""Objects painted once: each look as a square RGBA image with shading, outline and shadow.
 
-Painting an object costs about a millisecond, moving a painted one into a picture some
-microseconds; there are only 256 looks, so each is kept at the few sizes that pictures need.
+Painting an object costs about a millisecond, moving a painted one into an image some
+microseconds; there are only 256 looks, so each is kept at the few sizes that images need.
 """
 
 from functools import lru_cache

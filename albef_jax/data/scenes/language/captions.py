@@ -131,7 +131,7 @@ def counts(scene: Scene, rng: np.random.Generator) -> Statement:
 
 
 def attributes(scene: Scene, rng: np.random.Generator) -> Statement:
-    """One object in detail, with its place in the picture or the background."""
+    """One object in detail, with its place in the image or the background."""
     index = int(rng.random() * len(scene.objects))
     phrase, what, facts = noun_phrase(scene, index, rng, detail=0.8)
     places = [place for place in PLACES if scene.placed(index, place)]

@@ -1,11 +1,11 @@
 """Sentences that a scene bears out, contradicts, or leaves open, a third each.
 
-The world is fully visible, so what is left open has to be something that no picture shows: whose a
+The world is fully visible, so what is left open has to be something that no image shows: whose a
 thing is, what it is for, how heavy it is. Such a neutral sentence is about an object that is there.
 
 By its words alone a sentence is known to be neutral or not, but entailment and contradiction
 cannot be told apart: each sentence is a true caption of some scene, and is shown with that scene
-or, just as often, with one where it is false. So without pictures two thirds can be reached, and
+or, just as often, with one where it is false. So without images two thirds can be reached, and
 no more.
 """
 

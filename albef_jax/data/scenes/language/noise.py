@@ -44,7 +44,7 @@ def corrupt(
     """Makes each caption web-like with probability `noise`.
 
     A web-like caption is a false sentence about one wrong attribute, a false sentence about an
-    object that is not in the picture, or unrelated text; a third each. False sentences never name
+    object that is not in the image, or unrelated text; a third each. False sentences never name
     a combination of `HELD_OUT`, so that noise does not give away what training must not show.
 
     Raises:
@@ -65,7 +65,7 @@ def _weblike(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def unrelated(rng: np.random.Generator) -> str:
-    """A line as found around pictures in shops, blogs and cameras."""
+    """A line as found around images in shops, blogs and cameras."""
     return pick(rng, UNRELATED).format(number=int(1000 + 9000 * rng.random()))
 
 

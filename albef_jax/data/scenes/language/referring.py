@@ -13,7 +13,7 @@ from albef_jax.data.scenes.world.graph import PLACES, RELATIONS, Scene, SceneObj
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 MOST_IOU = 0.5  # of a wrong candidate with the truth: from here on it would count as found
-_LEAST_SIDE = 0.08  # of a distractor, as a share of the picture
+_LEAST_SIDE = 0.08  # of a distractor, as a share of the image
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _none(answers: Iterator[bool | None]) -> bool:
 
 
 def pixel_box(thing: SceneObject, size: int) -> Box:
-    """An object's box in a picture of `size` x `size` pixels."""
+    """An object's box in an image of `size` x `size` pixels."""
     x0, y0, x1, y1 = (edge * size for edge in thing.box)
     return x0, y0, x1 - x0, y1 - y0
 

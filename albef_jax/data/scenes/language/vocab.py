@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from albef_jax.data.scenes.language import words
 from albef_jax.data.scenes.language.noise import UNRELATED
 
-# What questions, statements over two pictures and entailment sentences need beside the captions.
+# What questions, statements over two images and entailment sentences need beside the captions.
 TASK_WORDS = """
     all any are as at background both by can color colour colours contains count did do does
     each either every fewer first has have hold how image images in it its large left less many

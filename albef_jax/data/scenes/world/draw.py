@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 SPLITS = ("train", "val", "test")
-SCENE, CAPTION, QUESTION, ENTAILMENT, TWO_PICTURES, REFERRING = range(6)
+SCENE, CAPTION, QUESTION, ENTAILMENT, TWO_IMAGES, REFERRING = range(6)
 
 Item = TypeVar("Item")
 

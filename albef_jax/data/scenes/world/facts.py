@@ -64,7 +64,7 @@ class Related:
 
 @dataclass(frozen=True)
 class Placed:
-    """Some object that fits the description is in this part of the picture."""
+    """Some object that fits the description is in this part of the image."""
 
     what: Description
     place: str

@@ -1,7 +1,7 @@
-"""The scene graph: what is in a picture, where, and how the objects relate.
+"""The scene graph: what is in an image, where, and how the objects relate.
 
-Captions, questions, entailment, statements over two pictures and referring expressions are all
-read off this graph, never off pixels. Coordinates are shares of the picture: (0, 0) is the top
+Captions, questions, entailment, statements over two images and referring expressions are all
+read off this graph, never off pixels. Coordinates are shares of the image: (0, 0) is the top
 left corner, (1, 1) the bottom right one.
 """
 
@@ -75,7 +75,7 @@ def describe(thing: SceneObject, *attributes: str) -> Description:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's content. `objects` are in drawing order: a later one hides an earlier one.
+    """An image's content. `objects` are in drawing order: a later one hides an earlier one.
 
     Queries name objects by their index. They answer True or False where a person would be sure,
     and None in between, so that nothing doubtful is ever stated or asked.
@@ -102,7 +102,7 @@ class Scene:
         return RELATIONS[relation](self, first, second)
 
     def placed(self, index: int, place: str) -> bool | None:
-        """Whether an object is in a part of the picture (one of `PLACES`)."""
+        """Whether an object is in a part of the image (one of `PLACES`)."""
         x, y = self.objects[index].x, self.objects[index].y
         along = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}
         along["middle"] = max(abs(x - 0.5), abs(y - 0.5)) + 0.2

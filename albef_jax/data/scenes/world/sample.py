@@ -25,14 +25,14 @@ COUNT_WEIGHTS = (0.10, 0.24, 0.26, 0.20, 0.12, 0.08)  # of 1 to 6 objects
 RADIUS = {"small": (0.095, 0.112), "large": (0.16, 0.18)}
 VARIANTS = 3  # patterns of each background
 MOST_HIDDEN = 0.35  # of one object; the issue allows 0.4, the share is exact to 0.02
-_EDGE = 0.02  # kept free between objects and the picture's edge
+_EDGE = 0.02  # kept free between objects and the image's edge
 _TEXTURES = ("plain", *TEXTURES)  # plain twice as often as each pattern
 
 
 def sample_scene(seed: int, split: str, index: int, most: int = len(COUNT_WEIGHTS)) -> Scene:
     """The scene with this index, of `most` objects at most.
 
-    Every object lies wholly inside the picture and at least 60 % of it is visible. No scene of
+    Every object lies wholly inside the image and at least 60 % of it is visible. No scene of
     'train' has a (colour, shape) combination of `HELD_OUT`; half of 'val' and of 'test' do.
 
     Raises:

@@ -20,7 +20,7 @@ class SceneSplit:
     Attributes:
         split: 'train', 'val' or 'test'; only the last two show `HELD_OUT` combinations.
         size: items in an epoch; any number, each prefix of a longer one.
-        image_size: side of the pictures in pixels.
+        image_size: side of the images in pixels.
         seed: which of the worlds.
         most_objects: in a scene, 1 to 6; a world of few is learnt sooner.
 

@@ -1,4 +1,4 @@
-"""Pictures: shape, determinism, and colours and patterns that can be told from pixels."""
+"""Images: shape, determinism, and colours and patterns that can be told from pixels."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -28,14 +28,14 @@ def one(shape="ball", colour="red", texture="plain", kind="paper", radius=0.17, 
 
 
 @pytest.mark.parametrize("size", [16, 64, 97, 256, 600])
-def test_any_size_gives_a_uint8_picture(size):
-    picture = render(sample_scene(0, "train", 3), size)
-    assert picture.shape == (size, size, 3)
-    assert picture.dtype == np.uint8
-    assert picture.flags.c_contiguous
+def test_any_size_gives_a_uint8_image(size):
+    image = render(sample_scene(0, "train", 3), size)
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
 
 
-def test_equal_scenes_give_equal_pixels_and_pictures_do_not_share_memory():
+def test_equal_scenes_give_equal_pixels_and_images_do_not_share_memory():
     first = render(sample_scene(0, "train", 1), 64)
     kept = first.copy()
     first[:] = 0
@@ -68,8 +68,8 @@ def nearest_ink(pixel):
 @pytest.mark.parametrize("kind", BACKGROUNDS)
 def test_colours_are_told_apart_on_every_background(kind):
     for colour in COLOURS:
-        picture = render(one("square", colour, kind=kind), 64).astype(float)
-        inside = np.median(picture[24:40, 24:40].reshape(-1, 3), axis=0)
+        image = render(one("square", colour, kind=kind), 64).astype(float)
+        inside = np.median(image[24:40, 24:40].reshape(-1, 3), axis=0)
         assert nearest_ink(inside) == colour
         ground = paint_background(Background(kind), 64).astype(float).mean((0, 1))
         assert np.linalg.norm(inside - ground) > 75
@@ -102,19 +102,19 @@ def test_the_later_object_is_in_front():
     assert nearest_ink(render(replace(scene, objects=scene.objects[::-1]), 96)[48, 54]) == "red"
 
 
-def test_moving_less_than_a_pixel_changes_the_picture_smoothly():
-    pictures = [render(one(x=0.5 + step / 640), 64).astype(float) for step in range(3)]
-    steps = [np.abs(a - b).max() for a, b in pairwise(pictures)]
+def test_moving_less_than_a_pixel_changes_the_image_smoothly():
+    images = [render(one(x=0.5 + step / 640), 64).astype(float) for step in range(3)]
+    steps = [np.abs(a - b).max() for a, b in pairwise(images)]
     assert all(2 < step < 60 for step in steps)
 
 
 def test_backgrounds_differ_in_kind_variant_and_place():
-    pictures = [
+    images = [
         paint_background(Background(kind, variant, 0.3, 0.6), 64).tobytes()
         for kind in BACKGROUNDS
         for variant in range(VARIANTS)
     ]
-    assert len(set(pictures)) == len(BACKGROUNDS) * VARIANTS
+    assert len(set(images)) == len(BACKGROUNDS) * VARIANTS
     corners = [paint_background(Background("wood", 0, x, y), 64) for x, y in ((0, 0), (1, 1))]
     assert np.abs(corners[0].astype(float) - corners[1]).mean() > 1
-    assert min(picture.mean() for picture in corners) > 140
+    assert min(image.mean() for image in corners) > 140

@@ -46,7 +46,7 @@ def test_expressions_are_short_and_of_all_sorts(told):
     assert 0.3 < np.mean([match is not None for match in plain]) < 0.9
 
 
-def test_the_box_is_where_the_picture_shows_the_object(records):
+def test_the_box_is_where_the_image_shows_the_object(records):
     for one, record in records[:60]:
         scene = one.scene
         rest = tuple(t for i, t in enumerate(scene.objects) if i != one.index)

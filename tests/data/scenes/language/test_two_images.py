@@ -7,14 +7,14 @@ import pytest
 
 from albef_jax.data.scenes.language.captions import MOST_WORDS
 from albef_jax.data.scenes.language.two_images import FORMS
-from albef_jax.data.scenes.task_sources import ScenesTwoPictures
+from albef_jax.data.scenes.task_sources import ScenesTwoImages
 from tests.helpers.task_reader import accuracy_by_words, is_true_of_two
 
 
 @pytest.fixture(scope="module")
 def told():
     keys = [("train", 4000), ("val", 400), ("test", 400)]
-    return [ScenesTwoPictures(split, n, 64, seed=3).told(i) for split, n in keys for i in range(n)]
+    return [ScenesTwoImages(split, n, 64, seed=3).told(i) for split, n in keys for i in range(n)]
 
 
 def test_labels_are_right_by_an_independent_reading(told):
@@ -35,7 +35,7 @@ def test_words_alone_do_not_tell_true_from_false(told):
     assert 0.45 < accuracy_by_words([o.text for o in told], [o.label for o in told]) < 0.55
 
 
-def test_neither_picture_alone_decides_about_both(told):
+def test_neither_image_alone_decides_about_both(told):
     """'both' is false with such an object on the left, on the right, and on neither side."""
     cases = {
         tuple(
@@ -56,7 +56,7 @@ def test_statements_are_short_and_clean(told):
 
 def test_the_statements_do_not_move_between_versions():
     # Published numbers on this world refer to these statements: do not edit, find out what moved.
-    source = ScenesTwoPictures("val", 100, 64)
+    source = ScenesTwoImages("val", 100, 64)
     assert [(source.told(i).text, source.told(i).label) for i in (0, 1, 2)] == [
         ("the right picture has more blue things than the left one", False),
         ("there is a golden diamond in both images", False),

@@ -16,7 +16,7 @@ from albef_jax.data.scenes.task_sources import (
     ScenesQuestions,
     ScenesReferring,
     ScenesSentences,
-    ScenesTwoPictures,
+    ScenesTwoImages,
 )
 from albef_jax.data.scenes.world.sample import sample_scene
 from tests.helpers.scene_reader import SYNONYMS
@@ -74,7 +74,7 @@ def test_everything_said_is_in_whole_words(tokens):
 
 def test_everything_that_tasks_say_is_in_whole_words(tokens):
     said = set(ANSWERS)
-    for source in (ScenesQuestions, ScenesSentences, ScenesTwoPictures, ScenesReferring):
+    for source in (ScenesQuestions, ScenesSentences, ScenesTwoImages, ScenesReferring):
         world = source("test", 1500, 64)
         said.update(*(world.told(index).text.split() for index in range(1500)))
     assert said <= set(tokens)

@@ -98,7 +98,7 @@ def test_counts_and_attributes_are_spread(train):
     assert {scene.background.variant for scene in train} == set(range(VARIANTS))
 
 
-def test_objects_lie_inside_the_picture_with_the_radius_of_their_size(train):
+def test_objects_lie_inside_the_image_with_the_radius_of_their_size(train):
     for thing in (thing for scene in train for thing in scene.objects):
         low, high = RADIUS[thing.size]
         assert low <= thing.radius <= high
