@@ -35,15 +35,15 @@ test-slow: $(BIN)/installed  ## the tests that take long
 # Gradio and Beam want older packages than the rest is tested with.
 test-extras:  ## the page in a real Chromium, Beam and TensorBoard, in .venv-extras
 	$(MAKE) VENV=.venv-extras EXTRAS=dev,demo,beam,tensorboard,browser .venv-extras/bin/installed
-	.venv-extras/bin/python -m pytest -q -m 'slow or not slow' tests/serve/test_page.py \
-		tests/tools/test_pack_dataset_beam.py tests/telemetry/test_writers.py
+	.venv-extras/bin/python -m pytest -q -m 'slow or not slow' tests/apps/demo/test_page.py \
+		tests/tools/test_pack_dataset_beam.py tests/observability/test_metrics.py
 
 # Several GB of CUDA libraries and libtpu, no card: jax compiles for devices that are only described.
 accelerators:  ## compile steps for accelerators that are not there, in .venv-accelerators
 	$(MAKE) VENV=.venv-accelerators EXTRAS=dev,gpu,tpu .venv-accelerators/bin/installed
 	.venv-accelerators/bin/python -m pytest -q tests/accelerators
 
-parity: $(BIN)/installed  ## replay the published system; ALBEF_GOLDEN_DIRS names further golden sets
+parity: $(BIN)/installed  ## replay the official system; ALBEF_GOLDEN_DIRS names further golden sets
 	$(BIN)/python -m pytest -q tests/parity
 
 lint: $(BIN)/installed  ## formatting, lint, types, and the direction of imports

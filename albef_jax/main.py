@@ -21,7 +21,7 @@ from albef_jax.config.none_flags import set_none, without_none
 from albef_jax.config.recipe_files import resolved
 from albef_jax.distributed import launch
 from albef_jax.errors import ConfigError
-from albef_jax.observability.profile_window import Span
+from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.utils.terminal import print_anything
 from albef_jax.validate import validate
 from albef_jax.workdir.saved_steps import has_steps
@@ -61,7 +61,7 @@ def _parse(arguments: list[str]) -> list[str]:
         started = bool(_REPLAY.value) or has_steps(_workdir())
         validate(_CONFIG.value, _EVAL_ONLY.value, started=started)
         if _PROFILE.value is not None:
-            Span.parse(_PROFILE.value)
+            ProfileWindow.parse(_PROFILE.value)
             if _EVAL_ONLY.value or _REPLAY.value:
                 raise ConfigError("--profile traces training: leave out --eval_only and --replay")
         workdir = _WORKDIR.value or ""
@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _run() -> None:
-    from albef_jax.distributed.sync import say
+    from albef_jax.distributed.sync import print_on_main
     from albef_jax.errors import Interrupted, RunError
     from albef_jax.run import replay_step, run
 
@@ -120,13 +120,13 @@ def _run() -> None:
     try:
         if _REPLAY.value:
             sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
-        span = Span.parse(_PROFILE.value) if _PROFILE.value else None
+        span = ProfileWindow.parse(_PROFILE.value) if _PROFILE.value else None
         report = run(config, _workdir(), command, eval_only=_EVAL_ONLY.value, profile=span)
     except RunError as error:
         _fail(error)
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)
-    say(report.resolve().as_uri())
+    print_on_main(report.resolve().as_uri())
 
 
 if __name__ == "__main__":

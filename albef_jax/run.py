@@ -14,7 +14,13 @@ from ml_collections import ConfigDict
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.distributed.mesh import make_mesh, to_devices
-from albef_jax.distributed.sync import check_same, check_shared, is_first, say, together
+from albef_jax.distributed.sync import (
+    check_same,
+    check_shared,
+    is_main_process,
+    print_on_main,
+    raise_on_all_processes,
+)
 from albef_jax.errors import (
     CheckpointError,
     ConfigError,
@@ -26,7 +32,7 @@ from albef_jax.errors import (
     WorkerLost,
 )
 from albef_jax.models.albef import count_parameters
-from albef_jax.observability.profile_window import Span
+from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.render import REPORT, render
 from albef_jax.tasks.base import Evaluation, Task
 from albef_jax.tasks.entailment import Entailment
@@ -38,14 +44,14 @@ from albef_jax.tasks.retrieval import Retrieval
 from albef_jax.tasks.vqa import Vqa
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.resilience import replay
-from albef_jax.train.resilience.nonfinite import Guards, NotFinite
+from albef_jax.train.resilience.nonfinite import Guards, TrainingDiverged
 from albef_jax.train.state import TrainState
 from albef_jax.utils import atomic
 from albef_jax.version import __version__
-from albef_jax.workdir.config_file import compare, flatten, open_workdir
+from albef_jax.workdir.config_file import compare_configs, flatten, open_workdir
 from albef_jax.workdir.lock import locked
 from albef_jax.workdir.trained_on import check_data
-from albef_jax.workdir.writable import told
+from albef_jax.workdir.writable import explain_write_error
 
 TASK: dict[str, type[Task]] = {
     "pretrain": Pretraining,
@@ -64,7 +70,7 @@ def run(
     command: str,
     *,
     eval_only: bool,
-    profile: Span | None = None,
+    profile: ProfileWindow | None = None,
 ) -> Path:
     """Train unless `eval_only`, then evaluate and write the report.
 
@@ -87,8 +93,8 @@ def run(
             check_writable_name(workdir, f"--workdir={workdir}")
             _check_group()
             mesh = make_mesh(config.mesh.fsdp)
-            with together(ConfigError):
-                held.enter_context(locked(workdir, is_first()))
+            with raise_on_all_processes(ConfigError):
+                held.enter_context(locked(workdir, is_main_process()))
             check_shared(workdir)
             check_same(_what_to_do(config, eval_only))
             task = _task(config, workdir, mesh, eval_only)
@@ -103,7 +109,7 @@ def _run(
     command: str,
     mesh: Mesh,
     eval_only: bool,
-    profile: Span | None,
+    profile: ProfileWindow | None,
 ) -> Path:
     config = task.config
     _announce(config, task, mesh, workdir)
@@ -116,7 +122,7 @@ def _run(
             state = _state(task, workdir, mesh, checkpoints, eval_only, profile)
         except (ConfigError, TooManyBadSamples, WorkerLost, CheckpointError, SaveError) as error:
             raise RunError(error) from error
-        except NotFinite as error:
+        except TrainingDiverged as error:
             raise RunError(
                 f"{error}. Their updates were left out; the newest checkpoint is from before or "
                 f"equal. Step {error.step} is kept in {error.bundle}: the same command with "
@@ -126,17 +132,17 @@ def _run(
         evaluation = _evaluate(task, state, mesh, workdir)
     except (ConfigError, NothingToEvaluate, TooManyBadSamples, UnsoundScores) as error:
         raise RunError(error) from error
-    if not is_first():
+    if not is_main_process():
         return workdir / REPORT
     return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
 
 
 def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Task:
     """The task with its data, which all processes must have alike."""
-    with together(ValueError):
+    with raise_on_all_processes(ValueError):
         task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
-        if is_first():
+        if is_main_process():
             for line in check_data(workdir, config, task.source, eval_only=eval_only):
                 print(f"WARNING: other data than before, accepted: {line}", file=sys.stderr)
     records = {"training": len(task.source), "evaluation": len(task.held_out)}
@@ -154,8 +160,8 @@ def _check_group() -> None:
 
 def _what_to_do(config: ConfigDict, eval_only: bool) -> dict[str, Any]:
     """What all processes of a job must agree in."""
-    knobs = {f"value of {name}": value for name, value in flatten(config.to_dict()).items()}
-    return {"version": __version__, "jax": jax.__version__, "--eval_only": eval_only, **knobs}
+    options = {f"value of {name}": value for name, value in flatten(config.to_dict()).items()}
+    return {"version": __version__, "jax": jax.__version__, "--eval_only": eval_only, **options}
 
 
 @contextmanager
@@ -164,7 +170,7 @@ def _disk_errors_told(workdir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if (line := told(workdir, error)) is None:
+        if (line := explain_write_error(workdir, error)) is None:
             raise
         raise RunError(line) from error
 
@@ -179,22 +185,22 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
         RunError: no whole bundle, or one of another configuration.
     """
     try:
-        recorded = replay.read(bundle)
+        recorded = replay.read_bundle(bundle)
         kept = json.loads((bundle / "config.json").read_bytes())
-        compare(bundle / "config.json", kept, json.loads(config.to_json()))
+        compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         mesh = make_mesh(config.mesh.fsdp)
         task = TASK[config.task](config, bundle)
         with Checkpoints(bundle / "checkpoints", keep=1) as checkpoints:
             state, abstract = restore_or_init(task, mesh, checkpoints, move_aside=False)
     except (OSError, ValueError) as error:
         raise RunError(error) from error
-    unsound = replay.unsound(state.params)
+    unsound = replay.nonfinite_modules(state.params)
     arrays = to_devices(mesh, {name: recorded.batch[name] for name in task.inputs})
     _, metrics = task.step(mesh, abstract)(state, arrays)
     found = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    different = replay.compare(recorded.metrics, found)
+    different = replay.differing_metrics(recorded.metrics, found)
     verdict = f"NOT reproduced: different are {', '.join(different)}" if different else "reproduced"
-    say(
+    print_on_main(
         *replay.table(recorded, found),
         f"first not finite: {replay.first_not_finite(found, unsound)}",
         verdict,
@@ -217,7 +223,7 @@ def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
 def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None:
     parameters = count_parameters(jax.eval_shape(task.init_state).params)
     device = mesh.devices.flat[0].device_kind
-    say(
+    print_on_main(
         f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
         f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
@@ -232,7 +238,7 @@ def _state(
     mesh: Mesh,
     checkpoints: Checkpoints,
     eval_only: bool,
-    profile: Span | None,
+    profile: ProfileWindow | None,
 ) -> TrainState:
     if eval_only:
         return restore_or_init(task, mesh, checkpoints, move_aside=False)[0]
@@ -253,10 +259,10 @@ def _state(
 
 
 def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
-    say("evaluating ...")
+    print_on_main("evaluating ...")
     evaluation = task.evaluate(state, mesh)
-    if is_first():
+    if is_main_process():
         text = json.dumps(evaluation.results, indent=2) + "\n"
         atomic.write_text(workdir / "results.json", text)
-    say(*evaluation.lines, f"on {evaluation.results['evaluated_on']}")
+    print_on_main(*evaluation.lines, f"on {evaluation.results['evaluated_on']}")
     return evaluation

@@ -20,16 +20,16 @@ REMAT = ("none", "dots", "full")
 LOSSES = ("itc", "mlm", "itm")
 CHOICES = {
     "task": TASKS,
-    "init.teacher": ("published", "student"),
+    "init.teacher": ("official", "student"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn"),
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,
     "model.remat_fusion": REMAT,
     "data.source": pair_files.SOURCES,
-    "data.augment": ("published", "none"),
+    "data.augment": ("official", "none"),
     "data.if_changed": ("refuse", "accept"),
-    "optimizer.schedule": ("published", "cosine"),
+    "optimizer.schedule": ("official", "cosine"),
 }
 POSITIVE = (
     "model.image_size",
@@ -105,13 +105,13 @@ RANGES = {
 
 
 def validate(config: ConfigDict, eval_only: bool = False, *, started: bool = False) -> None:
-    """Check knobs and their kinds, ranges, choices, sizes that must divide each other, and files.
+    """Check options and their kinds, ranges, choices, sizes that must divide each other, and files.
 
     With `eval_only` there need be no training files where there are some to evaluate on. What a run
     begins with need not be there any more once it has `started` and saved checkpoints of its own.
 
     Raises:
-        ConfigError: one line for each problem, with the knob's name and a remedy.
+        ConfigError: one line for each problem, with the option's name and a remedy.
     """
     problems = list(schema.problems(config))  # else the other checks would stumble
     start = () if started else _start(config)
@@ -121,7 +121,7 @@ def validate(config: ConfigDict, eval_only: bool = False, *, started: bool = Fal
 
 
 def value_of(config: ConfigDict, name: str):
-    """The value at a dotted name; None if the task has no such knob."""
+    """The value at a dotted name; None if the task has no such option."""
     for part in name.split("."):
         if part not in config:
             return None
@@ -130,7 +130,7 @@ def value_of(config: ConfigDict, name: str):
 
 
 def _present(config: ConfigDict, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """The knobs that the task has, with their values."""
+    """The options that the task has, with their values."""
     for name in names:
         if (value := value_of(config, name)) is not None:
             yield name, value
@@ -174,15 +174,15 @@ def _values(config: ConfigDict) -> Iterator[str]:
 
 def _losses(config: ConfigDict) -> Iterator[str]:
     """The losses of pre-training are known ones, and at least one."""
-    knob = value_of(config, "train.losses")
-    if knob is None:
+    option = value_of(config, "train.losses")
+    if option is None:
         return
-    named = split_list(knob)
+    named = split_list(option)
     if not named:
-        yield f"train.losses={knob!r}: name at least one of {', '.join(LOSSES)}"
+        yield f"train.losses={option!r}: name at least one of {', '.join(LOSSES)}"
     for name in named:
         if name not in LOSSES:
-            yield f"train.losses={knob!r}: {name} is unknown; choose among {', '.join(LOSSES)}"
+            yield f"train.losses={option!r}: {name} is unknown; choose among {', '.join(LOSSES)}"
 
 
 def _multiple(config: ConfigDict, whole: str, part: str) -> Iterator[str]:
@@ -278,13 +278,13 @@ def _start(config: ConfigDict) -> Iterator[str]:
     start = Path(config.init.checkpoint)
     if config.init.checkpoint and not start.exists():
         yield f"init.checkpoint: no such file or directory: {start}{nearest_file(start)}"
-    for knob in ("text", "vision"):
-        name = config.init[knob]
+    for option in ("text", "vision"):
+        name = config.init[option]
         if name and config.init.checkpoint:
-            yield f"init.{knob}={name}: init.checkpoint has that encoder already; leave one empty"
+            yield f"init.{option}={name}: init.checkpoint has that encoder already; leave one empty"
         if name and not Path(name).exists() and not is_hub_name(name):
             near = nearest_file(Path(name))
-            yield f"init.{knob}: no such file or directory: {name}{near}"
+            yield f"init.{option}: no such file or directory: {name}{near}"
 
 
 def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
@@ -302,23 +302,23 @@ def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
         )
     if config.data.source != "json":
         return
-    for knob in FILES:
-        if config.data.get(knob):
-            path = Path(config.data.root) / config.data[knob]
+    for option in FILES:
+        if config.data.get(option):
+            path = Path(config.data.root) / config.data[option]
             if not path.is_file():
-                yield f"data.{knob}: no such file: {path}{nearest_file(path)}"
+                yield f"data.{option}: no such file: {path}{nearest_file(path)}"
     needed = ["train_files", "eval_files"]
     if eval_only and annotation_files(config, "eval_files"):
         needed.remove("train_files")
     elif not annotation_files(config, "train_files"):
         yield "data.train_files is empty: name annotation files, or set data.source=scenes"
-    for knob in needed:
-        if is_remote(config.data.root) or is_remote(config.data[knob]):
-            yield not_here(f"data.{knob}", config.data.root or config.data[knob])
+    for option in needed:
+        if is_remote(config.data.root) or is_remote(config.data[option]):
+            yield not_here(f"data.{option}", config.data.root or config.data[option])
             return
-        for path in annotation_files(config, knob):
+        for path in annotation_files(config, option):
             if not path.is_file():
-                yield f"data.{knob}: no such file: {path}{nearest_file(path)}"
+                yield f"data.{option}: no such file: {path}{nearest_file(path)}"
     root = image_root(config)
     if not root.is_dir():
         yield f"data.image_root: no such directory: {root}{nearest_file(root)}"

@@ -54,7 +54,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queue", type=int, default=65_536)
     parser.add_argument("--fsdp", type=int, default=1, help="devices that share parameters")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KNOB=VALUE", help="of the model; dtype is bfloat16"
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="of the model; dtype is bfloat16",
     )
     parser.add_argument("--out", type=Path, help="file for the program's text")
     return parser.parse_args()
@@ -117,7 +121,7 @@ def analysed(
     operations = sum(kernel.operations for kernel in kernels) / given.pairs
     group = min(given.group, given.pairs)
     slots = capacity(group * given.length, 0.15) / group
-    needed = flops.Pretraining(model, given.length, group, given.queue, slots).fused()
+    needed = flops.PretrainingFlops(model, given.length, group, given.queue, slots).fused()
     peak = flops.peak(mesh.devices.flat[0])
     xla = compiled.memory_analysis()
     memory = xla.argument_size_in_bytes + xla.temp_size_in_bytes

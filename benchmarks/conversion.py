@@ -21,12 +21,12 @@ import jax
 import numpy as np
 
 from albef_jax.checkpoints.official import state_dict, weights_file
-from albef_jax.checkpoints.official.weights_file import PublishedFile
+from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.models import albef
 from albef_jax.models.config import PRESETS
 
 
-def random_checkpoint(preset: str, queue: int) -> PublishedFile:
+def random_checkpoint(preset: str, queue: int) -> OfficialFile:
     """A state dict of that size, float32 noise."""
     config, rng = PRESETS[preset], np.random.default_rng(0)
 
@@ -40,7 +40,7 @@ def random_checkpoint(preset: str, queue: int) -> PublishedFile:
         for name in ("image_queue", "text_queue")
     }
     trees = jax.tree.map(noise, params), jax.tree.map(noise, teacher)
-    return PublishedFile(state_dict.to_published(*trees, {**features, "queue_ptr": 0}), None, None)
+    return OfficialFile(state_dict.to_official(*trees, {**features, "queue_ptr": 0}), None, None)
 
 
 def convert(source: Path, target: Path) -> tuple[float, float]:
@@ -68,9 +68,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         first, orbax, second = (Path(folder) / name for name in ("a.pth", "orbax", "b.pth"))
-        weights_file.write(first, random_checkpoint(given.preset, given.queue), ".pth")
+        weights_file.write_weights(first, random_checkpoint(given.preset, given.queue), ".pth")
         there, back = convert(first, orbax), convert(orbax, second)
-        one, other = (weights_file.read(path).state for path in (first, second))
+        one, other = (weights_file.read_weights(path).state for path in (first, second))
         same = one.keys() == other.keys() and all(
             np.array_equal(one[name], other[name]) for name in one
         )

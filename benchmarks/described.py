@@ -54,7 +54,7 @@ def described_mesh(kind: str, count: int = 1, fsdp: int = 1) -> Mesh:
 
 
 def step_config(model: ModelConfig, group: int) -> StepConfig:
-    """Pre-training as published; the rates are numbers, which costs the same as schedules."""
+    """The official pre-training; the rates are numbers, which costs the same as schedules."""
     return StepConfig(
         model=model,
         recipe=Recipe(contrast_group=group),

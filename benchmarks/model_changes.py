@@ -1,4 +1,4 @@
-"""Changes of a model's configuration that a command line asks for, `knob=value` each."""
+"""Changes of a model's configuration that a command line asks for, `option=value` each."""
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
@@ -15,22 +15,24 @@ _MULTIPLES = (
 )
 
 
-def _value(knob: str, text: str) -> Any:
-    """The text as the knob's type.
+def _value(option: str, text: str) -> Any:
+    """The text as the option's type.
 
     Raises:
         ValueError: it is no such value.
     """
-    choices = DTYPES if knob == "dtype" else get_args(_TYPES[knob])
+    choices = DTYPES if option == "dtype" else get_args(_TYPES[option])
     if choices:
         if text not in choices:
             raise ValueError(f"choose {' or '.join(choices)}")
         return text
     try:
-        value = _TYPES[knob](text)
+        value = _TYPES[option](text)
     except ValueError:
-        raise ValueError(f"is no {'number' if _TYPES[knob] is float else 'whole number'}") from None
-    if value < 0 or (value == 0 and "dropout" not in knob):
+        raise ValueError(
+            f"is no {'number' if _TYPES[option] is float else 'whole number'}"
+        ) from None
+    if value < 0 or (value == 0 and "dropout" not in option):
         raise ValueError("must be positive")
     return value
 
@@ -39,16 +41,17 @@ def changed(model: ModelConfig, changes: Iterable[str]) -> ModelConfig:
     """The model with each change.
 
     Raises:
-        ValueError: the model has no such knob, the knob takes no such value, or the values do not
-            go together.
+        ValueError: no such option, no such value of it, or values that do not go together.
     """
     known = [field.name for field in fields(ModelConfig)]
     for change in changes:
-        knob, equals, text = change.partition("=")
-        if knob not in known or not equals:
-            raise ValueError(f"{change}: no knob=value of the model, which has {', '.join(known)}")
+        option, equals, text = change.partition("=")
+        if option not in known or not equals:
+            raise ValueError(
+                f"{change}: no option=value of the model, which has {', '.join(known)}"
+            )
         try:
-            model = replace(model, **{knob: _value(knob, text)})
+            model = replace(model, **{option: _value(option, text)})
         except ValueError as error:
             raise ValueError(f"{change}: {error}") from None
     for whole, part in _MULTIPLES:

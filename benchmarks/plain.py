@@ -2,7 +2,7 @@
 
 The reference that the fused objective is compared with, in tests and in `benchmarks.train_step`:
 four fusion passes an image, each with its own keys and values, the vocabulary head at every token,
-targets `[B, g + Q]` and `[B, T, V]` in full. One contrast group, as on one published GPU.
+targets `[B, g + Q]` and `[B, T, V]` in full. One contrast group, as on one official GPU.
 Shape letters: B pairs, T text tokens, Q queue length, V vocabulary.
 """
 

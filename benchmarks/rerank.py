@@ -1,6 +1,6 @@
-"""ITM re-ranking: the published order, pair by pair, against ours, image-major.
+"""ITM re-ranking: the official order, pair by pair, against ours, image-major.
 
-The published order gives each pair its own copy of the image's tokens, and so computes keys and
+The official order gives each pair its own copy of the image's tokens, and so computes keys and
 values once a pair, and scores a pair that is in both directions' lists twice. Both orders get the
 same candidates; the scores are compared, and the ratio is of times measured in one run.
 

@@ -62,7 +62,7 @@ def compiled(given: argparse.Namespace) -> dict:
     xla = step.memory_analysis()
     assert xla is not None
     slots = capacity(given.group * given.length, 0.15) / given.group
-    pair = flops.Pretraining(model, given.length, given.group, given.queue, slots)
+    pair = flops.PretrainingFlops(model, given.length, given.group, given.queue, slots)
     return {
         "devices": devices,
         "mesh": dict(mesh.shape),

@@ -49,7 +49,7 @@ def plain_step(config: StepConfig, state: TrainState, batch: Batch):
     """A whole step around the plain objective; negatives are drawn evenly, which costs the same."""
     keys = streams(state.key, state.step)
     recipe, size = config.recipe, len(batch["text_ids"])
-    draws = masked_lm.draw(
+    draws = masked_lm.draw_masking(
         keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
     )
     masked = masked_lm.mask_text(batch["text_ids"], draws, recipe.special)
@@ -182,7 +182,7 @@ def figures(variant: Variant, given: argparse.Namespace) -> dict[str, Any]:
     _, config = configure(variant.name, given)
     group, seconds = config.recipe.contrast_group, statistics.median(variant.seconds)
     slots = masked_lm.capacity(group * given.length, config.recipe.mlm_probability) / group
-    needed = flops.Pretraining(config.model, given.length, group, given.queue, slots)
+    needed = flops.PretrainingFlops(config.model, given.length, group, given.queue, slots)
     operations = needed.fused() * given.batch
     peak = flops.peak(jax.devices()[0])
     xla = variant.compiled.memory_analysis()

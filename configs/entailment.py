@@ -1,12 +1,12 @@
 """Visual entailment recipes: `configs/entailment.py[:preset]`.
 
 demo     the built-in world and a tiny model, minutes on a laptop (the bare file)
-snli_ve  the published fine-tuning (paper table 4)
+snli_ve  the official fine-tuning (paper table 4)
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_small_world
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

@@ -1,12 +1,12 @@
 """Grounding recipes: `configs/grounding.py[:preset]`.
 
 demo          the built-in world and a tiny model, minutes on a laptop (the bare file)
-refcoco_plus  the published fine-tuning on RefCOCO+, without boxes (paper table 5)
+refcoco_plus  the official fine-tuning on RefCOCO+, without boxes (paper table 5)
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_small_world
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

@@ -1,12 +1,12 @@
 """NLVR2 recipes: `configs/nlvr.py[:preset]`.
 
 demo   the built-in world and a tiny model, minutes on a laptop (the bare file)
-nlvr2  the published fine-tuning, from a text-assignment checkpoint (paper table 4)
+nlvr2  the official fine-tuning, from a text-assignment checkpoint (paper table 4)
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_small_world
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

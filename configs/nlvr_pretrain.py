@@ -1,12 +1,12 @@
 """Text assignment, the pre-training step before NLVR2: `configs/nlvr_pretrain.py[:preset]`.
 
 demo  the built-in world and a tiny model, minutes on a laptop (the bare file)
-4m    the published recipe: one epoch over the pre-training pairs
+4m    the official recipe: one epoch over the pre-training pairs
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_small_world
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

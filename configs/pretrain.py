@@ -3,14 +3,14 @@
 demo       the built-in world and a tiny model, minutes on a laptop (the bare file gives this)
 demo_long  the same for about an hour
 demo_tasks the same until matching is learnt, in small scenes: the start of the downstream demos
-4m, 14m    the published recipes; annotation files and images under `data.root`
+4m, 14m    the official recipes; annotation files and images under `data.root`
 local      your own JSON pairs, the small model, on one GPU
 laptop     your own JSON pairs, the tiny model, on a CPU
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_preset, use_small_world
+from albef_jax.config import recipe, use_preset, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
@@ -74,7 +74,7 @@ def published_14m(config: ConfigDict) -> None:
 
 
 def local(config: ConfigDict) -> None:
-    """The published recipe cut to one GPU: the small model, batch 64."""
+    """The official recipe cut to one GPU: the small model, batch 64."""
     use_preset(config, "small")
     config.train.update({"batch_size": 64, "queue_size": 16_384})
 

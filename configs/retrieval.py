@@ -1,13 +1,13 @@
 """Retrieval recipes: `configs/retrieval.py[:preset]`.
 
 demo             the built-in world and a tiny model, minutes on a laptop (the bare file)
-coco, flickr     the published fine-tuning (paper table 2)
+coco, flickr     the official fine-tuning (paper table 2)
 zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 3); use --eval_only
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_small_world
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

@@ -1,12 +1,12 @@
 """Question answering recipes: `configs/vqa.py[:preset]`.
 
 demo  the built-in world and a tiny model, minutes on a laptop (the bare file)
-vqa   the published fine-tuning: VQA v2 train, val and Visual Genome (paper table 4)
+vqa   the official fine-tuning: VQA v2 train, val and Visual Genome (paper table 4)
 """
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import recipe, use_small_world
+from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

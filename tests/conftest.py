@@ -31,7 +31,7 @@ from albef_jax.models.config import ModelConfig
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, init_state
 
-# 120 pieces with BERT's special tokens where the published vocabulary has them.
+# 120 pieces with BERT's special tokens where the official vocabulary has them.
 WORDS = ["red", "green", "blue", "circle", "square", "triangle", "left", "right", "of", "a", "##s"]
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 
@@ -48,7 +48,7 @@ def quick(get_compile_options):
     return options
 
 
-compiler.get_compile_options = quick(compiler.get_compile_options)  # jax has no knob for it
+compiler.get_compile_options = quick(compiler.get_compile_options)  # jax has no option for it
 
 
 @pytest.fixture(scope="session", autouse=True)

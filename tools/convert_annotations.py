@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="published files")
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="official files")
     parser.add_argument("out", type=Path, help="the JSON list to write")
     parser.add_argument("--split", default="", help="of files with several: those to take, as a,b")
     parser.add_argument("--images", default="", help="goes before each image path, as val2014/")

@@ -1,4 +1,4 @@
-"""Converts a checkpoint: published .pth, .safetensors, Orbax directory of a run, or release folder.
+"""Converts a checkpoint: official .pth, .safetensors, Orbax directory of a run, or release folder.
 
 Examples:
     python -m tools.convert_checkpoint ALBEF.pth converted/albef

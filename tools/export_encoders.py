@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="workdir, Orbax directory or published file")
+    parser.add_argument("checkpoint", type=Path, help="workdir, Orbax directory or official file")
     parser.add_argument("folder", type=Path, help="where the two files go")
     given = parser.parse_args()
     from albef_jax.errors import CheckpointError

@@ -21,7 +21,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        epilog="--config FILE[:PRESET] and --config.KNOB=VALUE are those of albef_jax.main.",
+        epilog="--config FILE[:PRESET] and --config.OPTION=VALUE are those of albef_jax.main.",
     )
     made.add_argument("--eval", action="store_true", help="the evaluation data, not the training's")
     return made

@@ -14,7 +14,7 @@ NAME = "files.json"
 _BLOCK = 1 << 22
 
 
-def seal(step: Path) -> None:
+def write_checksums(step: Path) -> None:
     """Write the seal of a complete step: of all files of its items."""
     files = sorted(path for path in step.glob("*/**/*") if path.is_file())
     entries = {

@@ -37,17 +37,17 @@ class Checkpoint:
     """What a checkpoint holds, on the host.
 
     Attributes:
-        task: as in `--task`; `retrieval` for a published grounding model too, unless a
+        task: as in `--task`; `retrieval` for an official grounding model too, unless a
             configuration tells them apart.
         params: the student's tree.
         teacher: may be empty.
-        queues: named as in `names.Published`; may be empty.
+        queues: named as in `names.Official`; may be empty.
         step: updates so far, or None where the file does not say.
         config: the run's `config.json`, or None where there is none. Files written by
             `weights_file` carry it along.
         origin: the file, the folder of the release or the directory of the step.
-        unused: names in a published file that the model has no place for.
-        notes: what else a person should know of a published file, a line each.
+        unused: names in an official file that the model has no place for.
+        notes: what else a person should know of an official file, a line each.
     """
 
     task: str
@@ -66,7 +66,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Args:
         path: a run's directory, its `checkpoints` directory, or one step in it; a release, which is
-            a folder with `model.safetensors` and `config.json`; or a file with the published names:
+            a folder with `model.safetensors` and `config.json`; or a file with the official names:
             `.safetensors`, or a `.pth` under any other name.
 
     Raises:
@@ -76,10 +76,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if path.is_dir() and not is_release(path):
         check_readable_name(path)
         return _read_step(_find_step(path.resolve()))
-    file = read_published(path)
+    file = read_official(path)
     try:
-        task = published_task(file)
-        found = state_dict.from_published(file.state, task=task)
+        task = official_task(file)
+        found = state_dict.from_official(file.state, task=task)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     trees = found.params, found.teacher, found.queues
@@ -91,24 +91,24 @@ def is_release(path: Path) -> bool:
     return (path / weights_file.WEIGHTS).is_file()
 
 
-def read_published(path: Path) -> weights_file.PublishedFile:
-    """A published file, or the one in a release with the configuration beside it.
+def read_official(path: Path) -> weights_file.OfficialFile:
+    """An official file, or the one in a release with the configuration beside it.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
     if is_release(path):
-        file = weights_file.read(path / weights_file.WEIGHTS)
+        file = weights_file.read_weights(path / weights_file.WEIGHTS)
         return replace(file, config=_read_config(path / "config.json") or file.config)
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file or directory; a checkpoint is a .pth or .safetensors file, or "
             "a directory of a run"
         )
-    return weights_file.read(path)
+    return weights_file.read_weights(path)
 
 
-def published_task(file: weights_file.PublishedFile) -> str:
+def official_task(file: weights_file.OfficialFile) -> str:
     """The task by the names; the configuration tells apart retrieval and grounding.
 
     Raises:

@@ -11,9 +11,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from albef_jax.checkpoints.complete import lack
-from albef_jax.checkpoints.integrity import damage, seal
+from albef_jax.checkpoints.integrity import damage, write_checksums
 from albef_jax.checkpoints.paths import check_writable_name
-from albef_jax.distributed.sync import from_first, gather, is_first
+from albef_jax.distributed.sync import broadcast_from_main, gather_from_all, is_main_process
 from albef_jax.errors import CheckpointError, SaveError
 
 Items = dict[str, Any]
@@ -110,7 +110,7 @@ class Checkpoints:
             CheckpointError: there is no step, or none that can be read and fits `abstract`.
         """
         unusable: dict[int, str] = {}
-        for step in from_first(sorted(self._manager.all_steps(), reverse=True)):
+        for step in broadcast_from_main(sorted(self._manager.all_steps(), reverse=True)):
             share = (jax.process_index(), jax.process_count())
             reason = _of_any(damage(self._directory / str(step), share=share))
             if reason is None:
@@ -135,7 +135,7 @@ class Checkpoints:
 
     def _tell(self, unusable: dict[int, str], used: int, move_aside: bool) -> None:
         for step, reason in unusable.items():
-            if not is_first():
+            if not is_main_process():
                 continue
             kept = self._move_aside(step) if move_aside else None
             print(
@@ -146,7 +146,7 @@ class Checkpoints:
                 flush=True,
             )
         if unusable and move_aside:
-            gather(None)  # all are moved
+            gather_from_all(None)  # all are moved
             self._manager.reload()
 
     def _move_aside(self, step: int) -> str:
@@ -159,11 +159,11 @@ class Checkpoints:
 
     def _seal(self) -> None:
         """Runs in the thread of a save, when all is written but still under another name."""
-        if is_first():
+        if is_main_process():
             for written in self._directory.glob("*.orbax-checkpoint-tmp"):
                 if (reason := lack(written)) is not None:
                     raise SaveError(f"{written.name} is not whole: {reason}")
-                seal(written)
+                write_checksums(written)
 
     def _save_error(self, error: Exception) -> SaveError:
         self._manager.reload()  # it counts a step as soon as its save has begun
@@ -177,7 +177,9 @@ class Checkpoints:
 
 def _of_any(reason: str | None) -> str | None:
     """A reason that any process has, and which one; all must call it."""
-    found = {number: text for number, text in enumerate(gather(reason)) if text is not None}
+    found = {
+        number: text for number, text in enumerate(gather_from_all(reason)) if text is not None
+    }
     if not found:
         return None
     number, text = next(iter(found.items()))

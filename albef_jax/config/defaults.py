@@ -1,7 +1,7 @@
-"""The configuration: every knob with its default, and the checks before anything is built.
+"""The configuration: every option with its default, and the checks before anything is built.
 
 `default()` is locked, so a misspelt key is an error wherever it is written: in a file under
-`configs/`, or on the command line. Defaults are the published values (LEDGER) where there are any.
+`configs/`, or on the command line. Defaults are the official values (LEDGER) where there are any.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from albef_jax.models.config import PRESETS, ModelConfig
 
 
 def default(task: str = "pretrain") -> ConfigDict:
-    """All knobs of a task at their published values, locked."""
+    """All options of a task at their official values, locked."""
     config = ConfigDict(
         {
             "task": task,
@@ -23,7 +23,7 @@ def default(task: str = "pretrain") -> ConfigDict:
             "seed": 0,
             "model": asdict(PRESETS["base"]),
             "init": {
-                # A workdir, an Orbax directory or a published .pth to start from.
+                # A workdir, an Orbax directory or an official .pth to start from.
                 "checkpoint": "",
                 # Modules that the checkpoint may lack, comma-separated; they start anew.
                 "allow_missing": "",
@@ -58,7 +58,7 @@ def default(task: str = "pretrain") -> ConfigDict:
             },
         }
     )
-    _KNOBS[task](config)
+    _OPTIONS[task](config)
     return config.lock()
 
 
@@ -72,9 +72,9 @@ def _data() -> dict:
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
         "text_len": 25,  # tokens, [CLS] included
         "max_words": 30,
-        # Turn images upright as their EXIF data say; published: as they lie in the file.
+        # Turn images upright as their EXIF data say; official: as they lie in the file.
         "exif_orientation": False,
-        "augment": "published",  # published | none
+        "augment": "official",  # official | none
         "crop_scale": (0.2, 1.0),
         "randaugment_ops": 2,
         "randaugment_level": 7,
@@ -98,11 +98,11 @@ def _train() -> dict:
 
 def _optimizer() -> dict:
     return {
-        "schedule": "published",  # published | cosine
+        "schedule": "official",  # official | cosine
         "lr": 1e-4,
         "min_lr": 1e-5,
         "weight_decay": 0.02,
-        # published: stairs of 100 steps from warmup_lr up, warmup_periods of them
+        # official: stairs of 100 steps from warmup_lr up, warmup_periods of them
         "warmup_lr": 1e-5,
         "warmup_periods": 20,
         # cosine: linear from 0
@@ -144,7 +144,7 @@ def _contrast(config: ConfigDict) -> None:
 
 
 def _finetune(config: ConfigDict, batch_size: int, epochs: int, lr: float) -> None:
-    """What the published fine-tuning recipes have in common."""
+    """What the official fine-tuning recipes have in common."""
     config.model.image_size = 384
     config.data.crop_scale = (0.5, 1.0)
     config.train.update({"batch_size": batch_size, "epochs": epochs})
@@ -176,7 +176,7 @@ def _grounding(config: ConfigDict) -> None:
     _contrast(config)
     _distil(config)
     config.train.contrast_group = 32
-    del config.data.crop_scale  # the published training squeezes the whole image
+    del config.data.crop_scale  # the official training squeezes the whole image
     config.data.text_len = 30
     config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
     config.data.instances = ""  # COCO's instances.json, where the true boxes are
@@ -217,11 +217,11 @@ def _nlvr(config: ConfigDict) -> None:
     _finetune(config, batch_size=128, epochs=10, lr=2e-5)
     _distil(config)
     config.data.text_len = 40
-    # The published teacher is copied before the checkpoint is loaded; student: after.
-    config.init.teacher = "published"
+    # The official teacher is copied before the checkpoint is loaded; student: after.
+    config.init.teacher = "official"
 
 
-_KNOBS = {
+_OPTIONS = {
     "pretrain": _pretrain,
     "retrieval": _retrieval,
     "entailment": _entailment,
@@ -230,7 +230,7 @@ _KNOBS = {
     "nlvr": _nlvr,
     "grounding": _grounding,
 }
-TASKS = tuple(_KNOBS)
+TASKS = tuple(_OPTIONS)
 
 
 def recipe(task: str, preset: str, recipes: dict[str, Callable[[ConfigDict], None]]) -> ConfigDict:
@@ -270,9 +270,9 @@ def model_config(config: ConfigDict) -> ModelConfig:
     return ModelConfig(**config.model.to_dict())
 
 
-def annotation_files(config: ConfigDict, knob: str) -> tuple[Path, ...]:
+def annotation_files(config: ConfigDict, option: str) -> tuple[Path, ...]:
     """The files of `data.train_files` or `data.eval_files`, under `data.root`."""
-    return expand(config.data.root, config.data[knob])
+    return expand(config.data.root, config.data[option])
 
 
 def image_root(config: ConfigDict) -> Path:

@@ -1,4 +1,4 @@
-"""Whether a configuration has the knobs of its task, and each holds a value of its kind.
+"""Whether a configuration has the options of its task, and each holds a value of its kind.
 
 `config.default()` is locked, so most such mistakes never get here; a recipe may build its own.
 """
@@ -22,7 +22,7 @@ _KINDS = {
 
 
 def problems(config: ConfigDict) -> Iterator[str]:
-    """One line for each knob that is missing, unknown, or of another kind than its default."""
+    """One line for each option that is missing, unknown, or of another kind than its default."""
     found = config.to_dict()
     task = found.get("task")
     if not isinstance(task, str) or task not in TASKS:
@@ -37,18 +37,18 @@ def _section(prefix: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iter
     for name in found.keys() - wanted.keys():
         near = difflib.get_close_matches(str(name), wanted, n=1)
         hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
-        yield f"{prefix}{name}: no such knob{hint}"
+        yield f"{prefix}{name}: no such option{hint}"
     for name, example in wanted.items():
-        knob = f"{prefix}{name}"
+        option = f"{prefix}{name}"
         if name not in found:
-            yield f"{knob} is missing; start from albef_jax.config.defaults.default, which sets every knob"
+            yield f"{option} is missing; albef_jax.config.default sets all options"
         elif isinstance(example, dict):
             if isinstance(found[name], dict):
-                yield from _section(f"{knob}.", found[name], example)
+                yield from _section(f"{option}.", found[name], example)
             else:
-                yield f"{knob}={found[name]!r}: must be a section of knobs"
+                yield f"{option}={found[name]!r}: must be a section of options"
         elif problem := _kind(found[name], example):
-            yield f"{knob}={found[name]!r}: {problem}"
+            yield f"{option}={found[name]!r}: {problem}"
 
 
 def _kind(value: Any, example: Any) -> str | None:

@@ -41,7 +41,7 @@ class Order(Protocol):
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
-    """Batches in an epoch: the last, incomplete one is left out, as in the published sampler."""
+    """Batches in an epoch: the last, incomplete one is left out, as in the official sampler."""
     return size // batch_size
 
 
@@ -100,7 +100,7 @@ def shuffled_batches(
         return _read_or_replace(read, ordered, seed, position)
 
     def collate(found: Sequence[Row]) -> Batch:
-        examples = list(_told(found, bad_samples))
+        examples = list(_report_bad_samples(found, bad_samples))
         return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
 
     examples = grain.MapDataset.range(num_steps * rows).map(example)
@@ -184,7 +184,7 @@ def ordered_batches(
     padding = _eval_row(blank, False, -1)
 
     def collate(found: Sequence[Row]) -> Batch:
-        rows = [*_told(found, bad_samples), *[padding] * (batch_size - len(found))]
+        rows = [*_report_bad_samples(found, bad_samples), *[padding] * (batch_size - len(found))]
         columns = {key: [row[key] for row in rows] for key in padding}
         return {
             key: np.stack(column) if isinstance(padding[key], np.ndarray | np.generic) else column
@@ -239,7 +239,7 @@ def _read_or_replace(read: ReadExample, order: Order, seed: int, position: int) 
     return None, tuple(met)
 
 
-def _told(found: Iterable[Row], bad_samples: BadSamples) -> Generator[Batch]:
+def _report_bad_samples(found: Iterable[Row], bad_samples: BadSamples) -> Generator[Batch]:
     """The records alone, after the register was told what was met on the way to them."""
     for record, met in found:
         for bad in met:
@@ -264,7 +264,7 @@ def _iterate(
     ahead = max(prefetch * batch_size, threads)  # in examples; Grain wants one or more a thread
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     rows = examples.to_iter_dataset(options)
-    with processes.spread(rows, workers, ahead) as spread:
+    with processes.read_in_processes(rows, workers, ahead) as spread:
         iterator = iter(spread.batch(batch_size, batch_fn=collate))
         try:
             yield from iterator

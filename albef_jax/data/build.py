@@ -163,9 +163,9 @@ def open_referring(config: ConfigDict, part: Part) -> Opened:
         return _scenes(config, part, ScenesReferring, "phrases for objects of unseen scenes")
     files, what = _files(config, part)
     boxes = {
-        knob: Path(config.data.root) / config.data[knob]
-        for knob in ("references", "instances", "detections")
-        if config.data[knob]
+        option: Path(config.data.root) / config.data[option]
+        for option in ("references", "instances", "detections")
+        if config.data[option]
     }
     source = JsonReferring(
         files,

@@ -98,12 +98,14 @@ def problems(config: ConfigDict, eval_only: bool) -> Iterator[str]:
         yield from _file_problems(held_out, config.data.root)
 
 
-def _plain(config: ConfigDict, source: str, knob: str) -> PairFiles:
+def _plain(config: ConfigDict, source: str, option: str) -> PairFiles:
     data = config.data
     captions, image = (
         data[key] if source in _HEEDED[key] else "" for key in ("caption_field", "image_field")
     )
-    return PairFiles(source, data[knob], data.image_root, captions, image, setting=f"data.{knob}")
+    return PairFiles(
+        source, data[option], data.image_root, captions, image, setting=f"data.{option}"
+    )
 
 
 def _place(number: int, part: Mapping[str, Any]) -> str:

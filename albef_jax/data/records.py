@@ -79,7 +79,7 @@ def weighted_answers(question: Question) -> tuple[tuple[str, ...], tuple[float, 
     if question.dataset == "vg":
         return question.answers, (0.5,) * len(question.answers)
     weights: dict[str, float] = {}
-    for answer in question.answers:  # added one by one, to round as the published system does
+    for answer in question.answers:  # added one by one, to round as the official system does
         weights[answer] = weights.get(answer, 0.0) + 1 / len(question.answers)
     return tuple(weights), tuple(weights.values())
 

@@ -1,4 +1,4 @@
-"""Captions and questions to token ids: cleaning, then WordPiece, as the published system does.
+"""Captions and questions to token ids: cleaning, then WordPiece, as the official system does.
 
 Facts worth knowing (LEDGER, Tokenizer): a text becomes `[CLS] pieces` with no `[SEP]` at its end;
 a literal "[SEP]" inside a text is the special token, "[sep]" is three ordinary pieces.

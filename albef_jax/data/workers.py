@@ -32,7 +32,9 @@ _live: list[Path] = []  # a directory for each group of workers, a file for each
 
 
 @contextmanager
-def spread(rows: grain.IterDataset, workers: int, ahead: int) -> Generator[grain.IterDataset]:
+def read_in_processes(
+    rows: grain.IterDataset, workers: int, ahead: int
+) -> Generator[grain.IterDataset]:
     """The same rows in the same order, read by processes.
 
     Args:

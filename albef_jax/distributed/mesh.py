@@ -93,7 +93,7 @@ def to_devices(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]
     }
 
 
-def spread(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+def shard_replicated(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """Rows that all processes have, as global arrays: each gives its devices their part."""
     count, number = jax.process_count(), jax.process_index()
     share = {name: np.split(rows, count)[number] for name, rows in batch.items()}

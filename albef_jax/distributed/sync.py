@@ -18,18 +18,18 @@ _BLOCK = 1024  # messages are padded to whole ones: few programs to compile
 _SHARED_SECONDS = 20  # until a file written on one host must be seen on the others
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that prints and writes what is there once."""
     return jax.process_index() == 0
 
 
-def say(*lines: str) -> None:
+def print_on_main(*lines: str) -> None:
     """Print on the first process alone."""
-    if is_first():
+    if is_main_process():
         print(*lines, sep="\n", flush=True)
 
 
-def gather(value: Any) -> list[Any]:
+def gather_from_all(value: Any) -> list[Any]:
     """What each process gives, by number; all must call it.
 
     Args:
@@ -45,13 +45,13 @@ def gather(value: Any) -> list[Any]:
     return [json.loads(bytes(row[:n])) for row, n in zip(rows, lengths, strict=True)]
 
 
-def from_first(value: Any) -> Any:
+def broadcast_from_main(value: Any) -> Any:
     """What the first process gives; all must call it."""
-    return gather(value if is_first() else None)[0]
+    return gather_from_all(value if is_main_process() else None)[0]
 
 
 @contextmanager
-def together(*kinds: type[Exception]) -> Iterator[None]:
+def raise_on_all_processes(*kinds: type[Exception]) -> Iterator[None]:
     """All processes get through the block, or none: an error on one is raised on all.
 
     The block must not wait for other processes.
@@ -67,7 +67,7 @@ def together(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         own = error
-    told = gather(None if own is None else str(own))
+    told = gather_from_all(None if own is None else str(own))
     if own is not None:
         raise own
     for number, text in enumerate(told):
@@ -84,7 +84,7 @@ def check_same(values: dict[str, Any]) -> None:
     Raises:
         ConfigError: on all processes, if one has something else than the first.
     """
-    first, *others = gather(values)
+    first, *others = gather_from_all(values)
     for number, theirs in enumerate(others, 1):
         for name, value in first.items():
             if theirs[name] != value:
@@ -103,14 +103,16 @@ def check_shared(directory: Path) -> None:
     if jax.process_count() == 1:
         return
     name = f".shared-{uuid.uuid4().hex}"
-    if is_first():
+    if is_main_process():
         directory.mkdir(parents=True, exist_ok=True)
         (directory / name).touch()
-    mark = directory / from_first(name)  # told when it is there
-    unseen = [number for number, seen in enumerate(gather(_appears(mark))) if not seen]
-    if is_first():
+    mark = directory / broadcast_from_main(name)  # told when it is there
+    unseen = [number for number, seen in enumerate(gather_from_all(_appears(mark))) if not seen]
+    if is_main_process():
         mark.unlink()
-    gather(None)  # nobody goes on, to list the directory or to end the job, before it is gone
+    gather_from_all(
+        None
+    )  # nobody goes on, to list the directory or to end the job, before it is gone
     if unseen:
         raise ConfigError(
             f"{directory} is another directory for process(es) {', '.join(map(str, unseen))} than "

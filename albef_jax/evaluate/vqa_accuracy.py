@@ -2,7 +2,8 @@
 
 An answer is made plain in two steps: marks go, then articles go, number words become digits and
 contractions get their apostrophe back. Where ten people answered a question, an answer is right as
-far as three of them gave it, as published; of other numbers, the share that gave it counts.
+far as three of them gave it, as in the official code; of other numbers, the share that gave it
+counts.
 """
 
 import re
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 
 # Rules of scoring, in words; results say how many questions fell under each.
-PUBLISHED = "ten answers: three of the others gave it"
+OFFICIAL = "ten answers: three of the others gave it"
 SHARE = "share of the people who gave it"
 EQUALITY = "one answer: equality"
-PEOPLE = 10  # who answered each question of the published data set
+PEOPLE = 10  # who answered each question of the official data set
 
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
 ARTICLES = frozenset(("a", "an", "the"))
@@ -78,13 +79,13 @@ def _one_line(answer: str) -> str:
 
 def rule_of(people: int) -> str:
     """By which rule a question is scored that so many people answered."""
-    return {1: EQUALITY, PEOPLE: PUBLISHED}.get(people, SHARE)
+    return {1: EQUALITY, PEOPLE: OFFICIAL}.get(people, SHARE)
 
 
 def soft_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """How right a prediction is, 0 to 1.
 
-    With ten answers, the published rule: each person is asked in turn whether three of the others
+    With ten answers, the official rule: each person is asked in turn whether three of the others
     gave the prediction; the mean of these shares, at most 1 each, is the score. The prediction is
     always normalized, while people's answers lose their marks only, and that only if they differ.
 

@@ -37,7 +37,7 @@ def rank(
     answer_mask: Int[Array, "A T"],
     k: int,
 ) -> Ranked:
-    """Rank a list of answers as published.
+    """Rank a list of answers as in the official code.
 
     The K answers with the likeliest first token are candidates; a candidate's score is the
     log-likelihood of the whole answer plus, once more, that of its first token (LEDGER, VQA).

@@ -18,7 +18,7 @@ from albef_jax.data.batching import Batch, eval_batches
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
 from albef_jax.data.tokenizer import Tokenizer, clean_caption
-from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.inference.soundness import check_finite
 from albef_jax.models import albef
@@ -139,7 +139,7 @@ def run_in_chunks(
     size = len(next(iter(arrays.values())))
     outputs = []
     for chunk in padded_chunks(size, rows):
-        batch = spread(mesh, {name: array[chunk] for name, array in arrays.items()})
+        batch = shard_replicated(mesh, {name: array[chunk] for name, array in arrays.items()})
         outputs.append(fetch(function(batch)))
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 

@@ -133,7 +133,7 @@ def _is_array(given: Any) -> bool:
 
 
 def as_square(images: Iterable[np.ndarray], side: int) -> np.ndarray:
-    """Squeezed to uint8 `[B, side, side, 3]`, as in the published evaluation."""
+    """Squeezed to uint8 `[B, side, side, 3]`, as in the official evaluation."""
     made: dict[int, np.ndarray] = {}  # one image may stand there many times
     rows = [(id(image), image) for image in images]
     for key, image in rows:

@@ -24,7 +24,7 @@ from albef_jax.data.scenes.language.questions import ANSWERS
 from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
 from albef_jax.inference.arguments import whole_number
 from albef_jax.inference.choices import distinct_answers, sides_of
-from albef_jax.inference.heat_maps.word_heat import published_layer
+from albef_jax.inference.heat_maps.word_heat import official_layer
 from albef_jax.inference.inputs import (
     ImageInputs,
     Pairs,
@@ -46,8 +46,8 @@ from albef_jax.models.config import ModelConfig
 TEXT_LEN = 40
 MAX_WORDS = 30
 ANSWER_LEN = 10
-CANDIDATES = 128  # answers that are scored in full, as published
-HEAD_WIDTH = 64  # of the published models; it cannot be told from the shapes
+CANDIDATES = 128  # answers that are scored in full, as in the official code
+HEAD_WIDTH = 64  # of the official models; it cannot be told from the shapes
 
 
 def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int = 32) -> "Model":
@@ -87,7 +87,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
 
 
 def with_heads(sizes: dict[str, int]) -> dict[str, Any]:
-    """Sizes that follow from the shapes, and heads of the published width."""
+    """Sizes that follow from the shapes, and heads of the official width."""
     return {
         **sizes,
         "image_heads": max(1, sizes["image_width"] // HEAD_WIDTH),
@@ -278,7 +278,7 @@ class Model:
         Args:
             image, text: one of either serves all of the other; lists go pair by pair.
             layer: fusion layer whose attention is read, counted over all BERT layers from 0; by
-                default a third into fusion, as published (8 of 12).
+                default a third into fusion, as in the official code (8 of 12).
 
         Returns:
             `Grounded`; a list of them for a list.
@@ -290,7 +290,7 @@ class Model:
         """
         self.need("itm_head", "heat maps")
         if layer is None:
-            layer = published_layer(self.config)
+            layer = official_layer(self.config)
         first = self.config.text_depth
         last = first + self.config.fusion_depth - 1
         layer = whole_number("layer", layer, first, last, "the fusion layers of this model")

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.inference.gallery import Encoded, Gallery
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
@@ -27,7 +27,7 @@ TEXTS = 8  # texts of an image scored in one call
 class Candidates(NamedTuple):
     """Pairs to score, bool `[N, M]` each: an image's best texts, and a text's best images.
 
-    A query is answered from its own candidates alone, as published.
+    A query is answered from its own candidates alone, as in the official code.
     """
 
     texts: np.ndarray
@@ -124,12 +124,12 @@ def itm_scores(
     texts = min(texts, int(chosen.sum(axis=1).max(initial=1)))
     read, score = (partial(function, params) for function in compile_scoring(config))
     for block in blocks(chosen, num_images):
-        keys_values = read(spread(mesh, {"image": gallery.images[block]}))
+        keys_values = read(shard_replicated(mesh, {"image": gallery.images[block]}))
         for wanted in calls(chosen, block, texts):
             batch = {
                 "text_embeds": encoded.text_embeds[wanted],
                 "text_mask": gallery.text_mask[wanted],
             }
-            logits = fetch(score(keys_values, spread(mesh, batch)))
+            logits = fetch(score(keys_values, shard_replicated(mesh, batch)))
             scores[block[:, None], wanted] = logits
     return scores

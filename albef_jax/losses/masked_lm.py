@@ -42,7 +42,9 @@ class MaskedText(NamedTuple):
     selected: Bool[Array, "B T"]
 
 
-def draw(key: Array, shape: tuple[int, ...], probability: float, vocab_size: int) -> MaskDraws:
+def draw_masking(
+    key: Array, shape: tuple[int, ...], probability: float, vocab_size: int
+) -> MaskDraws:
     """Draw the outcomes for `[B, T]` tokens, each selected with `probability`."""
     select, mask, random, words = jax.random.split(key, 4)
     return MaskDraws(
@@ -88,7 +90,7 @@ def capacity(tokens: int, probability: float) -> int:
     return min(tokens, int(tokens * probability + 6 * spread) + 1)
 
 
-def pack(selected: Bool[Array, "B T"], groups: int, slots: int) -> Positions:
+def pack_selected(selected: Bool[Array, "B T"], groups: int, slots: int) -> Positions:
     """Find the selected tokens of each group of `B / groups` texts, first ones first."""
     flat = selected.reshape(groups, -1)
     index = jnp.argsort(~flat, axis=1, stable=True)[:, :slots]
@@ -97,7 +99,7 @@ def pack(selected: Bool[Array, "B T"], groups: int, slots: int) -> Positions:
     return Positions(index, used, jnp.sum(flat, axis=1) - jnp.sum(used, axis=1), slot)
 
 
-def take(x: Array, positions: Positions) -> Array:
+def gather(x: Array, positions: Positions) -> Array:
     """The packed tokens of `x [B, T, ...]`: `[G, C, ...]`."""
     groups, slots = positions.token.shape
     grouped = x.reshape(groups, -1, *x.shape[2:])

@@ -2,7 +2,7 @@
 
 A negative is drawn from the pair's contrast group with the softmax of the contrastive similarities
 as its probability, the pair itself excluded. Taking the largest of the logits, -inf at excluded
-places, plus Gumbel noise is the same distribution as the published multinomial, and cannot fail.
+places, plus Gumbel noise is the same distribution as the official multinomial, and cannot fail.
 Shape letters: G groups of g pairs.
 """
 

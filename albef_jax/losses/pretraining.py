@@ -3,7 +3,7 @@
 The student reads each image once and each layer's image keys and values once: its four fusion
 passes (true pair, negative text, masked text, negative image) are the four rows of one call, and
 clean and masked captions are one text call. The last fusion layer computes class tokens and masked
-tokens only, the vocabulary head masked tokens only. The numbers are those of the published separate
+tokens only, the vocabulary head masked tokens only. The numbers are those of the official separate
 passes.
 Shape letters: B pairs in G groups of g, T text tokens, C slots for masked tokens, E embed_dim,
 D text width, N image tokens, Q queue length, V vocabulary.
@@ -27,7 +27,7 @@ from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.bert import take_in_group
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.token_selection import Reading
+from albef_jax.models.token_selection import TokenSelection
 
 LOSSES = ("itc", "mlm", "itm")
 
@@ -37,7 +37,7 @@ class Recipe:
     """The objective's hyper-parameters.
 
     Attributes:
-        contrast_group: pairs that are each other's in-batch keys and negatives (published: 64).
+        contrast_group: pairs that are each other's in-batch keys and negatives (official code: 64).
         mlm_probability: share of tokens to predict.
         special: ids that masking must know.
         losses: those of `LOSSES` that are trained; the others are only measured.
@@ -93,7 +93,7 @@ def pack_masked(recipe: Recipe, inputs: Inputs) -> Positions:
     """Slots for the masked tokens of each contrast group."""
     batch, length = inputs.text_ids.shape
     slots = masked_lm.capacity(recipe.contrast_group * length, recipe.mlm_probability)
-    return masked_lm.pack(inputs.masked.selected, batch // recipe.contrast_group, slots)
+    return masked_lm.pack_selected(inputs.masked.selected, batch // recipe.contrast_group, slots)
 
 
 def teacher_forward(
@@ -113,7 +113,7 @@ def teacher_forward(
         masked[:, None],
         inputs.text_mask[:, None],
         image_embeds,
-        Reading(positions.token, positions.slot),
+        TokenSelection(positions.token, positions.slot),
         dropout_key=fusion_key,
     )
     teacher = Teacher(
@@ -191,7 +191,7 @@ def student_forward(
     )
 
 
-def _reading(positions: Positions, length: int) -> Reading:
+def _reading(positions: Positions, length: int) -> TokenSelection:
     """Of the four rows of `_fuse_four`: class tokens of rows 0, 3 and 1, then masked tokens."""
     groups, size = len(positions.slot), positions.slot.shape[1] // length
     place = jnp.arange(size * 4 * length).reshape(size, 4, length)
@@ -205,7 +205,7 @@ def _reading(positions: Positions, length: int) -> Reading:
 
     masked_slot = len(matches) + positions.slot.reshape(groups, size, length)
     slot = jnp.stack([match(0), match(2), masked_slot, match(1)], axis=2)
-    return Reading(token, slot.reshape(groups, -1))
+    return TokenSelection(token, slot.reshape(groups, -1))
 
 
 def _fuse_four(
@@ -273,7 +273,7 @@ def losses(
             unequal numbers of masked tokens; the other losses need none.
     """
     itc = itc_loss(student.contrast, student.teacher_contrast, alpha)
-    labels = masked_lm.take(inputs.text_ids, positions)
+    labels = masked_lm.gather(inputs.text_ids, positions)
     mlm = mlm_loss(student.mlm_logits, labels, positions.used, teacher.mlm_logits, alpha)
     mlm = mlm * mlm_weight
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)

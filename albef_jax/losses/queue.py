@@ -1,6 +1,6 @@
 """The two feature queues that give ITC its many negatives (paper section 3.2).
 
-Kept whole on every device: 64 MiB each at the published size, and only the batch's new features
+Kept whole on every device: 64 MiB each at the official size, and only the batch's new features
 travel. Entries are in order of arrival, the oldest is overwritten first.
 Shape letters: Q queue length, B batch, E embed_dim.
 """
@@ -29,7 +29,7 @@ class Queue(NamedTuple):
 
 
 def init_queue(key: Array, length: int, embed_dim: int, with_ids: bool = False) -> Queue:
-    """Random unit vectors, as published."""
+    """Random unit vectors, as in the official code."""
 
     def unit(key: Array) -> Array:
         x = jax.random.normal(key, (length, embed_dim))

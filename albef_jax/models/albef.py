@@ -19,12 +19,12 @@ from albef_jax.models import attention, bert
 from albef_jax.models.common import wide
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.scan import recomputed
-from albef_jax.models.token_selection import Reading, class_tokens
+from albef_jax.models.token_selection import TokenSelection, class_tokens
 from albef_jax.models.vit import ImageEncoder
 
 Params = dict[str, Any]
 
-# The student's alone: the published teacher has neither (LEDGER, ITC).
+# The student's alone: the official teacher has neither (LEDGER, ITC).
 STUDENT_ONLY = ("itm_head", "temperature")
 
 
@@ -161,7 +161,7 @@ def fuse_and_read(
     text_embeds: Float[Array, "B R T D"],
     text_mask: Int[Array, "B R T"],
     image_embeds: Float[Array, "B N E"] | None,
-    reading: Reading,
+    reading: TokenSelection,
     *,
     swapped: Int[Array, "G g"] | None = None,
     keys_values: bert.KeysValues | None = None,

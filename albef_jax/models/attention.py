@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from albef_jax.models.common import wide
 
 Implementation = Literal["xla", "cudnn"]
-# What the published system adds to a masked score (LEDGER, encoders).
+# What the official system adds to a masked score (LEDGER, encoders).
 SELF_PENALTY = -10_000.0
 CROSS_PENALTY = -1e9
 

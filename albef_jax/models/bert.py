@@ -2,7 +2,7 @@
 
 A fusion layer serves several texts of one image with one set of image keys and values: its hidden
 state is `[B, R, T, D]`, R texts ("rows") an image. Self-attention stays inside a text;
-cross-attention puts the rows side by side as `R * T` queries. One row is the published layer.
+cross-attention puts the rows side by side as `R * T` queries. One row is the official layer.
 Shape letters: B images, R rows, T text tokens, N image tokens, D text width, E image width.
 """
 
@@ -16,7 +16,7 @@ from albef_jax.models.attention import attend, attention_probabilities, split_he
 from albef_jax.models.common import initial, wide
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.scan import stack
-from albef_jax.models.token_selection import Reading, put, take
+from albef_jax.models.token_selection import TokenSelection, gather, scatter
 
 EPSILON = 1e-12
 
@@ -85,7 +85,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], bias: Array, reading: Reading | None = None
+        self, x: Float[Array, "B T D"], bias: Array, reading: TokenSelection | None = None
     ) -> Float[Array, "*C D"]:
         """Attend under the additive score bias `[B, 1, 1 or T, T]`.
 
@@ -93,13 +93,13 @@ class SelfAttention(nn.Module):
             The tokens of `reading`, packed; without it all, `[B, T, D]`.
         """
         cfg = self.config
-        read = take(x, reading)
-        query = put(dense(cfg, cfg.text_width, "query")(read), reading, x.shape)
+        read = gather(x, reading)
+        query = scatter(dense(cfg, cfg.text_width, "query")(read), reading, x.shape)
         key, value = (dense(cfg, cfg.text_width, name)(x) for name in ("key", "value"))
         query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
         dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
         attended = text_attention(query, key, value, bias, dropout).reshape(x.shape)
-        return project_and_add(cfg, take(attended, reading), read, self.deterministic)
+        return project_and_add(cfg, gather(attended, reading), read, self.deterministic)
 
 
 class KeysValues(NamedTuple):
@@ -129,7 +129,7 @@ class CrossAttention(nn.Module):
         swapped: Int[Array, "G g"] | None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
-        reading: Reading | None = None,
+        reading: TokenSelection | None = None,
     ) -> Float[Array, "*C D"]:
         """Attend to the images.
 
@@ -147,7 +147,7 @@ class CrossAttention(nn.Module):
         cfg = self.config
         images, rows, length, _ = shape
         query = dense(cfg, cfg.text_width, "query")(x)
-        query = put(query, reading, (images, rows * length, cfg.text_width))
+        query = scatter(query, reading, (images, rows * length, cfg.text_width))
         query = split_heads(query, cfg.text_heads)
         if keys_values is None:
             assert image_embeds is not None, "give image_embeds or keys_values"
@@ -170,7 +170,7 @@ class CrossAttention(nn.Module):
                 ],
                 axis=1,
             )
-        attended = take(attended.reshape(shape), reading)
+        attended = gather(attended.reshape(shape), reading)
         return project_and_add(cfg, attended, x, self.deterministic)
 
     def project(self, image_embeds: Float[Array, "B N E"]) -> KeysValues:
@@ -224,7 +224,7 @@ class FusionLayer(nn.Module):
         swapped: Int[Array, "G g"] | None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
-        reading: Reading | None = None,
+        reading: TokenSelection | None = None,
     ) -> Float[Array, "*C D"]:
         """Apply the layer; `bias` is `[B * R, 1, 1 or T, T]`, the rest as in `CrossAttention`.
 

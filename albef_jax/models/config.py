@@ -11,13 +11,13 @@ class ModelConfig:
     """Dimensions and numerics of one ALBEF model.
 
     The two towers have widths of their own; cross-attention reads image tokens of `encoder_width`.
-    Defaults are the published base model (ViT-B/16 at 256 px, BERT-base split 6 + 6).
+    Defaults are the official base model (ViT-B/16 at 256 px, BERT-base split 6 + 6).
 
     Attributes:
         image_size: side of the square input in pixels, a multiple of `patch_size`.
         image_width, image_depth, image_heads: the ViT.
         text_width, text_heads, text_intermediate: every BERT layer, text and fusion alike.
-        text_depth: BERT layers before fusion (the published `fusion_layer`).
+        text_depth: BERT layers before fusion (the official `fusion_layer`).
         fusion_depth: BERT layers with cross-attention.
         embed_dim: width of the contrastive space.
         dropout, attention_dropout: BERT only; the ViT has none.

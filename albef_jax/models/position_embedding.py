@@ -12,7 +12,7 @@ def resize_position_embedding(
 ) -> Float[Array, "1 m D"]:
     """Resample the patch grid to `patches` cells; the class token's row stays.
 
-    Bicubic with a = -0.75 and without antialiasing, as published (LEDGER, encoders).
+    Bicubic with a = -0.75 and without antialiasing, as in the official code (LEDGER, encoders).
 
     Raises:
         ValueError: a grid that is not square.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-class Reading(NamedTuple):
+class TokenSelection(NamedTuple):
     """The tokens that are read.
 
     Attributes:
@@ -25,14 +25,14 @@ class Reading(NamedTuple):
     slot: Int[Array, "G S"]
 
 
-def class_tokens(images: int, texts: int, length: int) -> Reading:
+def class_tokens(images: int, texts: int, length: int) -> TokenSelection:
     """The first token of every text; an image is a group, `C = R`."""
     token = jnp.arange(texts) * length
     slot = jnp.arange(texts * length) // length
-    return Reading(jnp.tile(token, (images, 1)), jnp.tile(slot, (images, 1)))
+    return TokenSelection(jnp.tile(token, (images, 1)), jnp.tile(slot, (images, 1)))
 
 
-def take(x: Float[Array, "*B D"], reading: Reading | None) -> Float[Array, "*C D"]:
+def gather(x: Float[Array, "*B D"], reading: TokenSelection | None) -> Float[Array, "*C D"]:
     """The tokens that are read, `[G, C, D]`; all of them as they are without a `reading`."""
     if reading is None:
         return x
@@ -40,8 +40,8 @@ def take(x: Float[Array, "*B D"], reading: Reading | None) -> Float[Array, "*C D
     return jnp.take_along_axis(grouped, reading.token[..., None], axis=1)
 
 
-def put(
-    packed: Float[Array, "*C D"], reading: Reading | None, shape: tuple[int, ...]
+def scatter(
+    packed: Float[Array, "*C D"], reading: TokenSelection | None, shape: tuple[int, ...]
 ) -> Float[Array, "*B D"]:
     """Packed tokens back in their places, in an array of `shape`; what is in the other places does
     not matter, and is that of some token which is read."""

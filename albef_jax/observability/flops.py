@@ -93,7 +93,7 @@ def mlm_head(config: ModelConfig, tokens: float) -> float:
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class PretrainingFlops:
     """Operations of a pre-training step for each pair.
 
     Attributes:

@@ -128,30 +128,30 @@ class Writers:
             writer.close()
 
 
-def names_of(knob: str) -> list[str]:
+def names_of(option: str) -> list[str]:
     """The names in `log.writers`."""
-    return [name.strip() for name in knob.split(",") if name.strip()]
+    return [name.strip() for name in option.split(",") if name.strip()]
 
 
-def problems(knob: str) -> Iterator[str]:
+def problems(option: str) -> Iterator[str]:
     """One line for each name in `log.writers` that is unknown, or whose package cannot be used."""
-    for name in names_of(knob):
+    for name in names_of(option):
         if name not in MODULES:
-            yield f"log.writers={knob!r}: {name} is unknown; choose among {', '.join(MODULES)}"
+            yield f"log.writers={option!r}: {name} is unknown; choose among {', '.join(MODULES)}"
             continue
         try:
-            needed(MODULES[name], f"log.writers={knob!r}", name)
+            needed(MODULES[name], f"log.writers={option!r}", name)
         except PackageError as error:
             yield str(error)
 
 
-def open_writers(knob: str | None, workdir: Path, start: int) -> Writers:
+def open_writers(option: str | None, workdir: Path, start: int) -> Writers:
     """`metrics.jsonl`, and what `log.writers` names, continued after step `start`.
 
     Args:
-        knob: None for a process that writes nothing.
+        option: None for a process that writes nothing.
     """
-    if knob is None:
+    if option is None:
         return Writers([])
     path = workdir / "metrics.jsonl"
     lines = read_lines(path)
@@ -159,7 +159,7 @@ def open_writers(knob: str | None, workdir: Path, start: int) -> Writers:
     file = MetricsFile(path)
     file.truncate_after(start)
     writers: list[Writer] = [file]
-    names = names_of(knob)
+    names = names_of(option)
     if "tensorboard" in names:
         writers.append(TensorBoard(workdir, start))
     if "wandb" in names:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from albef_jax.errors import ConfigError
 
 
-class Span(NamedTuple):
+class ProfileWindow(NamedTuple):
     """Training steps, counted from 1.
 
     Attributes:
@@ -17,7 +17,7 @@ class Span(NamedTuple):
     steps: int
 
     @classmethod
-    def parse(cls, text: str) -> "Span":
+    def parse(cls, text: str) -> "ProfileWindow":
         """`STEP:N`, as typed.
 
         Raises:

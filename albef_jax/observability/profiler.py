@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from albef_jax.errors import ConfigError
-from albef_jax.observability.profile_window import Span
+from albef_jax.observability.profile_window import ProfileWindow
 
 
 class Profile:
@@ -20,7 +20,7 @@ class Profile:
         ConfigError: it does not do all steps of the span.
     """
 
-    def __init__(self, span: Span | None, workdir: Path, start: int, total: int):
+    def __init__(self, span: ProfileWindow | None, workdir: Path, start: int, total: int):
         if span and not start < span.first <= span.last <= total:
             raise ConfigError(
                 f"--profile={span.first}:{span.steps}: steps {span.first} to {span.last} are not "

@@ -16,8 +16,8 @@ from albef_jax.workdir.config_file import flatten
 
 # What a figure was measured on, or would be by chance: no merit of a run.
 GIVEN = {
-    "images", "pictures", "captions", "rerank", "count", "unreadable", "unscored", "chance", "chance_r1",
-    "majority", "majority_per_kind", "count_per_kind",
+    "images", "pictures", "captions", "rerank", "count", "unreadable", "unscored", "chance",
+    "chance_r1", "majority", "majority_per_kind", "count_per_kind",
 }  # fmt: skip
 NAMES = {
     "text_retrieval": "captions for an image",
@@ -29,12 +29,12 @@ NAMES = {
     "r5": "R@5",
     "r10": "R@10",
 }
-# Knobs that name a run and do not shape it.
+# Options that name a run and do not shape it.
 LABELS = ("preset",)
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedFigure:
     """One line of a table, a cell for each run; `best` are the numbers of cells to be bold."""
 
     name: str
@@ -47,14 +47,14 @@ class Comparison:
     """The tables of a page.
 
     Attributes:
-        equal: how many knobs are not in `settings`.
+        equal: how many options are not in `settings`.
         warnings: why figures should be compared with care.
     """
 
     runs: list[Run]
-    scores: list[Row]
-    training: list[Row]
-    settings: list[Row]
+    scores: list[ComparedFigure]
+    training: list[ComparedFigure]
+    settings: list[ComparedFigure]
     equal: int
     warnings: list[str]
 
@@ -82,7 +82,7 @@ def _figures(run: Run) -> dict[str, float]:
     }
 
 
-def _scores(runs: Sequence[Run]) -> list[Row]:
+def _scores(runs: Sequence[Run]) -> list[ComparedFigure]:
     figures = [_figures(run) for run in runs]
     names = dict.fromkeys(name for found in figures for name in found)
     rows = []
@@ -113,7 +113,7 @@ def _warnings(runs: Sequence[Run]) -> Iterator[str]:
         yield f"The evaluations differ in {', '.join(different)}."
 
 
-def _training(runs: Sequence[Run]) -> list[Row]:
+def _training(runs: Sequence[Run]) -> list[ComparedFigure]:
     rows = [
         _row("step", [run.lines[-1]["step"] for run in runs], "{:,.0f}".format),
         _row("last loss", [_last(run, "loss") for run in runs], lambda x: label(x, 3)),
@@ -132,13 +132,13 @@ def _row(
     values: Sequence[float | None],
     write: Callable[[float], str],
     best: Callable | None = None,
-) -> Row:
+) -> ComparedFigure:
     known = [value for value in values if value is not None]
     cells = ["–" if value is None else write(value) for value in values]
     if best is None or len(set(cells)) < 2:
-        return Row(name, cells)
+        return ComparedFigure(name, cells)
     top = write(best(known))
-    return Row(name, cells, frozenset(n for n, cell in enumerate(cells) if cell == top))
+    return ComparedFigure(name, cells, frozenset(n for n, cell in enumerate(cells) if cell == top))
 
 
 def _known(run: Run, metric: str) -> list[float]:
@@ -180,16 +180,18 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def _settings(runs: Sequence[Run]) -> tuple[list[Row], int]:
-    """Knobs that differ, and how many do not."""
-    knobs = dict.fromkeys(knob for run in runs for knob in run.config)
-    rows = [Row(knob, [_written(run.config, knob) for run in runs]) for knob in knobs]
+def _settings(runs: Sequence[Run]) -> tuple[list[ComparedFigure], int]:
+    """Options that differ, and how many do not."""
+    options = dict.fromkeys(option for run in runs for option in run.config)
+    rows = [
+        ComparedFigure(option, [_written(run.config, option) for run in runs]) for option in options
+    ]
     different = [row for row in rows if len(set(row.cells)) > 1 and row.name not in LABELS]
     return different, len(rows) - len(different)
 
 
-def _written(config: Mapping[str, Any], knob: str) -> str:
-    return json.dumps(config[knob], ensure_ascii=False) if knob in config else "–"
+def _written(config: Mapping[str, Any], option: str) -> str:
+    return json.dumps(config[option], ensure_ascii=False) if option in config else "–"
 
 
 def page(comparison: Comparison) -> str:

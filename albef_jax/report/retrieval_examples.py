@@ -72,7 +72,7 @@ class Examples:
     heated: Sequence[HeatedCaption] = ()
 
 
-def spread(size: int, count: int) -> np.ndarray:
+def evenly_spaced(size: int, count: int) -> np.ndarray:
     """`count` places spread evenly over `range(size)`: examples are not chosen by outcome."""
     return np.unique(np.linspace(0, size - 1, min(count, size)).astype(int))
 
@@ -92,8 +92,8 @@ def collect(
     """
     ranked_by, scores = retrieval.better()
     owner = gallery.image_of_text
-    images = spread(len(gallery.images), count)
-    texts = spread(len(gallery.captions), count)
+    images = evenly_spaced(len(gallery.images), count)
+    texts = evenly_spaced(len(gallery.captions), count)
     return Examples(
         [_texts_of_image(image, scores, gallery) for image in images],
         [_images_of_text(text, scores, gallery) for text in texts],
@@ -122,7 +122,7 @@ def collect(
                 gallery.captions[text],
                 gallery.text_ids[text],
             )
-            for text in spread(len(gallery.captions), min(count, HEATED))
+            for text in evenly_spaced(len(gallery.captions), min(count, HEATED))
         ],
     )
 

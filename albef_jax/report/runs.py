@@ -25,7 +25,7 @@ class Run:
     """One workdir.
 
     Attributes:
-        config: every knob by its dotted name; those younger than the run with their default.
+        config: every option by its dotted name; those younger than the run with their default.
         lines: of `metrics.jsonl`, with the bounds of mutual information.
         results: None before the first evaluation.
     """

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.checkpoint import transfer
 from albef_jax.checkpoints.init_from.encoders import warm_start_encoders
-from albef_jax.checkpoints.init_from.report import Row, format_table
+from albef_jax.checkpoints.init_from.report import ModuleOrigin, format_table
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.config.defaults import model_config
 from albef_jax.data.bad_samples import BadSamples
@@ -25,7 +25,7 @@ from albef_jax.data.images.augment import Transform
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import fetch
-from albef_jax.distributed.sync import is_first, say, together
+from albef_jax.distributed.sync import is_main_process, print_on_main, raise_on_all_processes
 from albef_jax.errors import ConfigError
 from albef_jax.losses.queue import Queue, init_queue
 from albef_jax.models import albef, task_models
@@ -145,10 +145,10 @@ class Task(ABC):
 
     def _check_schedule(self) -> None:
         last = self.config.train.epochs * self.steps_per_epoch
-        if self.config.optimizer.schedule == "published" and self.total_steps > last:
+        if self.config.optimizer.schedule == "official" and self.total_steps > last:
             raise ConfigError(
                 f"train.steps={self.total_steps} goes beyond the {last} steps of "
-                f"train.epochs={self.config.train.epochs}, where the published schedule ends; "
+                f"train.epochs={self.config.train.epochs}, where the official schedule ends; "
                 "raise train.epochs, or set optimizer.schedule=cosine"
             )
 
@@ -159,7 +159,7 @@ class Task(ABC):
             return schedules.cosine_lr(
                 **ends, warmup_steps=optimizer.warmup_steps, total_steps=self.total_steps
             )
-        return schedules.published_lr(
+        return schedules.official_lr(
             **ends,
             warmup=optimizer.warmup_lr,
             warmup_periods=optimizer.warmup_periods,
@@ -182,10 +182,10 @@ class Task(ABC):
             return state
         begin = start_from if init.checkpoint else start_from_encoders
         fresh = fetch(state)
-        with together(ValueError):
+        with raise_on_all_processes(ValueError):
             state, rows = begin(self.config, fresh)
         names = filter(None, (init.checkpoint, init.text, init.vision))
-        say(f"starting from {' and '.join(names)}:", format_table(rows))
+        print_on_main(f"starting from {' and '.join(names)}:", format_table(rows))
         return jax.device_put(state, shardings)
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
@@ -235,7 +235,7 @@ class Task(ABC):
     def eval_register(self) -> BadSamples:
         """Where unusable held-out records are written down."""
         # All processes read all of them.
-        path = self.workdir / "bad_eval_samples.jsonl" if is_first() else None
+        path = self.workdir / "bad_eval_samples.jsonl" if is_main_process() else None
         return BadSamples(path, self.config.data.max_bad_share, len(self.held_out))
 
     def results(self, state: TrainState, **figures: Any) -> dict[str, Any]:
@@ -256,11 +256,13 @@ def for_devices(model: ModelConfig) -> ModelConfig:
     """
     attention = available(model.attention)
     if attention != model.attention:
-        say(f"model.attention={model.attention} needs an NVIDIA card; here it is {attention}")
+        print_on_main(
+            f"model.attention={model.attention} needs an NVIDIA card; here it is {attention}"
+        )
     return replace(model, attention=attention)
 
 
-def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[Row]]:
+def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[ModuleOrigin]]:
     """A fresh state with what `init.checkpoint` has of it, and what became of every module.
 
     Raises:
@@ -268,7 +270,7 @@ def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[
             does not name, or is of another size.
     """
     found = read_checkpoint(config.init.checkpoint)
-    say(*(f"{config.init.checkpoint}: {note}" for note in found.notes))
+    print_on_main(*(f"{config.init.checkpoint}: {note}" for note in found.notes))
     allowed = (part.strip() for part in config.init.allow_missing.split(","))
     start = transfer(
         config.task,
@@ -279,7 +281,7 @@ def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[
         found.teacher,
         _queues(fresh.queue),
         found.queues,
-        teacher=config.init.get("teacher", "published"),
+        teacher=config.init.get("teacher", "official"),
         allow_missing=tuple(filter(None, allowed)),
     )
     queue = fresh.queue
@@ -291,7 +293,9 @@ def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[
     return fresh.replace(params=start.params, teacher=start.teacher, queue=queue), start.rows
 
 
-def start_from_encoders(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[Row]]:
+def start_from_encoders(
+    config: ConfigDict, fresh: TrainState
+) -> tuple[TrainState, list[ModuleOrigin]]:
     """A fresh state with the encoders of `init.text` and `init.vision`, in the teacher too.
 
     Raises:

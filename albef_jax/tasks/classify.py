@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from albef_jax.data.batching import ordered_batches
 from albef_jax.data.images.augment import EvalTransform
-from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.compositional import lines_of, of_unseen
@@ -111,7 +111,7 @@ class Classification(FinetuneTask):
         ):
             valid = batch["valid"]
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            logits = fetch(run(params, spread(mesh, arrays)))
+            logits = fetch(run(params, shard_replicated(mesh, arrays)))
             parts["logits"].append(logits[valid])
             parts["label"].append(batch["label"][valid])
             parts["index"].append(batch["sample_index"][valid])

@@ -13,7 +13,7 @@ from albef_jax.data.build import open_referring
 from albef_jax.data.examples import PhraseExamples
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import Referring
-from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.inference.heat_maps import gradcam
@@ -113,10 +113,10 @@ class Grounding(FinetuneTask):
 
     def _maps(self, params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
-        knobs = self.config.evaluation
+        options = self.config.evaluation
         inputs = normalize(batch["image"]), batch["text_ids"], batch["text_mask"]
-        words, _ = gradcam.match_maps(self.model, params, *inputs, knobs.layer)
-        contrast = gradcam.image_attention(self.model, params, *inputs, block=knobs.image_block)
+        words, _ = gradcam.match_maps(self.model, params, *inputs, options.layer)
+        contrast = gradcam.image_attention(self.model, params, *inputs, block=options.image_block)
         return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
 
     def _place_all(self, params: Params, mesh: Mesh) -> list[Placed]:
@@ -137,7 +137,7 @@ class Grounding(FinetuneTask):
             threads=self.config.data.threads,
         ):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            maps = fetch(run(params, spread(mesh, arrays)))
+            maps = fetch(run(params, shard_replicated(mesh, arrays)))
             for row in np.flatnonzero(batch["valid"]):
                 pieces = self._pieces(batch["text_ids"][row], batch["text_mask"][row])
                 one = {name: array[row] for name, array in maps.items()}

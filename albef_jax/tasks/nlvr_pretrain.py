@@ -12,7 +12,7 @@ from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
-from albef_jax.distributed.mesh import fetch, spread
+from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.losses import text_assignment
@@ -73,7 +73,9 @@ class TextAssignment(FinetuneTask):
         logits, labels, context = [], [], {}
         for number, batch in enumerate(batches):
             arrays = {name: batch[name] for name in self.inputs}
-            out, shown = fetch(run(state.params, spread(mesh, arrays), jax.random.key(number)))
+            out, shown = fetch(
+                run(state.params, shard_replicated(mesh, arrays), jax.random.key(number))
+            )
             logits.append(out)
             labels.append(shown.label.reshape(-1))
             if number == 0:

@@ -45,7 +45,7 @@ class Pretraining(Task):
             microbatches=train.microbatches,
         )
         slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
-        pair = flops.Pretraining(
+        pair = flops.PretrainingFlops(
             self.model,
             config.data.text_len,
             train.contrast_group,

@@ -37,22 +37,22 @@ class Retrieval(FinetuneTask):
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""
-        config, knobs = self.config, self.config.evaluation
+        config, options = self.config, self.config.evaluation
         gallery = read_gallery(
             self.held_out,
-            Tokenizer(config.data.vocab, knobs.text_len),
+            Tokenizer(config.data.vocab, options.text_len),
             self.eval_register(),
             image_size=config.model.image_size,
             pairs=self.eval_size(),
-            rows=knobs.batch_size,
+            rows=options.batch_size,
             max_words=config.data.max_words,
             threads=config.data.threads,
         )
         found = evaluate(
-            self.model, state.params, gallery, mesh, rows=knobs.batch_size, k=knobs.rerank
+            self.model, state.params, gallery, mesh, rows=options.batch_size, k=options.rerank
         )
         examples = collect(
-            self.model, state.params, None, self.tokenizer, gallery, found, knobs.examples
+            self.model, state.params, None, self.tokenizer, gallery, found, options.examples
         )
         counted = protocol(found.figures)
         results = self.results(state, protocol=counted, retrieval=found.figures)

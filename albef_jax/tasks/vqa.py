@@ -15,8 +15,8 @@ from albef_jax.data.examples import QuestionExamples, encode_answers
 from albef_jax.data.images.augment import EvalTransform, Transform
 from albef_jax.data.records import Question
 from albef_jax.data.tokenizer import Tokenizer
-from albef_jax.distributed.mesh import fetch, spread
-from albef_jax.distributed.sync import is_first
+from albef_jax.distributed.mesh import fetch, shard_replicated
+from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import BadSample
 from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.evaluate.vqa_accuracy import majority, score, soft_accuracy
@@ -145,7 +145,7 @@ class Vqa(FinetuneTask):
             threads=self.config.data.threads,
         ):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            best = fetch(run(params, spread(mesh, arrays)))
+            best = fetch(run(params, shard_replicated(mesh, arrays)))
             scores = np.asarray(best.scores if isinstance(best, Ranked) else best.score)
             check_finite("scores", scores[np.flatnonzero(batch["valid"])], len(found))
             for row in map(int, np.flatnonzero(batch["valid"])):
@@ -155,12 +155,12 @@ class Vqa(FinetuneTask):
         return found
 
     def _answerer(self, answers: tuple[str, ...]) -> Answerer:
-        knobs, tokenizer = self.config.evaluation, self.answer_tokenizer
+        options, tokenizer = self.config.evaluation, self.answer_tokenizer
         return Answerer(
             self.model,
             encode_answers(tokenizer, answers) if answers else None,
-            knobs.rank,
-            knobs.beams,
+            options.rank,
+            options.beams,
             self.config.data.answer_len,
             (tokenizer.cls_id, tokenizer.sep_id),
         )
@@ -184,7 +184,7 @@ class Vqa(FinetuneTask):
         lines = [
             {"question_id": one.question.question_id, "answer": one.answers[0][0]} for one in found
         ]
-        if is_first():
+        if is_main_process():
             path = self.workdir / SUBMISSION
             path.write_text(json.dumps(lines, ensure_ascii=False), encoding="utf-8")
 

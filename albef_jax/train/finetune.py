@@ -1,6 +1,6 @@
 """One step of fine-tuning: the same for all downstream tasks, which differ in their loss.
 
-Order of events, as published: update the teacher with the student's weights from before this
+Order of events, as officially: update the teacher with the student's weights from before this
 step's update; loss; update the student.
 """
 

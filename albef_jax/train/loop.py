@@ -15,17 +15,17 @@ from tqdm import tqdm
 
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.distributed.mesh import state_shardings, to_devices
-from albef_jax.distributed.sync import is_first, say
+from albef_jax.distributed.sync import is_main_process, print_on_main
 from albef_jax.errors import Interrupted
 from albef_jax.observability.data_wait import DataWait
 from albef_jax.observability.flops import peak
 from albef_jax.observability.metrics import Writers, human_line, open_writers
-from albef_jax.observability.profile_window import Span
+from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.observability.profiler import Profile
 from albef_jax.train.memory import Memory
 from albef_jax.train.resilience import replay
-from albef_jax.train.resilience.nonfinite import SKIPPED, Guards, NotFinite, SkipCounter
-from albef_jax.train.resilience.preemption import StopRequests, Vote
+from albef_jax.train.resilience.nonfinite import SKIPPED, Guards, SkipCounter, TrainingDiverged
+from albef_jax.train.resilience.preemption import StopRequests, SyncedSignal
 from albef_jax.train.resilience.watchdog import Watchdog
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import Metrics, Step
@@ -129,7 +129,7 @@ def restore_or_init(
         shardings,
     )
     step, items = checkpoints.restore_newest(target.items(), move_aside=move_aside)
-    say(f"continuing from the checkpoint of step {step}")
+    print_on_main(f"continuing from the checkpoint of step {step}")
     return TrainState.from_items(items), abstract
 
 
@@ -143,7 +143,7 @@ def train(
     save_every: int,
     guards: Guards = DEFAULT_GUARDS,
     writers: str = "",
-    profile: Span | None = None,
+    profile: ProfileWindow | None = None,
 ) -> TrainState:
     """Run the task to its last step, from wherever the workdir stands.
 
@@ -161,16 +161,16 @@ def train(
     state, abstract = restore_or_init(task, mesh, checkpoints)
     start = int(state.step)
     if start >= task.total_steps:
-        say(f"training is complete at step {start}")
+        print_on_main(f"training is complete at step {start}")
         return state
     trace = Profile(profile, workdir, start, task.total_steps)
     step = task.step(mesh, abstract)
     if memory := task.memory(mesh, abstract):
-        say(f"memory: {memory}")
-    out = open_writers(writers if is_first() else None, workdir, start)
+        print_on_main(f"memory: {memory}")
+    out = open_writers(writers if is_main_process() else None, workdir, start)
     log = Log(task, out, start, log_every, guards.max_skipped, mesh)
     batches = task.batches(start)
-    vote = Vote(mesh)
+    vote = SyncedSignal(mesh)
     stalls = workdir / f"stalls-{jax.process_index()}.txt"
     watchdog = Watchdog(stalls, guards.stall_seconds, guards.stall_exit)
     with watchdog, StopRequests() as stop, closing(log), closing(batches), closing(trace):
@@ -186,9 +186,11 @@ def train(
             trace.end(number, metrics)
             try:
                 log.add(number, metrics)
-            except NotFinite as stopped:
+            except TrainingDiverged as stopped:
                 watchdog.waiting_for(f"the bundle of step {number}")
-                stopped.bundle = replay.write(workdir, state, batch, mesh, number, stopped.metrics)
+                stopped.bundle = replay.write_bundle(
+                    workdir, state, batch, mesh, number, stopped.metrics
+                )
                 raise
             last = number == task.total_steps
             # Read once: a signal may come while the state is saved.
@@ -200,7 +202,7 @@ def train(
             if last:
                 checkpoints.wait()
             if asked:
-                say(f"saved step {number}; the same command continues")
+                print_on_main(f"saved step {number}; the same command continues")
                 raise Interrupted(asked)
     return state
 
@@ -222,7 +224,7 @@ class Log:
             total=task.total_steps,
             initial=start,
             unit="step",
-            disable=not sys.stderr.isatty() or not is_first(),
+            disable=not sys.stderr.isatty() or not is_main_process(),
         )
 
     def add(self, number: int, metrics: Metrics) -> None:
@@ -259,7 +261,7 @@ class Log:
     def _write(self, number: int) -> None:
         line = self.window.summary(number, self._task.batch_size, self._step_at_peak)
         self.window = Window()
-        if not is_first():
+        if not is_main_process():
             return
         line |= self._task.counters()
         self._writers.write(line)

@@ -1,4 +1,4 @@
-"""AdamW with the published decay mask."""
+"""AdamW with the official decay mask."""
 
 import jax
 import optax
@@ -10,7 +10,7 @@ from albef_jax.train.schedules import Schedule
 def decay_mask(params: Params) -> Params:
     """True where weight decay applies.
 
-    Published: biases and 1-D parameters (norms) are exempt; everything else is decayed, the
+    Official: biases and 1-D parameters (norms) are exempt; everything else is decayed, the
     temperature, the class token and the position embeddings included (LEDGER, optimizer). Stacked
     layers make 1-D parameters 2-D, so the rule goes by name.
     """

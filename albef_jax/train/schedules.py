@@ -1,6 +1,6 @@
 """Learning rate and distillation weight as functions of the step, inside the jitted step.
 
-`published_lr` is what the released code does, not what its configuration seems to say (LEDGER,
+`official_lr` is what the released code does, not what its configuration seems to say (LEDGER,
 learning rate): piecewise constant warm-up inside epoch 0, then one value an epoch.
 """
 
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 
 
-def published_lr(
+def official_lr(
     *,
     peak: float,
     minimum: float,
@@ -22,12 +22,12 @@ def published_lr(
     steps_per_epoch: int,
     period: int = 100,
 ) -> Schedule:
-    """The published schedule.
+    """The official schedule.
 
     Args:
         peak, minimum: the cosine's ends; `minimum` is approached, never reached.
         warmup: rate of the first steps.
-        warmup_periods: warm-up length in units of `period` steps (published name warmup_epochs).
+        warmup_periods: warm-up length in units of `period` steps (official name warmup_epochs).
         period: steps per warm-up stair; the stair after steps 0, period, 2 period, ... is one
             higher than before.
     """
@@ -56,7 +56,7 @@ def cosine_lr(*, peak: float, minimum: float, warmup_steps: int, total_steps: in
 
 
 def alpha_ramp(*, alpha: float, ramp_steps: int) -> Schedule:
-    """Distillation weight: linear from 0 to `alpha` over `ramp_steps` (published: one epoch).
+    """Distillation weight: linear from 0 to `alpha` over `ramp_steps` (official code: one epoch).
 
     Without steps it is `alpha` from the start.
     """

@@ -1,6 +1,6 @@
 """One pre-training step: a pure function of state and batch, jitted once, its state donated.
 
-Order of events, as published (LEDGER, ITC): clamp the temperature; update the teacher with the
+Order of events, as officially (LEDGER, ITC): clamp the temperature; update the teacher with the
 student's weights from before this step's update; teacher forward; student forward and loss;
 enqueue the teacher's features; update the student.
 """
@@ -210,7 +210,7 @@ def train_step(config: StepConfig, state: TrainState, batch: Batch) -> tuple[Tra
     """
     keys = streams(state.key, state.step)
     recipe = config.recipe
-    draws = masked_lm.draw(
+    draws = masked_lm.draw_masking(
         keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
     )
     masked = masked_lm.mask_text(batch["text_ids"], draws, recipe.special)

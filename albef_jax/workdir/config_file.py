@@ -7,12 +7,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.config.defaults import TASKS, default
-from albef_jax.distributed.sync import is_first
+from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import ConfigError
 from albef_jax.utils import atomic
 from albef_jax.workdir.saved_steps import has_steps
 
-# Knobs that do not change what is learnt, and so may differ when a run goes on.
+# Options that do not change what is learnt, and so may differ when a run goes on.
 FREE = (
     "log.",
     "checkpoint.",
@@ -47,16 +47,16 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
         ConfigError: the directory belongs to a run with another configuration; the message names
             the keys that differ.
     """
-    if is_first():  # the others see it in a moment, if the directory is shared
+    if is_main_process():  # the others see it in a moment, if the directory is shared
         path.mkdir(parents=True, exist_ok=True)
     file = path / "config.json"
     wanted = json.loads(config.to_json())
     if _has_result(path):
         if file.exists():
-            compare(file, _read(file), wanted)
-    elif is_first():
+            compare_configs(file, _read(file), wanted)
+    elif is_main_process():
         _set_aside(path, wanted)
-    if is_first():
+    if is_main_process():
         atomic.write_text(file, json.dumps(wanted, indent=2) + "\n")
     return path
 
@@ -68,7 +68,7 @@ def _has_result(path: Path) -> bool:
 def _set_aside(path: Path, wanted: dict) -> None:
     """Rename what an abandoned start has noted: bad samples would count against other data."""
     try:
-        compare(path / "config.json", _read(path / "config.json"), wanted)
+        compare_configs(path / "config.json", _read(path / "config.json"), wanted)
     except (ConfigError, OSError):
         for noted in (*path.glob("bad_*samples*.jsonl"), *path.glob("wandb_run.txt")):
             noted.replace(noted.with_name(f"{noted.name}.before"))
@@ -81,13 +81,13 @@ def _read(file: Path) -> dict:
         raise ConfigError(f"{file}: not JSON ({error}); choose another --workdir") from None
 
 
-def compare(file: Path, kept: dict, now: dict) -> None:
+def compare_configs(file: Path, kept: dict, now: dict) -> None:
     """Refuse a configuration that would learn something else than the one kept in `file`.
 
     Raises:
         ConfigError: with the keys that differ.
     """
-    # A knob that did not exist when the run began has its default.
+    # An option that did not exist when the run began has its default.
     task = kept.get("task")
     since = json.loads(default(task).to_json()) if task in TASKS else {}
     found, wanted = flatten(since) | flatten(kept), flatten(now)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from albef_jax.errors import ConfigError
-from albef_jax.workdir.writable import prepare, told
+from albef_jax.workdir.writable import explain_write_error, prepare
 
 try:
     import fcntl
@@ -47,7 +47,7 @@ def _opened(workdir: Path) -> IO[str]:
     try:
         return (workdir / NAME).open("a+", encoding="utf-8")
     except OSError as error:  # of another user
-        raise ConfigError(told(workdir, error)) from error
+        raise ConfigError(explain_write_error(workdir, error)) from error
 
 
 def _take(file: IO[str], workdir: Path) -> None:

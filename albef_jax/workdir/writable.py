@@ -24,10 +24,10 @@ def prepare(workdir: Path) -> None:
             if directory == workdir or directory.exists():
                 _try(directory)
     except OSError as error:
-        raise ConfigError(told(workdir, error) or _line(workdir, error)) from error
+        raise ConfigError(explain_write_error(workdir, error) or _line(workdir, error)) from error
 
 
-def told(workdir: Path, error: OSError) -> str | None:
+def explain_write_error(workdir: Path, error: OSError) -> str | None:
     """What to say of an error while a run writes; None if it comes from somewhere else."""
     if error.errno in _FULL:
         return _line(workdir, error)

@@ -22,7 +22,7 @@ from albef_jax.models import albef
 from albef_jax.models.config import ModelConfig
 from benchmarks.described import compiled_step, described_mesh, step_config
 
-# As many image tokens and as wide heads as in the published model, and little else.
+# As many image tokens and as wide heads as in the official model, and little else.
 MODEL = ModelConfig(
     image_width=64,
     image_depth=2,

@@ -29,7 +29,7 @@ def refused(monkeypatch, *words: str) -> str:
         (["h100x12"], "choose a multiple"),
         (["v5ex3"], "slices have 1, 4, 8, 16"),
         (["v5p", "--set", "attention=cudnn"], "v5p has no cuDNN"),
-        (["h100", "--set", "widht=3"], "the model: widht=3: no knob=value of the model, which"),
+        (["h100", "--set", "widht=3"], "the model: widht=3: no option=value of the model, which"),
         (["h100", "--set", "attention=cudnn", "dtype=float32"], "needs dtype=bfloat16"),
         (["h100", "--image_size=250"], "image_size=250: must be a multiple of patch_size=16"),
         (["h100", "--pairs=0"], "--pairs=0"),

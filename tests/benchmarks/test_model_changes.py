@@ -9,7 +9,7 @@ from benchmarks import train_step
 from benchmarks.model_changes import changed
 
 
-def test_each_type_of_knob():
+def test_each_type_of_option():
     changes = ["remat_image=dots", "unroll=2", "dropout=0", "attention_dropout=0.2"]
     model = changed(preset("base"), changes)
     assert (model.remat_image, model.unroll) == ("dots", 2)
@@ -20,9 +20,9 @@ def test_each_type_of_knob():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("widht=3", "no knob=value of the model, which has image_size"),
-        ("dropout", "no knob=value"),
-        ("image_tokens=3", "no knob=value"),
+        ("widht=3", "no option=value of the model, which has image_size"),
+        ("dropout", "no option=value"),
+        ("image_tokens=3", "no option=value"),
         ("unroll=fast", "unroll=fast: is no whole number"),
         ("unroll=0", "unroll=0: must be positive"),
         ("dropout=-1", "must be positive"),

@@ -37,13 +37,13 @@ def golden(task):
     return TINY / f"{FILES[task]}.pth"
 
 
-def published(task):
-    return state_dict.from_published(reader.read_state_dict(golden(task)), task=task)
+def official(task):
+    return state_dict.from_official(reader.read_state_dict(golden(task)), task=task)
 
 
 def items(task, step):
     """As `train.state` keeps them."""
-    model = published(task)
+    model = official(task)
     moments = [jax.tree.map(np.ones_like, model.params)]
     train = {"opt_state": moments, "key": jax.random.key(0), "step": jnp.int32(step)}
     if model.queues:
@@ -66,7 +66,7 @@ def save(workdir, task="pretrain", steps=(7,)):
 
 
 def assert_holds(found, task):
-    model = published(task)
+    model = official(task)
     for tree, expected in (
         (found.params, model.params),
         (found.teacher, model.teacher),
@@ -78,7 +78,7 @@ def assert_holds(found, task):
 
 
 @ALL
-def test_a_published_file(task):
+def test_a_official_file(task):
     found = read_checkpoint(str(golden(task)))
     assert_holds(found, task)
     assert (found.step, found.config, found.origin) == (None, None, golden(task))
@@ -117,7 +117,7 @@ def test_a_directory_of_steps_and_a_step(tmp_path, monkeypatch):
 
 @ALL
 def test_without_a_configuration_the_parts_tell_the_task(tmp_path, task):
-    parts = {name: {"bias": jnp.zeros(2)} for name in published(task).params}
+    parts = {name: {"bias": jnp.zeros(2)} for name in official(task).params}
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(4, {"params": parts})
     found = read_checkpoint(tmp_path)
@@ -183,7 +183,7 @@ def test_the_weights_of_another_model(tmp_path):
         read_checkpoint(tmp_path / "other")
 
 
-def test_a_published_file_that_lacks_something(tmp_path):
+def test_a_official_file_that_lacks_something(tmp_path):
     state = dict(reader.read_state_dict(golden("retrieval")))
     del state["vision_proj.bias"]
     copies = {name: np.array(array, order="C") for name, array in state.items()}
@@ -254,7 +254,7 @@ def test_sizes_of_a_part():
 @ALL
 @pytest.mark.parametrize("wrapper", ["", "module.", "model."])
 def test_names_that_other_code_gives(task, wrapper, tmp_path):
-    """LAVIS and DataParallel: a wrapper around all names, `bert.` where it is not published."""
+    """LAVIS and DataParallel: a wrapper around all names, `bert.` where it is not official."""
     state = reader.read_state_dict(golden(task))
     other = {}
     for name, array in state.items():
@@ -266,7 +266,7 @@ def test_names_that_other_code_gives(task, wrapper, tmp_path):
         other[f"{wrapper}{name}"] = array
     assert task == "pretrain" or other.keys() != state.keys()
     safetensors.numpy.save_file(other, tmp_path / "other.safetensors")
-    found, expected = read_checkpoint(tmp_path / "other.safetensors"), published(task)
+    found, expected = read_checkpoint(tmp_path / "other.safetensors"), official(task)
     assert (found.task, found.unused) == (task, [])
     jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
     jax.tree.map(np.testing.assert_array_equal, found.teacher, expected.teacher)

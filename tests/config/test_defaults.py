@@ -50,7 +50,7 @@ def test_unknown_recipe_names_the_known_ones():
         get_config("dmeo")
 
 
-def test_published_recipe_has_the_published_values():
+def test_official_recipe_has_the_official_values():
     config = get_config("14m")
     assert config.train.batch_size == 512
     assert config.train.epochs == 30
@@ -61,14 +61,14 @@ def test_published_recipe_has_the_published_values():
 
 
 @pytest.mark.parametrize(
-    ("knob", "value", "message"),
+    ("option", "value", "message"),
     [
         ("train.queue_size", 1000, "train.queue_size=1000 is not a multiple of train.batch_size"),
         ("train.batch_size", 96, "train.batch_size=96 is not a multiple of train.contrast_group"),
         ("train.contrast_group", 1, "needs 1 negative"),
         ("train.batch_size", 0, "train.batch_size=0: must be greater than 0"),
         ("train.momentum", 1.5, "train.momentum=1.5: must lie between 0 and 1"),
-        ("optimizer.schedule", "publishd", "did you mean 'published'"),
+        ("optimizer.schedule", "oficial", "did you mean 'official'"),
         ("data.source", "jsn", "did you mean 'json'"),
         ("data.text_len", 65, "exceeds model.max_positions=64"),
         ("data.text_len", 1, "at least 2"),
@@ -81,8 +81,8 @@ def test_published_recipe_has_the_published_values():
         ("train.losses", " , ", "name at least one of itc, mlm, itm"),
     ],
 )
-def test_problems_are_named(config, knob, value, message):
-    section, name = knob.rsplit(".", 1)
+def test_problems_are_named(config, option, value, message):
+    section, name = option.rsplit(".", 1)
     value_of(config, section)[name] = value
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         validate(config)

@@ -33,23 +33,23 @@ def right(task: str) -> Tree:
     return tree
 
 
-def parent(tree: Tree, knob: str) -> tuple[Tree, str]:
-    *sections, name = knob.split(".")
+def parent(tree: Tree, option: str) -> tuple[Tree, str]:
+    *sections, name = option.split(".")
     for section in sections:
         tree = tree[section]
     return tree, name
 
 
-def put(tree: Tree, knob: str, value: Any) -> str:
-    section, name = parent(tree, knob)
+def put(tree: Tree, option: str, value: Any) -> str:
+    section, name = parent(tree, option)
     section[name] = value
-    return knob
+    return option
 
 
 def wrong_kind(rng: random.Random, tree: Tree) -> str:
-    knob = rng.choice(sorted(flatten(tree)))
-    section, name = parent(tree, knob)
-    return put(tree, knob, rng.choice(WRONG_KINDS[type(section[name])]))
+    option = rng.choice(sorted(flatten(tree)))
+    section, name = parent(tree, option)
+    return put(tree, option, rng.choice(WRONG_KINDS[type(section[name])]))
 
 
 def out_of_range(rng: random.Random, tree: Tree) -> str:
@@ -58,38 +58,38 @@ def out_of_range(rng: random.Random, tree: Tree) -> str:
         **dict.fromkeys(POSITIVE, (0, -1, -64)),
         **dict.fromkeys(NOT_NEGATIVE, (-1, -100)),
         **dict.fromkeys(SHARES, (-0.1, 1.01, 50.0)),
-        **{knob: (low - 1, high + 1) for knob, (low, high) in RANGES.items()},
+        **{option: (low - 1, high + 1) for option, (low, high) in RANGES.items()},
     }
-    knob = rng.choice(sorted(wrong.keys() & there.keys()))
-    value = rng.choice(wrong[knob])
-    return put(tree, knob, type(there[knob])(value))
+    option = rng.choice(sorted(wrong.keys() & there.keys()))
+    value = rng.choice(wrong[option])
+    return put(tree, option, type(there[option])(value))
 
 
 def wrong_choice(rng: random.Random, tree: Tree) -> str:
-    knob = rng.choice(sorted(CHOICES.keys() & flatten(tree).keys()))
-    section, name = parent(tree, knob)
-    return put(tree, knob, rng.choice(("", section[name] + "x", section[name].upper(), "none!")))
+    option = rng.choice(sorted(CHOICES.keys() & flatten(tree).keys()))
+    section, name = parent(tree, option)
+    return put(tree, option, rng.choice(("", section[name] + "x", section[name].upper(), "none!")))
 
 
 def missing(rng: random.Random, tree: Tree) -> str:
-    knob = rng.choice([*sorted(flatten(tree)), "train", "data.scenes", "guards"])
-    section, name = parent(tree, knob)
+    option = rng.choice([*sorted(flatten(tree)), "train", "data.scenes", "guards"])
+    section, name = parent(tree, option)
     del section[name]
-    return knob
+    return option
 
 
 def misspelt(rng: random.Random, tree: Tree) -> str:
-    knob = rng.choice(sorted(flatten(tree)))
-    section, name = parent(tree, knob)
+    option = rng.choice(sorted(flatten(tree)))
+    section, name = parent(tree, option)
     place = rng.randrange(len(name))
     typo = rng.choice((name[:place] + name[place + 1 :], name + "s", name[:place] + "_" + name))
     section[typo] = section.pop(name)
-    return knob
+    return option
 
 
 def no_section(rng: random.Random, tree: Tree) -> str:
-    knob = rng.choice(["model", "data", "train", "optimizer", "data.scenes", "evaluation"])
-    return put(tree, knob, rng.choice([5, "small", None, (1, 2)]))
+    option = rng.choice(["model", "data", "train", "optimizer", "data.scenes", "evaluation"])
+    return put(tree, option, rng.choice([5, "small", None, (1, 2)]))
 
 
 def impossible(rng: random.Random, tree: Tree) -> str:
@@ -143,12 +143,12 @@ def test_the_configurations_are_right_before(task):
 
 
 def test_each_wrong_configuration_is_told_line_by_line():
-    for knob, tree in wrong_configurations():
+    for option, tree in wrong_configurations():
         with pytest.raises(ConfigError) as error:
             validate(ConfigDict(tree))
         lines = str(error.value).splitlines()
-        where = f"{knob}: {error.value}"
-        assert any(knob in line for line in lines), where
+        where = f"{option}: {error.value}"
+        assert any(option in line for line in lines), where
         assert len(lines) == len(set(lines)) and len(lines) <= 8, where
         assert all(10 < len(line) < 300 for line in lines), where
 
@@ -161,8 +161,8 @@ def test_several_mistakes_are_told_at_once():
     with pytest.raises(ConfigError) as error:
         validate(ConfigDict(tree))
     assert sorted(str(error.value).splitlines()) == [
-        "log.every_steps is missing; start from albef_jax.config.defaults.default, which sets every knob",
-        "train.batchsize: no such knob; did you mean train.batch_size?",
+        "log.every_steps is missing; albef_jax.config.default sets all options",
+        "train.batchsize: no such option; did you mean train.batch_size?",
         "train.momentum='high': must be a number",
     ]
 

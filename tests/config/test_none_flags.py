@@ -8,7 +8,7 @@ from albef_jax.config.none_flags import OPTIONAL, without_none
 from tools import check_data
 
 
-def test_all_knobs_that_may_be_none():
+def test_all_options_that_may_be_none():
     for task in TASKS:
         tree = json.loads(default(task).to_json())
         none = {f"{a}.{b}" for a, part in tree.items() if isinstance(part, dict) for b in part}

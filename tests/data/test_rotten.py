@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_jax.config.defaults import default, use_preset
+from albef_jax.config import default, use_preset
 from albef_jax.data.annotations.pairs import JsonPairs
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.batching import shuffled_batches

@@ -23,7 +23,7 @@ def bert():
         (clean_question, "pre_question", "max_ques_words"),
     ],
 )
-def test_cleaning_equals_the_published_one(clean, kind, limit):
+def test_cleaning_equals_the_official_one(clean, kind, limit):
     assert CLEANING[kind]
     for case in CLEANING[kind]:
         assert clean(case["in"], case[limit]) == case["out"], case["in"]
@@ -36,7 +36,7 @@ def test_a_caption_of_ten_thousand_words_is_cut(bert):
     assert ids.shape == (1, 30) and mask.all()
 
 
-def test_single_texts_equal_the_published_tokenizer(bert):
+def test_single_texts_equal_the_official_tokenizer(bert):
     for case in TOKENS["single"]:
         ids, mask = bert.encode([case["text"]], fixed_width=False, truncate=False)
         assert ids[0].tolist() == case["input_ids"], case["text"]
@@ -45,7 +45,7 @@ def test_single_texts_equal_the_published_tokenizer(bert):
 
 
 @pytest.mark.parametrize("name", TOKENS["batches"])
-def test_batches_equal_the_published_tokenizer(name):
+def test_batches_equal_the_official_tokenizer(name):
     case = TOKENS["batches"][name]
     options = case["options"]
     tokenizer = Tokenizer("bert-base-uncased", options.get("max_length", 30))

@@ -1,4 +1,4 @@
-"""The documentation agrees with the code: links, names, paths, knobs, recipes, fields, snippets."""
+"""The documentation: links lead somewhere, names exist, snippets run, defaults are real."""
 
 import ast
 import importlib
@@ -18,9 +18,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PRETRAINING, FINETUNING = DOCS / "pretraining.md", DOCS / "finetuning.md"
-KNOBS = {task: flatten(default(task).to_dict()) for task in TASKS}
+OPTIONS = {task: flatten(default(task).to_dict()) for task in TASKS}
 DOWNSTREAM = [task for task in TASKS if task != "pretrain"]
-SECTIONS = "|".join(sorted({knob.split(".")[0] for knob in KNOBS["pretrain"] if "." in knob}))
+SECTIONS = "|".join(
+    sorted({option.split(".")[0] for option in OPTIONS["pretrain"] if "." in option})
+)
 # Text assignment is a step of NLVR2, and on its page.
 TASK_PAGES = {task: DOCS / "tasks" / f"{task.removesuffix('_pretrain')}.md" for task in DOWNSTREAM}
 
@@ -121,12 +123,12 @@ def test_paths_in_the_repository_exist(page):
 
 
 @each_page
-def test_no_unknown_knob(page):
+def test_no_unknown_option(page):
     pattern = re.compile(rf"({SECTIONS})((?:\.\w+)+)(?:=.*)?")
     matches = filter(None, map(pattern.fullmatch, code_spans(page)))
     named = {match[1] + match[2] for match in matches} | set(OVERRIDE.findall(read(page)))
     named -= {"model.safetensors"}  # a file of a release
-    assert not sorted(named - set().union(*KNOBS.values()))
+    assert not sorted(named - set().union(*OPTIONS.values()))
 
 
 def recipe(name: str, preset: str = "") -> Any:
@@ -155,11 +157,11 @@ def commands(page: Path) -> list[str]:
 
 
 @each_page
-def test_a_command_overrides_knobs_of_its_own_task(page):
+def test_a_command_overrides_options_of_its_own_task(page):
     for line in commands(page):
         for name, preset in RECIPE.findall(line):
-            knobs = flatten(recipe(name, preset).to_dict())
-            assert set(OVERRIDE.findall(line)) <= knobs.keys(), line
+            options = flatten(recipe(name, preset).to_dict())
+            assert set(OVERRIDE.findall(line)) <= options.keys(), line
 
 
 def test_there_are_commands_with_overrides():
@@ -183,33 +185,33 @@ def value_of(cell: str) -> Any:
     return ast.literal_eval(cell.strip("`"))
 
 
-def knob_rows(page: Path, heading: str) -> dict[str, list[str]]:
+def option_rows(page: Path, heading: str) -> dict[str, list[str]]:
     found = [(row[0].strip("`"), row[1:]) for row in rows(page, heading)]
-    assert len(found) == len(dict(found)), "a knob has two rows"
+    assert len(found) == len(dict(found)), "an option has two rows"
     return dict(found)
 
 
 def told_of_pretraining() -> dict[str, Any]:
-    table = knob_rows(PRETRAINING, "## Every knob")
-    return {knob: value_of(cells[0]) for knob, cells in table.items()}
+    table = option_rows(PRETRAINING, "## Every option")
+    return {option: value_of(cells[0]) for option, cells in table.items()}
 
 
-def test_every_knob_is_in_the_table_with_its_default():
-    assert told_of_pretraining() == KNOBS["pretrain"]
+def test_every_option_is_in_the_table_with_its_default():
+    assert told_of_pretraining() == OPTIONS["pretrain"]
 
 
 @each_task
-def test_the_knobs_of_a_task_are_in_both_tables_together(task):
-    columns = read(FINETUNING).partition("| knob | ")[2].partition(" | meaning |")[0].split(" | ")
+def test_the_options_of_a_task_are_in_both_tables_together(task):
+    columns = read(FINETUNING).partition("| option | ")[2].partition(" | meaning |")[0].split(" | ")
     told = told_of_pretraining()
-    for knob, cells in knob_rows(FINETUNING, "## Every knob, by task").items():
-        assert len(cells) == len(columns) + 1, knob
+    for option, cells in option_rows(FINETUNING, "## Every option, by task").items():
+        assert len(cells) == len(columns) + 1, option
         cell = cells[columns.index(task)]
         if cell == "–":
-            told.pop(knob, None)
+            told.pop(option, None)
         elif cell != "same":
-            told[knob] = value_of(cell)
-    assert told == KNOBS[task]
+            told[option] = value_of(cell)
+    assert told == OPTIONS[task]
 
 
 def test_every_recipe_of_pretraining_is_in_the_table():

@@ -87,10 +87,10 @@ def test_links_lead_to_the_same_thing_in_the_site(page, target, expected):
 def test_names_lead_to_the_page_that_explains_them():
     known = {name: module for module in reference.modules() for name in reference.names(module)}
     assert known["albef_jax.inference.model.Model.ground"] == "albef_jax.inference.model"
-    text = "`albef_jax.inference.model.Model.ground`, `albef_jax.data.images.decode`, `albef_jax.nothing`"
+    text = "`albef_jax.inference.model.Model.ground`, `albef_jax.models.vit`, `albef_jax.nothing`"
     assert reference.names_linked(text, "tasks/vqa.md", known) == (
         "[`albef_jax.inference.model.Model.ground`][albef_jax.inference.model.Model.ground], "
-        "[`albef_jax.data.images.decode`](../api/albef_jax.data.images.decode.md), `albef_jax.nothing`"
+        "[`albef_jax.models.vit`](../api/albef_jax.models.vit.md), `albef_jax.nothing`"
     )
     linked = "[`albef_jax.load`](python.md)"
     assert reference.names_linked(linked, "questions.md", known) == linked

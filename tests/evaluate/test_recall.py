@@ -57,7 +57,7 @@ def test_a_right_candidate_that_was_not_considered_ranks_last():
 
 
 def test_in_a_small_gallery_the_last_place_is_among_the_first():
-    """As in the published score matrix, where what was not considered has a score of -100."""
+    """As in the official score matrix, where what was not considered has a score of -100."""
     scores = np.array([[-np.inf, 1.0, 0.5]])
     assert recall(scores, np.array([0]), np.arange(3)) == {"r1": 0, "r5": 100, "r10": 100}
 

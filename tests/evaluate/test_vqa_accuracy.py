@@ -6,7 +6,7 @@ import pytest
 from albef_jax.evaluate.vqa_accuracy import (
     CONTRACTIONS,
     EQUALITY,
-    PUBLISHED,
+    OFFICIAL,
     SHARE,
     majority,
     normalize,
@@ -23,7 +23,7 @@ QUESTIONS = GOLDEN["soft_accuracy"]["questions"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["normalisation"], ids=lambda case: repr(case["in"]))
-def test_each_step_equals_the_published_one(case):
+def test_each_step_equals_the_official_one(case):
     assert without_marks(case["in"]) == case["punctuation"]
     assert plain_words(case["in"]) == case["digit_article"]
     assert plain_words(without_marks(case["in"])) == case["both"]
@@ -35,7 +35,7 @@ def test_normalizing_is_both_steps(case):
 
 
 @pytest.mark.parametrize("case", QUESTIONS, ids=lambda case: case["prediction"])
-def test_soft_accuracy_equals_the_published_one(case):
+def test_soft_accuracy_equals_the_official_one(case):
     found = 100 * soft_accuracy(case["prediction"], case["ground_truth"])
     assert round(found, 2) == case["accuracy_percent"]
 
@@ -43,7 +43,7 @@ def test_soft_accuracy_equals_the_published_one(case):
 @pytest.mark.parametrize(
     ("kind", "summary"), [("question_type", "perQuestionType"), ("answer_type", "perAnswerType")]
 )
-def test_the_summary_equals_the_published_one(kind, summary):
+def test_the_summary_equals_the_official_one(kind, summary):
     columns = [[case[name] for case in QUESTIONS] for name in ("prediction", "ground_truth", kind)]
     found = score(*columns)
     expected = GOLDEN["soft_accuracy"]["summary"]
@@ -117,7 +117,7 @@ def test_other_numbers_than_ten_are_scored_by_their_share(people):
 def test_results_say_which_rule_was_used():
     answers = [("red",), ("yes",) * 3, ("yes", "no"), ("2",) * 10, ()]
     found = score(["red", "yes", "yes", "2", "x"], answers, ["kind"] * 5)
-    assert found["rules"] == {EQUALITY: 1, SHARE: 2, PUBLISHED: 1}
+    assert found["rules"] == {EQUALITY: 1, SHARE: 2, OFFICIAL: 1}
     assert found["overall"] == pytest.approx(100 * 3.5 / 4)
 
 

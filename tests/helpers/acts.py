@@ -21,9 +21,9 @@ from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.distributed import sync
 from albef_jax.distributed.initialize import joined
 from albef_jax.distributed.launch import find
-from albef_jax.distributed.mesh import AXES, fetch, make_mesh, spread, to_devices
+from albef_jax.distributed.mesh import AXES, fetch, make_mesh, shard_replicated, to_devices
 from albef_jax.errors import ConfigError
-from albef_jax.train.resilience.preemption import Vote
+from albef_jax.train.resilience.preemption import SyncedSignal
 
 
 def error_of(function, *arguments) -> str | None:
@@ -44,11 +44,11 @@ def agreeing(directory: Path) -> dict:
     number = jax.process_index()
 
     def failing_on(process: int) -> None:
-        with sync.together(ConfigError):
+        with sync.raise_on_all_processes(ConfigError):
             if number == process:
                 raise ConfigError("no such file")
 
-    sync.say(f"only once: {number}")
+    sync.print_on_main(f"only once: {number}")
     own = directory / str(number)
     with patch.object(Path, "unlink", removed_late):
         shared, not_shared = (
@@ -56,8 +56,8 @@ def agreeing(directory: Path) -> dict:
         )
         left = sorted(path.name for path in directory.glob("*/.*"))
     return {
-        "gathered": sync.gather({"number": number, "long": "ä" * 2000 * number}),
-        "from_first": sync.from_first(number + 5),
+        "gathered": sync.gather_from_all({"number": number, "long": "ä" * 2000 * number}),
+        "from_first": sync.broadcast_from_main(number + 5),
         "on_one": error_of(failing_on, 1),
         "on_none": error_of(failing_on, 2),
         "same": error_of(sync.check_same, {"seed": 3}),
@@ -71,11 +71,11 @@ def agreeing(directory: Path) -> dict:
 def arrays(_: Path) -> dict:
     mesh, number = make_mesh(fsdp=2), jax.process_index()
     rows = np.arange(16.0).reshape(8, 2)
-    whole, local = spread(mesh, {"x": rows})["x"], np.split(rows, 2)[number]
+    whole, local = shard_replicated(mesh, {"x": rows})["x"], np.split(rows, 2)[number]
     parts = to_devices(mesh, {"x": local})["x"]
     doubled = jax.jit(lambda x: 2 * x)(whole)
     over_fsdp = jax.device_put(rows, NamedSharding(mesh, PartitionSpec("data", "fsdp")))
-    vote = Vote(mesh)
+    vote = SyncedSignal(mesh)
     return {
         "doubled": fetch(doubled).tolist(),
         "equal": bool((fetch(whole) == fetch(parts)).all()),
@@ -104,7 +104,7 @@ def falling_back(directory: Path) -> dict:
             checkpoints.save(step, {"params": {"w": full}})
         checkpoints.wait()
         whole = {step: manager.damage(checkpoints._directory / str(step)) for step in (2, 4)}
-        sync.gather(None)
+        sync.gather_from_all(None)
         seen, one_sided = manager.damage, number == 1
 
         def damage(step: Path, **share) -> str | None:
@@ -129,7 +129,7 @@ def losing(_: Path) -> dict:
     """Process 1 dies as a machine does; process 0 waits for it in vain."""
     if jax.process_index() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    sync.gather("still here")
+    sync.gather_from_all("still here")
     raise AssertionError("nobody answers")
 
 
@@ -137,7 +137,7 @@ def failing(_: Path) -> dict:
     """Process 1 leaves with an error of its own."""
     if jax.process_index() == 1:
         sys.exit(2)
-    sync.gather("still here")
+    sync.gather_from_all("still here")
     raise AssertionError("nobody answers")
 
 

@@ -54,14 +54,14 @@ class GoldenSet:
         )
 
     @cached_property
-    def published(self) -> state_dict.Published:
+    def official(self) -> state_dict.Official:
         state = reader.read_state_dict(self.path / "pretrain.pth")
-        return state_dict.from_published(state, fusion_layer=self.sizes["fusion_layer"])
+        return state_dict.from_official(state, fusion_layer=self.sizes["fusion_layer"])
 
-    def task(self, file: str, task: str) -> state_dict.Published:
+    def task(self, file: str, task: str) -> state_dict.Official:
         """A downstream checkpoint."""
         state = reader.read_state_dict(self.path / f"{file}.pth")
-        return state_dict.from_published(state, fusion_layer=self.sizes["fusion_layer"], task=task)
+        return state_dict.from_official(state, fusion_layer=self.sizes["fusion_layer"], task=task)
 
 
 def nhwc(image: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def inputs_of(arrays: dict[str, np.ndarray], masked: dict[str, np.ndarray]) -> I
 
 
 def queue_of(arrays: dict[str, np.ndarray], when: str) -> Queue:
-    """The queue `before` or `after` a recorded step; published arrays are `[E, Q]`."""
+    """The queue `before` or `after` a recorded step; official arrays are `[E, Q]`."""
     return Queue(
         arrays[f"image_queue_{when}"].T.copy(),
         arrays[f"text_queue_{when}"].T.copy(),

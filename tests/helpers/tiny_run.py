@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import default, use_preset
+from albef_jax.config import default, use_preset
 
 SIZES = {
     "image_size": 32,
@@ -21,7 +21,7 @@ SIZES = {
 
 
 def scenes_config(**train) -> ConfigDict:
-    """The built-in world; `train` overrides knobs of that section."""
+    """The built-in world; `train` overrides options of that section."""
     config = default()
     use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
     config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
@@ -37,16 +37,16 @@ def scenes_config(**train) -> ConfigDict:
 
 
 def task_config(task: str, **train) -> ConfigDict:
-    """A downstream task on the built-in world; `train` overrides knobs of that section."""
+    """A downstream task on the built-in world; `train` overrides options of that section."""
     config = default(task)
     use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
     config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
     config.data.text_len = 25
     config.data.scenes.train_size = 50
     config.train.update({"batch_size": 8, "steps": 4, **train})
-    for knob, value in {"contrast_group": 4, "queue_size": 16}.items():
-        if knob in config.train:
-            config.train[knob] = value
+    for option, value in {"contrast_group": 4, "queue_size": 16}.items():
+        if option in config.train:
+            config.train[option] = value
     if task == "vqa":
         config.data.update({"answer_len": 4, "max_answers": 2})
         config.evaluation.rank = 5
@@ -62,13 +62,13 @@ def task_config(task: str, **train) -> ConfigDict:
 
 
 def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
-    """The published annotation format, with the published augmentation."""
+    """The official annotation format, with the official augmentation."""
     config = scenes_config(**train)
     config.data.update(
         {
             "source": "json",
             "vocab": "bert-base-uncased",
-            "augment": "published",
+            "augment": "official",
             "train_files": train_file,
             "image_root": image_root,
         }

@@ -1,4 +1,4 @@
-"""Starts of tasks from the golden checkpoints, and what the published code made of them."""
+"""Starts of tasks from the golden checkpoints, and what the official code made of them."""
 
 import json
 from functools import cache, partial
@@ -42,13 +42,13 @@ def state(task):
 
 
 @cache
-def published(task):
-    return state_dict.from_published(state(task), task=task)
+def official(task):
+    return state_dict.from_official(state(task), task=task)
 
 
 def start(task, source_task, *, fresh=None, source=None, **options):
     """The golden file of `task` stands for its fresh model."""
-    fresh, source = fresh or published(task), source or published(source_task)
+    fresh, source = fresh or official(task), source or official(source_task)
     return transfer(
         task,
         fresh.params,
@@ -63,9 +63,9 @@ def start(task, source_task, *, fresh=None, source=None, **options):
 
 
 def changed(task, **parts):
-    old = published(task)
+    old = official(task)
     fields = {"params": old.params, "teacher": old.teacher, "queues": old.queues} | parts
-    return state_dict.Published(**fields, unused=[])
+    return state_dict.Official(**fields, unused=[])
 
 
 def twins(params):
@@ -75,12 +75,12 @@ def twins(params):
 def blank(task, **sizes):
     """A model of zeros with the golden sizes, or others."""
     heads = {"image_heads": 3, "text_heads": 3}
-    config = ModelConfig(**{**sizes_of(published("pretrain").params), **heads, **sizes})
+    config = ModelConfig(**{**sizes_of(official("pretrain").params), **heads, **sizes})
     init = partial(task_models.init, config, task)
     params = jax.eval_shape(init, jax.random.key(0))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
     teacher = twins(params) if task != "nlvr_pretrain" else {}
-    return state_dict.Published(params, teacher, {}, [])
+    return state_dict.Official(params, teacher, {}, [])
 
 
 def assert_equal(found, expected):

@@ -174,7 +174,7 @@ def test_loading_a_workdir(model, images, tmp_path):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_loading_a_published_checkpoint(images, tmp_path):
+def test_loading_a_official_checkpoint(images, tmp_path):
     """Of the golden set; its vocabulary of 200 words needs a file."""
     words = [f"w{number}" for number in range(200)]
     for place, special in {0: "PAD", 100: "UNK", 101: "CLS", 102: "SEP", 103: "MASK"}.items():

@@ -7,10 +7,10 @@ from albef_jax.losses.masked_lm import (
     MaskDraws,
     SpecialTokens,
     capacity,
-    draw,
+    draw_masking,
+    gather,
     mask_text,
-    pack,
-    take,
+    pack_selected,
 )
 
 SPECIAL = SpecialTokens()
@@ -33,7 +33,7 @@ def masked(texts):
     """A hundred maskings of the texts, `[100, B, T]`."""
 
     def one(key):
-        return mask_text(jnp.asarray(texts), draw(key, SHAPE, 0.15, VOCAB), SPECIAL)
+        return mask_text(jnp.asarray(texts), draw_masking(key, SHAPE, 0.15, VOCAB), SPECIAL)
 
     keys = jax.random.split(jax.random.key(0), 100)
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(keys))
@@ -75,7 +75,7 @@ def test_proportions_of_what_stands_in(texts, masked):
 
 
 def test_random_words_come_from_the_whole_vocabulary():
-    words = np.asarray(draw(jax.random.key(1), (1000, 100), 0.15, VOCAB).random_words)
+    words = np.asarray(draw_masking(jax.random.key(1), (1000, 100), 0.15, VOCAB).random_words)
     assert (words.min(), words.max()) == (0, VOCAB - 1)
     counts = np.bincount(words.reshape(-1), minlength=VOCAB)
     assert counts.min() > 0
@@ -110,7 +110,9 @@ def test_special_ids_are_a_choice():
 
 
 def test_draws_follow_their_key():
-    one, again, other = (draw(jax.random.key(seed), (50, 50), 0.5, 100) for seed in (0, 0, 1))
+    one, again, other = (
+        draw_masking(jax.random.key(seed), (50, 50), 0.5, 100) for seed in (0, 0, 1)
+    )
     for field in MaskDraws._fields:
         first, same, different = (np.asarray(getattr(d, field)) for d in (one, again, other))
         np.testing.assert_array_equal(first, same)
@@ -124,9 +126,9 @@ def selected():
 
 
 def test_packed_tokens_are_exactly_the_selected_ones(selected):
-    positions = pack(jnp.asarray(selected), groups=2, slots=20)
+    positions = pack_selected(jnp.asarray(selected), groups=2, slots=20)
     tokens = np.arange(60).reshape(6, 10)
-    taken = np.asarray(take(jnp.asarray(tokens), positions))
+    taken = np.asarray(gather(jnp.asarray(tokens), positions))
     used = np.asarray(positions.used)
     for group in (0, 1):
         rows = slice(3 * group, 3 * group + 3)
@@ -136,15 +138,15 @@ def test_packed_tokens_are_exactly_the_selected_ones(selected):
 
 def test_taking_vectors(selected):
     x = np.random.default_rng(1).standard_normal((6, 10, 4), np.float32)
-    positions = pack(jnp.asarray(selected), groups=2, slots=20)
-    taken, used = np.asarray(take(jnp.asarray(x), positions)), np.asarray(positions.used)
+    positions = pack_selected(jnp.asarray(selected), groups=2, slots=20)
+    taken, used = np.asarray(gather(jnp.asarray(x), positions)), np.asarray(positions.used)
     assert taken.shape == (2, 20, 4)
     np.testing.assert_array_equal(taken[0][used[0]], x[:3][selected[:3]])
 
 
 def test_too_few_slots_are_counted(selected):
     per_group = selected.reshape(2, -1).sum(axis=1)
-    positions = pack(jnp.asarray(selected), groups=2, slots=5)
+    positions = pack_selected(jnp.asarray(selected), groups=2, slots=5)
     assert per_group.min() > 5
     assert np.all(positions.used)
     assert int(positions.overflow.sum()) == per_group.sum() - 10
@@ -154,7 +156,7 @@ def test_too_few_slots_are_counted(selected):
 
 
 def test_nothing_selected():
-    positions = pack(jnp.zeros((4, 5), bool), groups=2, slots=3)
+    positions = pack_selected(jnp.zeros((4, 5), bool), groups=2, slots=3)
     assert not np.any(positions.used)
     assert int(positions.overflow.sum()) == 0
 
@@ -170,5 +172,5 @@ def test_capacity_is_six_standard_deviations_above_the_mean():
 def test_capacity_suffices():
     """A thousand groups of eight captions, every token maskable."""
     chosen = np.random.default_rng(2).random((8000, 30)) < 0.15
-    positions = pack(jnp.asarray(chosen), groups=1000, slots=capacity(240, 0.15))
+    positions = pack_selected(jnp.asarray(chosen), groups=1000, slots=capacity(240, 0.15))
     assert int(positions.overflow.sum()) == 0

@@ -95,7 +95,7 @@ def full(run, inputs):
 
 @pytest.fixture(scope="module")
 def separate(tiny, teacher_tree, inputs):
-    """The published passes, each by itself: class tokens' logits, vocabulary logits, features."""
+    """The official passes, each by itself: class tokens' logits, vocabulary logits, features."""
     config = tiny.config
     negative_image, negative_text = (
         (np.asarray(index) + IN_BATCH).reshape(-1) for index in NEGATIVES[:2]
@@ -205,7 +205,7 @@ def test_vocabulary_logits_at_the_masked_tokens(full, separate, inputs):
     used = full.positions.used
     assert used.sum() == np.asarray(inputs.masked.selected).sum()
     for found, whole in zip((full.student, full.teacher), separate, strict=True):
-        logits = np.asarray(masked_lm.take(jnp.asarray(whole["mlm"]), Positions(*full.positions)))
+        logits = np.asarray(masked_lm.gather(jnp.asarray(whole["mlm"]), Positions(*full.positions)))
         np.testing.assert_allclose(found.mlm_logits[used], logits[used], rtol=1e-4, atol=1e-5)
 
 

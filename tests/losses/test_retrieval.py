@@ -111,7 +111,7 @@ def full(run):
 
 @pytest.fixture(scope="module")
 def separate(tiny, student_tree, teacher_tree, inputs):
-    """The published passes, each by itself: match logits, and features of both models."""
+    """The official passes, each by itself: match logits, and features of both models."""
     config, mask = tiny.config, inputs.text_mask
     negative_image, negative_text = (
         (np.asarray(index) + IN_BATCH).reshape(-1) for index in NEGATIVES[:2]
@@ -264,7 +264,7 @@ def test_contrast_accuracy_counts_any_caption_of_the_image():
 
 
 def test_dropout_is_of_texts_alone(tiny, student_tree, inputs):
-    """The teacher's too: it runs in training mode, as published."""
+    """The teacher's too: it runs in training mode, as in the official code."""
     config = replace(tiny.config, dropout=0.3, attention_dropout=0.3)
 
     @jax.jit

@@ -195,7 +195,7 @@ def test_texts_are_judged_with_the_images_they_are_shown(tiny, params, inputs, s
     places = [(np.asarray(index) + np.array([[0], [SIZE]])).reshape(-1) for index in SHOWN[:2]]
 
     @jax.jit
-    def published(params):
+    def official(params):
         """Images gathered by their place in the batch, and encoded as often as shown."""
         image, text_ids, mask = inputs
         first, second = (albef.encode_image(tiny.config, params, image[p]) for p in places)
@@ -204,7 +204,7 @@ def test_texts_are_judged_with_the_images_they_are_shown(tiny, params, inputs, s
         return task_models.assignment_logits(params, fused[:, 0])
 
     (logits, assignment, _), _ = shown
-    np.testing.assert_allclose(logits, published(params), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, official(params), rtol=1e-4, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, assignment, SHOWN)
 
 
@@ -217,7 +217,7 @@ def test_similarities_are_those_of_the_images(tiny, params, inputs, shown):
 
 
 def test_what_only_draws_gets_no_gradient(shown):
-    """As published: the projections and the temperature never change."""
+    """As official: the projections and the temperature never change."""
     _, gradients = shown
     assert np.all(np.abs(gradients.pop("ta_head")["bias"]) > 0)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))

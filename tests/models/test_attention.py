@@ -63,7 +63,7 @@ def test_causal_bias_hides_later_positions_and_padding():
     np.testing.assert_array_equal(seen, [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]])
 
 
-def test_penalties_are_the_published_ones():
+def test_penalties_are_the_official_ones():
     mask = jnp.array([[1, 0]])
     assert np.asarray(self_bias(mask, causal=False)).tolist() == [[[[0, -10_000]]]]
     assert np.asarray(cross_bias(mask)).tolist() == [[[[0, np.float32(-1e9)]]]]

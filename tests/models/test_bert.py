@@ -96,7 +96,7 @@ def one_call(config, params, hidden, image_embeds):
 
 
 def four_calls(config, params, hidden, image_embeds):
-    """Published: one pass a text, the last with gathered images."""
+    """Official: one pass a text, the last with gathered images."""
     images = [image_embeds] * 3 + [image_embeds[IMAGE]]
     rows = [
         albef.fuse(config, params, hidden[:, [row]], jnp.asarray(MASK[:, [row]]), image)

@@ -9,7 +9,7 @@ import pytest
 from albef_jax.models.common import MEAN, STD, initial, normalize
 
 
-def test_the_published_deviation_at_the_published_width():
+def test_the_official_deviation_at_the_official_width():
     weights = initial(768)(jax.random.key(0), (768, 768))
     assert np.std(weights) == pytest.approx(0.02, rel=0.01)
     assert np.abs(np.mean(weights)) < 1e-4
@@ -54,7 +54,7 @@ def test_the_mean_colour_becomes_zero():
     assert np.abs(found).max() < 0.5 / 255 / min(STD) + 1e-6
 
 
-def test_constants_are_the_published_ones():
+def test_constants_are_the_official_ones():
     golden = Path(__file__).parents[1] / "golden" / "text" / "hyperparameters.json"
     transforms = json.loads(golden.read_text())["image_transforms"]["pretrain"][0]["transform"]
     (normalise,) = [item["args"] for item in transforms if item["op"] == "Normalize"]

@@ -36,7 +36,7 @@ def expected_count(cfg: ModelConfig) -> int:
     return towers + layers + mlm_head + heads + 1  # the temperature
 
 
-def test_base_has_the_published_number_of_parameters():
+def test_base_has_the_official_number_of_parameters():
     assert albef.count_parameters(abstract_params(PRESETS["base"])) == 209_937_725
 
 

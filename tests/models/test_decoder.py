@@ -75,13 +75,13 @@ def test_it_is_the_fusion_encoder_between_embeddings_and_vocabulary(tiny, params
     }
 
     @jax.jit
-    def published(x):
+    def official(x):
         x = albef.fuse(
             tiny.config, names, x, MASK, STATES, image_mask=jnp.array(QUESTION_MASK), causal=True
         )
         return albef.mlm_logits(tiny.config, names, x)
 
-    np.testing.assert_allclose(logits, published(x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, official(x), rtol=1e-4, atol=1e-5)
 
 
 def test_later_tokens_do_not_change_earlier_logits(run, logits):
@@ -124,7 +124,7 @@ def test_answers_see_their_own_question_alone(run, logits):
 
 
 def test_answers_of_a_question_are_as_if_asked_one_by_one(run, logits):
-    """The question repeated for each answer, as published."""
+    """The question repeated for each answer, as in the official code."""
     found = run(
         IDS.reshape(12, 1, 5),
         MASK.reshape(12, 1, 5),

@@ -48,7 +48,7 @@ def fused(run):
 
 
 def by_hand(config, copies, left, right):
-    """Twice as many fusion layers, each with keys and values of its own; as published."""
+    """As officially: twice as many fusion layers, each with keys and values of its own."""
     x, bias = jnp.asarray(TEXT)[:, None], attention.self_bias(jnp.asarray(MASK), causal=False)
     module = FusionLayer(config, deterministic=True)
     for number in range(config.fusion_depth):

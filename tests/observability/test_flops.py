@@ -13,7 +13,7 @@ from albef_jax.losses.matching import Negatives
 from albef_jax.losses.pretraining import Inputs, Keys, Recipe
 from albef_jax.models import albef
 from albef_jax.models.config import ModelConfig, preset
-from albef_jax.observability.flops import Pretraining, peak
+from albef_jax.observability.flops import PretrainingFlops, peak
 from benchmarks.plain import plain_loss
 
 # Wide enough that matrix products are nearly all; unrolled, as XLA counts a loop's body once.
@@ -64,8 +64,8 @@ def straight_loss(params, teacher, inputs, keys, negatives):
     return plain_loss(CONFIG, params, teacher, inputs, keys, negatives, 0.4)[0]["loss"]
 
 
-def ours() -> Pretraining:
-    return Pretraining(CONFIG, T, B, QUEUE, masked_lm.capacity(B * T, 0.15) / B)
+def ours() -> PretrainingFlops:
+    return PretrainingFlops(CONFIG, T, B, QUEUE, masked_lm.capacity(B * T, 0.15) / B)
 
 
 @pytest.mark.parametrize("graph, loss", [("fused", fused_loss), ("plain", straight_loss)])
@@ -76,9 +76,9 @@ def test_count_is_xlas(graph, loss):
 
 
 def test_the_fused_graph_of_the_base_model_saves_a_seventh():
-    """The published batch of a GPU: 64 captions of 25 tokens, queue 65,536."""
+    """The official batch of a GPU: 64 captions of 25 tokens, queue 65,536."""
     slots = masked_lm.capacity(64 * 25, 0.15) / 64
-    base = Pretraining(preset("base"), 25, 64, 65_536, slots)
+    base = PretrainingFlops(preset("base"), 25, 64, 65_536, slots)
     assert base.plain() == pytest.approx(288.8e9, rel=0.01)
     assert base.fused() / base.plain() <= 0.86
 

@@ -87,8 +87,8 @@ def wandb(monkeypatch):
     return fake
 
 
-def write_run(workdir, knob, start, steps):
-    out = open_writers(knob, workdir, start)
+def write_run(workdir, option, start, steps):
+    out = open_writers(option, workdir, start)
     for step in steps:
         out.write({"step": step, "loss": 1.0 + step})
     out.close()

@@ -1,4 +1,4 @@
-"""Replays recorded steps of the published system; prints the largest error of each quantity.
+"""Replays recorded steps of the official system; prints the largest error of each quantity.
 
 `ALBEF_GOLDEN_DIRS` names further golden sets, separated by colons.
 """
@@ -76,7 +76,7 @@ def compare(golden) -> Comparison:
 def pytest_terminal_summary(terminalreporter):
     if not ROWS:
         return
-    terminalreporter.section("parity with the published system")
+    terminalreporter.section("parity with the official system")
     line = "{:<10} {:<38} {:>9} {:>9}  {}"
     terminalreporter.write_line(line.format("golden", "quantity", "error", "allowed", "where"))
     for row in ROWS:

@@ -22,12 +22,12 @@ def texts(recorded):
 
 @pytest.fixture(scope="module")
 def image_embeds(golden, recorded):
-    return albef.encode_image(golden.config, golden.published.params, nhwc(recorded["image"]))
+    return albef.encode_image(golden.config, golden.official.params, nhwc(recorded["image"]))
 
 
 def multi_modal(golden, image_embeds, ids, mask, image_mask=None, causal=False):
     """Text layers, then fusion layers, one text an image."""
-    config, params = golden.config, golden.published.params
+    config, params = golden.config, golden.official.params
     text = albef.encode_text(config, params, ids, mask, causal=causal)
     fused = albef.fuse(
         config,
@@ -43,7 +43,7 @@ def multi_modal(golden, image_embeds, ids, mask, image_mask=None, causal=False):
 
 def test_image_encoder(golden, recorded, compare):
     output, inside = albef.encode_image(
-        golden.config, golden.published.params, nhwc(recorded["image"]), collect=True
+        golden.config, golden.official.params, nhwc(recorded["image"]), collect=True
     )
     compare.add("patch_embed", inside["patch_embed"], recorded["patch_embed"], ACTIVATIONS)
     for layer, block in enumerate(inside["blocks"]):
@@ -53,7 +53,7 @@ def test_image_encoder(golden, recorded, compare):
 
 
 def test_text_and_fusion_encoder(golden, recorded, texts, image_embeds, compare):
-    config, params = golden.config, golden.published.params
+    config, params = golden.config, golden.official.params
     ids, mask = texts
     text, states = albef.encode_text(config, params, ids, mask, collect=True)
     embedded = recorded["text_embedding_output"]
@@ -75,7 +75,7 @@ def test_text_and_fusion_encoder(golden, recorded, texts, image_embeds, compare)
 
 
 def test_contrastive_features(golden, recorded, texts, image_embeds, compare):
-    params = golden.published.params
+    params = golden.official.params
     text = albef.encode_text(golden.config, params, *texts)
     image_feat = albef.image_feature(params, image_embeds)
     compare.add("image_feat", image_feat, recorded["image_feat"], ACTIVATIONS)

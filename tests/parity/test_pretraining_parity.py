@@ -41,7 +41,7 @@ OPTIMIZER = adamw(lambda step: 1e-4, 0.02)  # makes the state; the step has one 
 
 def learning_rate_of(record: dict):
     schedule = record["schedule"]
-    return schedules.published_lr(
+    return schedules.official_lr(
         peak=schedule["lr"],
         minimum=schedule["min_lr"],
         warmup=schedule["warmup_lr"],
@@ -80,13 +80,13 @@ def step(golden):
 def replay(golden: GoldenSet, step, name: str):
     """One recorded step: our (state, metrics, inside), our packing, and the recorded arrays."""
     arrays = golden.arrays(name)
-    params = {**golden.published.params, "temperature": arrays["temp_before"]}
+    params = {**golden.official.params, "temperature": arrays["temp_before"]}
     state = state_from_params(
         jax.tree.map(jnp.asarray, params),
         OPTIMIZER,
         queue_of(arrays, "before"),
         jax.random.key(0),
-        jax.tree.map(jnp.asarray, golden.published.teacher),
+        jax.tree.map(jnp.asarray, golden.official.teacher),
     )
     inputs = inputs_of(arrays, arrays)
     negatives = rows_of_negatives(arrays, golden.sizes["batch"])
@@ -150,7 +150,7 @@ def test_similarities(full, compare):
             quantity = f"sim_{way}{suffix}"
             compare.add(quantity, ours, recorded[quantity], ACTIVATIONS, name)
     weights = jax.nn.softmax(student.contrast.text_to_image.group[0])
-    # Published weights are a softmax over the first B columns, its diagonal set to zero.
+    # Official weights are a softmax over the first B columns, its diagonal set to zero.
     weights = weights * (1 - np.eye(len(weights)))
     compare.add("neg_image_weights", weights, recorded["neg_image_weights"], ACTIVATIONS, name)
 
@@ -162,13 +162,13 @@ def test_vocabulary_logits_at_masked_tokens(full, compare):
         ("mlm_logits", inside["student"].mlm_logits),
         ("mlm_logits_m", inside["teacher"].mlm_logits),
     ):
-        theirs = np.asarray(masked_lm.take(recorded[quantity], positions))[0][used]
+        theirs = np.asarray(masked_lm.gather(recorded[quantity], positions))[0][used]
         compare.add(quantity, np.asarray(ours[0])[used], theirs, ACTIVATIONS, name)
 
 
 def test_gradients(golden, full, compare):
     name, (_, _, inside), _, recorded = full
-    ours = state_dict.to_published_params(inside["grads"])
+    ours = state_dict.to_official_params(inside["grads"])
     norms = golden.json("pretrain_norms")[name.removeprefix("pretrain_")]["grad_l2_norm"]
     assert norms.keys() <= ours.keys()
     for parameter, theirs in norms.items():
@@ -184,14 +184,14 @@ def test_gradients(golden, full, compare):
 def test_queue_and_teacher_after_the_step(golden, full, compare):
     name, (state, _, _), _, recorded = full
     compare_queue(compare, state.queue, recorded, name)
-    published = state_dict.to_published(state.params, state.teacher, queues_of(state.queue))
+    official = state_dict.to_official(state.params, state.teacher, queues_of(state.queue))
     for key, theirs in recorded.items():
         if key.startswith("momentum_after/"):
             parameter = key.removeprefix("momentum_after/")
-            compare.add("teacher after", published[parameter], theirs, KEPT, f"{name} {parameter}")
+            compare.add("teacher after", official[parameter], theirs, KEPT, f"{name} {parameter}")
     norms = golden.json("pretrain_norms")[name.removeprefix("pretrain_")]["momentum_l2_norm_after"]
     for parameter, theirs in norms.items():
-        norm = np.linalg.norm(published[parameter].astype(np.float64))
+        norm = np.linalg.norm(official[parameter].astype(np.float64))
         compare.add("teacher norm after", norm, theirs, KEPT, f"{name} {parameter}")
 
 
@@ -214,9 +214,9 @@ def trace(golden, step, request):
     """Six steps of the training loop: the record, metrics of each step, and the final state."""
     run, record = request.param, golden.json("pretrain_trace")[request.param]
     arrays, whose = golden.arrays("pretrain_trace"), 1 + TRACES.index(run)
-    published = golden.published
+    official = golden.official
     params, teacher, queues = jax.tree.map(
-        jnp.asarray, (published.params, published.teacher, published.queues)
+        jnp.asarray, (official.params, official.teacher, official.queues)
     )
     queue = Queue(queues["image_queue"], queues["text_queue"], jnp.int32(queues["queue_ptr"]))
     state = state_from_params(params, OPTIMIZER, queue, jax.random.key(0), teacher)
@@ -246,24 +246,24 @@ def test_trace_of_steps(trace, compare):
 
 def test_trace_of_final_parameters(trace, compare):
     run, record, arrays, _, state = trace
-    published = state_dict.to_published(state.params, state.teacher, queues_of(state.queue))
+    official = state_dict.to_official(state.params, state.teacher, queues_of(state.queue))
     norms = {**record["final_param_l2_norm"], **record["final_momentum_l2_norm"]}
     compared = 0
     for parameter, theirs in norms.items():
         if not is_key_bias(parameter) and not parameter.endswith("qkv.bias"):
-            norm = np.linalg.norm(published[parameter].astype(np.float64))
+            norm = np.linalg.norm(official[parameter].astype(np.float64))
             compare.add("trace final norm", norm, theirs, KEPT, f"{run} {parameter}")
             compared += 1
     assert compared > len(norms) / 2
     for key, theirs in arrays.items():
         if key.startswith(f"{run}/final/"):
             parameter = key.removeprefix(f"{run}/final/")
-            compare.add("trace final", published[parameter], theirs, KEPT, f"{run} {parameter}")
+            compare.add("trace final", official[parameter], theirs, KEPT, f"{run} {parameter}")
 
 
 def test_decay_groups(trace):
     _, record, _, _, state = trace
-    decayed = state_dict.to_published_params(
+    decayed = state_dict.to_official_params(
         jax.tree.map(
             lambda flag, leaf: np.full(leaf.shape, flag), decay_mask(state.params), state.params
         )

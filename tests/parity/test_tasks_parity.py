@@ -55,8 +55,8 @@ def queue_of(recorded, when) -> Queue:
 def replay(golden: GoldenSet, file, task, variant, loss, batch, decisions=None, frozen=()):
     where = f"{file}_{variant}" if variant else file
     recorded, norms = golden.arrays(where), golden.json(f"{file}_norms")
-    published = golden.task(file, task)
-    params, teacher = jax.tree.map(jnp.asarray, (published.params, published.teacher))
+    official = golden.task(file, task)
+    params, teacher = jax.tree.map(jnp.asarray, (official.params, official.teacher))
     queued = "image_queue_before" in recorded
     if variant == "nodistill" and not queued:
         teacher = {}
@@ -169,7 +169,7 @@ def answered(golden, request):
 
 
 def compare_gradients(compare, replayed):
-    ours = state_dict.to_published_params(replayed.grads, task=replayed.task)
+    ours = state_dict.to_official_params(replayed.grads, task=replayed.task)
     norms = replayed.norms["grad_l2_norm"]
     assert norms.keys() <= ours.keys()
     for parameter, theirs in norms.items():
@@ -189,16 +189,14 @@ def compare_teacher(compare, replayed, queues=None):
         assert "momentum_l2_norm_after" not in replayed.norms
         return
     state = replayed.state
-    published = state_dict.to_published(
-        state.params, state.teacher, queues or {}, task=replayed.task
-    )
+    official = state_dict.to_official(state.params, state.teacher, queues or {}, task=replayed.task)
     for key, theirs in replayed.recorded.items():
         if key.startswith("momentum_after/"):
             parameter = key.removeprefix("momentum_after/")
             where = f"{replayed.where} {parameter}"
-            compare.add(f"{replayed.task} teacher after", published[parameter], theirs, KEPT, where)
+            compare.add(f"{replayed.task} teacher after", official[parameter], theirs, KEPT, where)
     for parameter, theirs in replayed.norms["momentum_l2_norm_after"].items():
-        norm = np.linalg.norm(published[parameter].astype(np.float64))
+        norm = np.linalg.norm(official[parameter].astype(np.float64))
         where = f"{replayed.where} {parameter}"
         compare.add(f"{replayed.task} teacher norm after", norm, theirs, KEPT, where)
 
@@ -292,8 +290,8 @@ def test_text_assignment(golden, assigned, compare):
 
 
 def test_text_assignment_never_touches_what_has_no_gradient(golden, assigned):
-    before = state_dict.to_published_params(assigned.before.params, task="nlvr_pretrain")
-    after = state_dict.to_published_params(assigned.state.params, task="nlvr_pretrain")
+    before = state_dict.to_official_params(assigned.before.params, task="nlvr_pretrain")
+    after = state_dict.to_official_params(assigned.state.params, task="nlvr_pretrain")
     frozen = set(assigned.norms["no_gradient"])
     assert len(frozen) == 5
     for parameter, array in before.items():

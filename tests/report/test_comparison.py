@@ -30,10 +30,10 @@ def results(r1, step=40, images=500, on="500 unseen scenes"):
 def workdir(tmp_path):
     """Writes what a run leaves, and gives its path as a text."""
 
-    def write(name, logged=LOGGED, found=None, task="pretrain", **knobs):
+    def write(name, logged=LOGGED, found=None, task="pretrain", **options):
         config = default(task)
         config.train.batch_size = 64
-        config.update_from_flattened_dict(knobs)
+        config.update_from_flattened_dict(options)
         path = tmp_path / name
         path.mkdir(parents=True)
         (path / "config.json").write_text(config.to_json())
@@ -49,14 +49,14 @@ def cells(rows):
     return {row.name: row.cells for row in rows}
 
 
-def test_only_knobs_that_differ_are_shown_with_their_values(workdir):
+def test_only_options_that_differ_are_shown_with_their_values(workdir):
     slow = workdir("slow", **{"optimizer.lr": 1e-4, "preset": "demo"})
     found = compare(read_runs([slow, workdir("fast", **{"optimizer.lr": 1e-3})]))
     assert cells(found.settings) == {"optimizer.lr": ["0.0001", "0.001"]}
     assert found.names == ["slow", "fast"]
 
 
-def test_a_knob_younger_than_a_run_has_its_default_there(workdir, tmp_path):
+def test_a_option_younger_than_a_run_has_its_default_there(workdir, tmp_path):
     old, new = workdir("old"), workdir("new")
     config = json.loads((tmp_path / "old" / "config.json").read_text())
     del config["train"]["microbatches"]

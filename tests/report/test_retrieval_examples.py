@@ -5,7 +5,7 @@ from albef_jax.distributed.mesh import make_mesh
 from albef_jax.evaluate.retrieval import Retrieval, both_ways, evaluate
 from albef_jax.inference.gallery import Gallery
 from albef_jax.inference.rerank import Candidates, candidates
-from albef_jax.report.retrieval_examples import SHOWN, collect, spread
+from albef_jax.report.retrieval_examples import SHOWN, collect, evenly_spaced
 
 CAPTIONS = ["red circle", "a square", "blue", "left of a circle", "green triangle", "right"]
 OWNER = np.array([0, 0, 1, 1, 2, 2])
@@ -16,7 +16,7 @@ OWNER = np.array([0, 0, 1, 1, 2, 2])
     [(10, 3, [0, 4, 9]), (5, 5, [0, 1, 2, 3, 4]), (3, 8, [0, 1, 2]), (1, 4, [0]), (7, 1, [0])],
 )
 def test_examples_are_spread_evenly(size, count, places):
-    assert spread(size, count).tolist() == places
+    assert evenly_spaced(size, count).tolist() == places
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_what_matching_did_not_score_is_not_shown(examples):
 
 
 def test_images_of_captions(examples, gallery, scores):
-    for text, example in zip(spread(6, 3), examples.images_of_texts, strict=True):
+    for text, example in zip(evenly_spaced(6, 3), examples.images_of_texts, strict=True):
         assert example.caption == CAPTIONS[text]
         order = [image for image in np.argsort(-scores[:, text]) if scores[image, text] > -np.inf]
         assert [shown.score for shown in example.ranked] == scores[order, text].tolist()
@@ -67,7 +67,7 @@ def test_images_of_captions(examples, gallery, scores):
 
 
 def test_masked_captions_go_with_their_own_image(examples, gallery):
-    for text, example in zip(spread(6, 3), examples.masked_captions, strict=True):
+    for text, example in zip(evenly_spaced(6, 3), examples.masked_captions, strict=True):
         assert example.caption == CAPTIONS[text]
         np.testing.assert_array_equal(example.image, gallery.images[OWNER[text]])
         assert {word.word for word in example.words} <= set(CAPTIONS[text].split())

@@ -67,7 +67,7 @@ def test_fewer_images_than_a_batch(tmp_path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Forty images with captions in the published format, some of them unusual."""
+    """Forty images with captions in the official format, some of them unusual."""
     scenes, root = ScenesSource("train", 40, 64), tmp_path / "images"
     root.mkdir()
     items = []

@@ -1,4 +1,4 @@
-"""Annotation files of each task, as published, from the configuration to a batch; and bad ones."""
+"""Annotation files in each task's official format, good and bad, from configuration to batch."""
 
 import json
 import pickle
@@ -62,7 +62,7 @@ def config_of(task, folder, items=None):
         {
             "source": "json",
             "vocab": "bert-base-uncased",
-            "augment": "published",
+            "augment": "official",
             "root": str(folder),
             "train_files": "items.json",
             "eval_files": "items.json",
@@ -171,7 +171,7 @@ def test_an_image_id_of_two_images_merges_nothing(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("task", "section", "knob", "value", "message"),
+    ("task", "section", "option", "value", "message"),
     [
         ("grounding", "evaluation", "layer", 7, r"evaluation\.layer=7: fusion layers .* 1 to 1"),
         ("grounding", "evaluation", "image_block", 3, r"evaluation\.image_block=3"),
@@ -181,9 +181,9 @@ def test_an_image_id_of_two_images_merges_nothing(folder, tmp_path, capsys):
         ("retrieval", "init", "checkpoint", "nowhere", r"init\.checkpoint: no such file"),
     ],
 )
-def test_impossible_knobs(task, section, knob, value, message):
+def test_impossible_options(task, section, option, value, message):
     config = task_config(task)
-    config[section][knob] = value
+    config[section][option] = value
     with pytest.raises(ConfigError, match=message):
         validate(config)
 

@@ -44,7 +44,7 @@ def test_the_report_counts_everything_and_suggests_a_length(findings, config):
     assert json.loads(json.dumps(told)) == told
 
 
-def test_the_summary_names_the_knob_and_its_remedy(findings, config):
+def test_the_summary_names_the_option_and_its_remedy(findings, config):
     text = summary(report(findings, config, items=400))
     assert "tiny image               1" in text
     assert "data.text_len=3 cuts 2.00%" in text

@@ -1,6 +1,6 @@
 """The quick commands of README and pages, copied from there and run in an empty directory.
 
-Whole runs get the knobs of a very small one behind them; the rest runs as it is written.
+Whole runs get the options of a very small one behind them; the rest runs as it is written.
 """
 
 import importlib
@@ -64,9 +64,11 @@ def the_one(page: Path, start: str) -> list[str]:
     return shlex.split(line)[2:]
 
 
-def train(page: Path, start: str, knobs: dict, folder: Path) -> Path:
+def train(page: Path, start: str, options: dict, folder: Path) -> Path:
     """Run a command of `albef_jax.main` as a process of its own, made small; its workdir."""
-    words = the_one(page, start) + [f"--config.{knob}={value}" for knob, value in knobs.items()]
+    words = the_one(page, start) + [
+        f"--config.{option}={value}" for option, value in options.items()
+    ]
     environment = os.environ | quick_start() | {"PYTHONPATH": str(ROOT)}
     del environment["NPROC"]
     done = subprocess.run(
@@ -131,8 +133,8 @@ def test_training_on_own_pairs(desk):
 
 @pytest.mark.slow
 def test_a_downstream_task_from_the_demo(desk):
-    knobs = TINY | {"evaluation.limit": 8, "evaluation.rank": 5}
-    workdir = train(README, "albef_jax.main --config configs/vqa.py", knobs, desk)
+    options = TINY | {"evaluation.limit": 8, "evaluation.rank": 5}
+    workdir = train(README, "albef_jax.main --config configs/vqa.py", options, desk)
     assert "overall" in json.loads((workdir / "results.json").read_text())["answers"]
 
 

@@ -1,4 +1,4 @@
-"""Published annotation files, small and made up, in the layout of the real ones."""
+"""Official annotation files, small and made up, in the layout of the real ones."""
 
 import gzip
 import json
@@ -257,7 +257,11 @@ def test_refcoco_needs_both_files(convert):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("captions.json", COCO, r"captions\.json: COCO's captions, as published; convert it:"),
+        (
+            "captions.json",
+            COCO,
+            r"captions\.json: COCO's captions, as in the official code; convert it:",
+        ),
         ("dataset.json", KARPATHY, "Karpathy's splits.*--split=test OUT"),
         ("q.json", QUESTIONS, r"VQA's questions .*q\.json ANNOTATIONS OUT\.json"),
         ("a.json", ANNOTATIONS, "VQA's questions or annotations"),
@@ -270,7 +274,7 @@ def test_refcoco_needs_both_files(convert):
         ("other.json", {"data": [], "version": 2}, "one object with 'data', 'version'"),
     ],
 )
-def test_training_on_a_published_file_names_the_command(tmp_path, name, content, message):
+def test_training_on_a_official_file_names_the_command(tmp_path, name, content, message):
     file = written(tmp_path / name, content)
     with pytest.raises(ValueError, match=message) as refused:
         JsonPairs([file], tmp_path)

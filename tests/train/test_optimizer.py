@@ -16,8 +16,8 @@ def published_exemption(path, leaf) -> bool:
     return leaf.ndim - any(key in STACKED for key in keys) == 1 or keys[-1] == "bias"
 
 
-def test_decay_follows_the_published_rule(tiny):
-    """By name on stacked layers, by dimensions as published: the same parameters."""
+def test_decay_follows_the_official_rule(tiny):
+    """By name on stacked layers, by dimensions as in the official code: the same parameters."""
     mask = decay_mask(tiny.params)
     expected = jax.tree.map_with_path(lambda *leaf: not published_exemption(*leaf), tiny.params)
     assert mask == expected

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.train.schedules import alpha_ramp, cosine_lr, published_lr
+from albef_jax.train.schedules import alpha_ramp, cosine_lr, official_lr
 
 GOLDEN = json.loads(
     (Path(__file__).parent.parent / "golden" / "tiny" / "lr_schedule.json").read_text()
@@ -18,11 +18,11 @@ def rates(schedule, steps):
 
 
 @pytest.mark.parametrize("task", GOLDEN)
-def test_published_rates(task):
+def test_official_rates(task):
     """Every stair of epoch 0 from its first to its last iteration, then every epoch's both ends."""
     recorded = GOLDEN[task]
     config, length = recorded["schedule"], recorded["epoch0_iterations_simulated"]
-    schedule = published_lr(
+    schedule = official_lr(
         peak=config["lr"],
         minimum=config["min_lr"],
         warmup=config["warmup_lr"],
@@ -39,7 +39,7 @@ def test_published_rates(task):
     np.testing.assert_allclose(rates(schedule, steps), expected, rtol=2e-6)
 
 
-def test_published_alpha():
+def test_official_alpha():
     recorded = GOLDEN["Pretrain"]["alpha_epoch0"]
     schedule = alpha_ramp(alpha=0.4, ramp_steps=recorded["epoch_length"])
     steps = [int(step) for step in recorded["alpha_at_iteration"]]
@@ -47,8 +47,8 @@ def test_published_alpha():
     np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-6)
 
 
-def test_the_published_period_can_be_shorter():
-    schedule = published_lr(
+def test_the_official_period_can_be_shorter():
+    schedule = official_lr(
         peak=1.0, minimum=0.0, warmup=0.2, warmup_periods=4, epochs=2, steps_per_epoch=30, period=5
     )
     expected = [0.2] * 6 + [0.4] * 5 + [0.6] * 5 + [0.8] * 5 + [1.0] * 9 + [0.5]
@@ -56,7 +56,7 @@ def test_the_published_period_can_be_shorter():
 
 
 def test_an_epoch_may_end_before_the_warm_up():
-    schedule = published_lr(
+    schedule = official_lr(
         peak=1.0, minimum=0.0, warmup=0.0, warmup_periods=20, epochs=4, steps_per_epoch=150
     )
     found = rates(schedule, [149, 150, 599])

@@ -31,7 +31,7 @@ def place(tmp_path, monkeypatch):
 def asked(name):
     """The message of whoever needs the package."""
     if name in metrics.MODULES.values():
-        return "".join(metrics.problems({m: knob for knob, m in metrics.MODULES.items()}[name]))
+        return "".join(metrics.problems({m: option for option, m in metrics.MODULES.items()}[name]))
     ask = {"gradio": page.gradio, "faiss": storage.faiss}[name]
     with pytest.raises((SearchError, page.CannotShow)) as caught:
         ask()

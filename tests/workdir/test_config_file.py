@@ -19,7 +19,7 @@ def test_same_configuration_continues(tmp_path):
     assert open_workdir(tmp_path, default()) == open_workdir(tmp_path, default())
 
 
-def test_free_knobs_may_change(tmp_path):
+def test_free_options_may_change(tmp_path):
     open_workdir(tmp_path, default())
     config = default()
     config.log.every_steps = 7

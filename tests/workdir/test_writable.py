@@ -10,7 +10,7 @@ from albef_jax.errors import ConfigError, RunError
 from albef_jax.run import run
 from albef_jax.workdir import writable
 from albef_jax.workdir.lock import locked
-from albef_jax.workdir.writable import prepare, told
+from albef_jax.workdir.writable import explain_write_error, prepare
 
 
 def refused(workdir):
@@ -75,7 +75,9 @@ def test_nothing_is_left_of_the_trial(tmp_path):
 
 def test_errors_of_other_files_are_not_the_workdirs(tmp_path):
     elsewhere = PermissionError(errno.EACCES, "Permission denied", "/data/a.json")
-    assert told(tmp_path, elsewhere) is None
+    assert explain_write_error(tmp_path, elsewhere) is None
     below = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "report"))
-    assert told(tmp_path, below).count("report") == 1
-    assert told(tmp_path, OSError(errno.ENOSPC, "No space left on device")) is not None
+    assert explain_write_error(tmp_path, below).count("report") == 1
+    assert (
+        explain_write_error(tmp_path, OSError(errno.ENOSPC, "No space left on device")) is not None
+    )

@@ -1,4 +1,4 @@
-"""Takes a checkpoint from one form into another: published `.pth`, `.safetensors`, Orbax, release.
+"""Takes a checkpoint from one form into another: official `.pth`, `.safetensors`, Orbax, release.
 
 Between files the state dict is passed on as it is; our trees are made only for Orbax. A report says
 what became of every name, and nothing is written unless all of them are accounted for.
@@ -84,9 +84,9 @@ def convert(
     if not report.ok:
         return report
     if as_release:
-        report.notes.extend(release.write(folder, source, found, with_teacher=with_teacher))
+        report.notes.extend(release.write_release(folder, source, found, with_teacher=with_teacher))
     else:
-        target.write(dst, source, found, overwrite=overwrite)
+        target.write_checkpoint(dst, source, found, overwrite=overwrite)
     return report
 
 

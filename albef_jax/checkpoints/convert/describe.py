@@ -50,8 +50,8 @@ def recipe(config: dict[str, Any] | None) -> dict[str, Any]:
     config = config or {}
     facts = {name: config[name] for name in _RECIPE if name in config}
     for section, wanted in (("data", _DATA), ("train", _TRAIN)):
-        knobs = config.get(section, {})
-        facts |= {f"{section}.{name}": knobs[name] for name in wanted if name in knobs}
+        options = config.get(section, {})
+        facts |= {f"{section}.{name}": options[name] for name in wanted if name in options}
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 

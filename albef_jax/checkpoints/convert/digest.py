@@ -9,7 +9,7 @@ from albef_jax.checkpoints.official.state_dict import State
 
 
 def digest(found: Inventory, state: State) -> str:
-    """SHA-256 over the student's published names in order, with shapes and float32 contents.
+    """SHA-256 over the student's official names in order, with shapes and float32 contents.
 
     A tied weight counts once, under its first name; position numbers, teacher and queues do not.
     """

@@ -23,7 +23,7 @@ albef_jax for the task `{task}`{at_step}. {teacher}
 
 | file | what |
 | --- | --- |
-| `model.safetensors` | the weights, under the names of the published PyTorch code |
+| `model.safetensors` | the weights, under the names of the official PyTorch code |
 | `config.json` | task, sizes and the run's configuration |
 | `vocab.txt` | the WordPiece vocabulary, where it is known |
 
@@ -87,7 +87,7 @@ def text(
         digest=config["digest"],
         sizes=_table("size", sizes(config)),
         modules=_table("module", {name: f"{n:,}" for name, n in parameters.items()}),
-        recipe=_table("knob", facts)
+        recipe=_table("option", facts)
         if facts
         else "Not known: the checkpoint had no configuration.",
         figures=_figures(config, results, preset),
@@ -112,7 +112,7 @@ def _figures(config: dict[str, Any], results: dict[str, Any], preset: str) -> st
     lines[0] += "."
     shell = [f"{command} --workdir RUN", f"{command} --workdir RUN --eval_only"]
     commands = "\n".join(["```sh", *shell, "```"])
-    more = "The first trains and the second measures again; `config.json` has every knob."
+    more = "The first trains and the second measures again; `config.json` has every option."
     return "\n\n".join([*lines, _table("figure", figures), commands, more])
 
 

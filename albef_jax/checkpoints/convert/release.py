@@ -1,6 +1,6 @@
 """The release form: a folder with weights, configuration, vocabulary and model card, to give away.
 
-The weights are the student's, as `.safetensors` under the published names; `read.read_checkpoint`
+The weights are the student's, as `.safetensors` under the official names; `read.read_checkpoint`
 reads the folder. Absolute paths of the machine that trained are cut to their last part.
 """
 
@@ -17,13 +17,13 @@ from albef_jax.checkpoints.convert.digest import digest
 from albef_jax.checkpoints.convert.source import Source, configuration, public
 from albef_jax.checkpoints.official import inventory, weights_file
 from albef_jax.checkpoints.official.inventory import Inventory
-from albef_jax.checkpoints.official.weights_file import WEIGHTS, PublishedFile
+from albef_jax.checkpoints.official.weights_file import WEIGHTS, OfficialFile
 from albef_jax.data.tokenizer import VOCAB_DIR, vocab_path
 from albef_jax.errors import CheckpointError
 
 FILES = (WEIGHTS, "config.json", "vocab.txt", "README.md")
-_PUBLISHED_VOCAB = "bert-base-uncased"
-_PUBLISHED_VOCAB_SIZE = 30522
+_OFFICIAL_VOCAB = "bert-base-uncased"
+_OFFICIAL_VOCAB_SIZE = 30522
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
@@ -41,7 +41,9 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write(folder: Path, source: Source, found: Inventory, *, with_teacher: bool) -> list[str]:
+def write_release(
+    folder: Path, source: Source, found: Inventory, *, with_teacher: bool
+) -> list[str]:
     """Write the release of `source` to `folder`; files of an older one are replaced.
 
     Returns:
@@ -61,8 +63,8 @@ def write(folder: Path, source: Source, found: Inventory, *, with_teacher: bool)
     config |= {"step": source.step, "digest": digest(found, source.state)}
     parameters = inventory.counts(inventory.shapes(found, source.state))
     with _filled(folder) as part:
-        weights_file.write(
-            part / WEIGHTS, PublishedFile(state, config, source.step), ".safetensors"
+        weights_file.write_weights(
+            part / WEIGHTS, OfficialFile(state, config, source.step), ".safetensors"
         )
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (part / "config.json").write_text(text, encoding="utf-8")
@@ -96,7 +98,7 @@ def _vocab(source: Source, config: dict[str, Any]) -> Path | None:
     data = (source.config or {}).get("data", {})
     if "vocab" not in data:
         size = config["model"].get("vocab_size")
-        return vocab_path(_PUBLISHED_VOCAB) if size == _PUBLISHED_VOCAB_SIZE else None
+        return vocab_path(_OFFICIAL_VOCAB) if size == _OFFICIAL_VOCAB_SIZE else None
     beside = source.origin / "vocab.txt" if source.form == "release" else None
     if beside and beside.is_file():
         return beside

@@ -1,4 +1,4 @@
-"""A checkpoint of any form as one state dict under the published names: where tools start from."""
+"""A checkpoint of any form as one state dict under the official names: where tools start from."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -12,12 +12,12 @@ from albef_jax.checkpoints.official.inventory import Inventory
 from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.errors import CheckpointError
 
-_HEAD_WIDTH = 64  # channels a head, in all published models
+_HEAD_WIDTH = 64  # channels a head, in all official models
 
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint in published names, whatever its form was.
+    """A checkpoint in official names, whatever its form was.
 
     Attributes:
         form: `orbax`, `release`, `pth` or `safetensors`.
@@ -37,7 +37,7 @@ class Source:
         """The names in `state`, held against those of the task.
 
         Raises:
-            CheckpointError: no published model.
+            CheckpointError: no official model.
         """
         try:
             return inventory.take(self.state, self.task)
@@ -55,14 +55,14 @@ def read_source(path: Path, task: str | None = None) -> Source:
         found = load.read_checkpoint(path)
         task = task or found.task
         try:
-            state = state_dict.to_published(found.params, found.teacher, found.queues, task)
+            state = state_dict.to_official(found.params, found.teacher, found.queues, task)
         except (CheckpointError, KeyError) as error:
             raise CheckpointError(f"{found.origin}: no whole {task} model: {error}") from error
         return Source(task, state, found.config, found.step, "orbax", found.origin)
-    file = load.read_published(path)
+    file = load.read_official(path)
     form = "safetensors" if path.suffix == ".safetensors" else "pth"
     try:
-        task = task or load.published_task(file)
+        task = task or load.official_task(file)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     form = "release" if path.is_dir() else form
@@ -135,7 +135,7 @@ def public(value: Any) -> Any:
         return [public(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    # a knob may list several files
+    # an option may list several files
     return ",".join(_last(part) for part in value.split(","))
 
 

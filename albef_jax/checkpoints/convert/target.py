@@ -15,7 +15,7 @@ from albef_jax.checkpoints.convert.source import Source, configuration, public
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.inventory import Inventory
-from albef_jax.checkpoints.official.weights_file import PublishedFile
+from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.errors import CheckpointError, SaveError
 
@@ -23,7 +23,9 @@ FILES = (".pth", ".safetensors")
 _IMAGE_IDS = np.iinfo(np.int32)
 
 
-def write(path: Path, source: Source, found: Inventory, *, overwrite: bool = False) -> None:
+def write_checkpoint(
+    path: Path, source: Source, found: Inventory, *, overwrite: bool = False
+) -> None:
     """Write `source` to `path`: a file by its ending, otherwise an Orbax directory.
 
     For an Orbax directory `source.state` is emptied on the way, to make room. What the model has no
@@ -37,8 +39,8 @@ def write(path: Path, source: Source, found: Inventory, *, overwrite: bool = Fal
         source.state.pop(name, None)
     with replacing(path, overwrite) as part:
         if path.suffix in FILES:
-            file = PublishedFile(source.state, public(config), source.step)
-            weights_file.write(part, file, path.suffix)
+            file = OfficialFile(source.state, public(config), source.step)
+            weights_file.write_weights(part, file, path.suffix)
         else:
             _write_orbax(part, source, found)
             config["converted_from"] = source.origin.name
@@ -103,7 +105,7 @@ def _write_orbax(directory: Path, source: Source, found: Inventory) -> None:
         raise CheckpointError(str(error)) from error
 
 
-def _trees(source: Source, found: Inventory) -> state_dict.Published:
+def _trees(source: Source, found: Inventory) -> state_dict.Official:
     """Our trees, without the leaves that are missing, and without queues that lack one of them."""
     state = source.state
     ids = state.get("idx_queue", np.zeros((), np.int64))
@@ -118,7 +120,7 @@ def _trees(source: Source, found: Inventory) -> state_dict.Published:
             )
     # whatever stands in for a missing leaf is taken out again
     blanks = {name: np.zeros(_blank_shape(found, name), np.float32) for name in found.missing}
-    trees = state_dict.from_published({**state, **blanks}, task=source.task)
+    trees = state_dict.from_official({**state, **blanks}, task=source.task)
     for part, path in gone:
         tree = {"student": trees.params, "teacher": trees.teacher, "queues": trees.queues}[part]
         _remove(tree, path)

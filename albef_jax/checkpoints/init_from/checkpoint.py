@@ -1,4 +1,4 @@
-"""Starts one task's model from a checkpoint of another, as the published code does.
+"""Starts one task's model from a checkpoint of another, as the official code does.
 
 What the two models have in common is taken over. The answer decoder starts as a copy of the fusion
 encoder, with embeddings and vocabulary head from pre-training; a pair of fusion layers as two
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from albef_jax.checkpoints.init_from.report import Row, Status
+from albef_jax.checkpoints.init_from.report import ModuleOrigin, Status
 from albef_jax.checkpoints.init_from.report import format_table as format_table
 from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.errors import CheckpointError
@@ -43,7 +43,7 @@ class Start:
     params: dict[str, Any]
     teacher: dict[str, Any]
     queues: dict[str, Any]
-    rows: list[Row]
+    rows: list[ModuleOrigin]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def transfer(
     fresh_queues: Tree | None = None,
     source_queues: Tree | None = None,
     *,
-    teacher: Literal["published", "student"] = "published",
+    teacher: Literal["official", "student"] = "official",
     allow_missing: tuple[str, ...] = (),
 ) -> Start:
     """The start of `task` from a checkpoint of `source_task`.
@@ -75,11 +75,11 @@ def transfer(
 
     Args:
         fresh: a fresh model of the task; `fresh_teacher` and `fresh_queues` are empty where the
-            task has none. Queues are named as in `names.Published`.
+            task has none. Queues are named as in `names.Official`.
         source: the checkpoint's student; `source_teacher` and `source_queues` may be empty.
-        teacher: `student` makes it a copy of the loaded student. `published` takes it from the
+        teacher: `student` makes it a copy of the loaded student. `official` takes it from the
             checkpoint's teacher, or copies the student where there is none; but NLVR2's stays
-            fresh, since the published one is made before the checkpoint is read (LEDGER, NLVR).
+            fresh, since the official one is made before the checkpoint is read (LEDGER, NLVR).
         allow_missing: modules such as `fusion_encoder/layers/norm`, or whole parts such as
             `itm_head`, that stay fresh where the checkpoint lacks them or has another shape.
 
@@ -93,10 +93,12 @@ def transfer(
     params, rows = _load("student", _modules(fresh), _modules(source), rules)
 
     momentum, theirs = _modules(fresh_teacher or {}), _modules(source_teacher or {})
-    if teacher == "published" and task == "nlvr" and not same:
-        teacher_rows = _all("teacher", momentum, "new", "as published: made before the loading")
+    if teacher == "official" and task == "nlvr" and not same:
+        teacher_rows = _all(
+            "teacher", momentum, "new", "as in the official code: made before the loading"
+        )
         teacher_rows += _all("teacher", theirs, "unused", "all of it")
-    elif teacher == "published" and theirs:
+    elif teacher == "official" and theirs:
         momentum, teacher_rows = _load("teacher", momentum, theirs, rules)
     else:
         momentum = {path: _copy(params[path]) for path in momentum}
@@ -117,7 +119,9 @@ def _check_allowed(allowed: tuple[str, ...], modules: Modules) -> None:
             raise CheckpointError(f"allow_missing: the model has no module {prefix!r}")
 
 
-def _load(part: str, fresh: Modules, source: Modules, rules: _Rules) -> tuple[Modules, list[Row]]:
+def _load(
+    part: str, fresh: Modules, source: Modules, rules: _Rules
+) -> tuple[Modules, list[ModuleOrigin]]:
     loaded, rows, used = {}, [], set()
     missing, misfits = [], []
     for path, arrays in fresh.items():
@@ -133,7 +137,7 @@ def _load(part: str, fresh: Modules, source: Modules, rules: _Rules) -> tuple[Mo
                 used.add(origin)
             if origin != path and status == "loaded":
                 note, loaded[path] = f"from {origin.partition('/')[0]}", _copy(loaded[path])
-            rows.append(Row.of(part, path, status, arrays, note))
+            rows.append(ModuleOrigin.of(part, path, status, arrays, note))
     if missing:
         raise CheckpointError(_missing_message(f"{rules.what}: {part}", missing, fresh))
     if misfits:
@@ -201,7 +205,9 @@ def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modul
     )
 
 
-def _queues(fresh: Tree, source: Tree, same_task: bool) -> tuple[dict[str, Any], list[Row]]:
+def _queues(
+    fresh: Tree, source: Tree, same_task: bool
+) -> tuple[dict[str, Any], list[ModuleOrigin]]:
     """The checkpoint's features, if the queues fit; their images' ids only within one task."""
     queues, rows = dict(fresh), []
     here, there = (np.shape(queue.get("image_queue", ())) for queue in (fresh, source))
@@ -215,14 +221,14 @@ def _queues(fresh: Tree, source: Tree, same_task: bool) -> tuple[dict[str, Any],
             note = "of other images there"
         else:
             status, note, queues[name] = "loaded", "", source[name]
-        rows.append(Row.of("queues", name, status, {"": array}, note))
+        rows.append(ModuleOrigin.of("queues", name, status, {"": array}, note))
     used = {row.path for row in rows if row.status == "loaded"}
     left = {name: {"": array} for name, array in source.items() if name not in used}
     return queues, rows + _all("queues", left, "unused")
 
 
-def _all(part: str, modules: Modules, status: Status, note: str = "") -> list[Row]:
-    return [Row.of(part, path, status, arrays, note) for path, arrays in modules.items()]
+def _all(part: str, modules: Modules, status: Status, note: str = "") -> list[ModuleOrigin]:
+    return [ModuleOrigin.of(part, path, status, arrays, note) for path, arrays in modules.items()]
 
 
 def _is_in(path: str, parts: tuple[str, ...]) -> bool:

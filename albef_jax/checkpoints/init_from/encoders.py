@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import local_path
-from albef_jax.checkpoints.init_from.report import Row, Status
+from albef_jax.checkpoints.init_from.report import ModuleOrigin, Status
 from albef_jax.checkpoints.init_from.unimodal import (
     Encoder,
     read_image_encoder,
@@ -45,7 +45,7 @@ _ORIGINS = {
     "answer_decoder/head": "head",
     "mlm_head": "head",
 }
-# Sizes that must be the same, by knob.
+# Sizes that must be the same, by option.
 _TEXT_SIZES = ("text_width", "text_intermediate", "text_heads")
 _IMAGE_SIZES = ("patch_size", "image_width", "image_depth", "image_heads")
 _SEGMENTS = 2
@@ -72,10 +72,12 @@ class _Found:
     note: str = ""
 
 
-def warm_start_encoders(config: ConfigDict, params: Mapping[str, Any]) -> tuple[Tree, list[Row]]:
+def warm_start_encoders(
+    config: ConfigDict, params: Mapping[str, Any]
+) -> tuple[Tree, list[ModuleOrigin]]:
     """A task's fresh parameters with the weights that `init.text` and `init.vision` have of them.
 
-    Either knob may be empty. No two arrays of the result share memory.
+    Either option may be empty. No two arrays of the result share memory.
 
     Args:
         params: on the host.
@@ -101,20 +103,20 @@ def warm_start_encoders(config: ConfigDict, params: Mapping[str, Any]) -> tuple[
     for path, arrays in _modules(params).items():
         filled[path], row = _start(path, arrays, found, config.init)
         rows.append(row)
-    rows += [Row.of("student", name, "unused", {"": a}, "") for name, a in unused.items()]
+    rows += [ModuleOrigin.of("student", name, "unused", {"": a}, "") for name, a in unused.items()]
     return unflatten_dict(_flat(filled)), rows
 
 
 def _start(
     path: str, fresh: Arrays, found: Mapping[str, _Found], init: ConfigDict
-) -> tuple[Arrays, Row]:
+) -> tuple[Arrays, ModuleOrigin]:
     """A module's start, and its row."""
     origin = _origin(path)
-    knob = "vision" if origin.startswith("image/") else "text"
+    option = "vision" if origin.startswith("image/") else "text"
     started = {name: np.array(array) for name, array in fresh.items()}
     if origin not in found:
-        note = "not in the checkpoint" if origin and init[knob] else ""
-        return started, Row.of("student", path, "new", fresh, note)
+        note = "not in the checkpoint" if origin and init[option] else ""
+        return started, ModuleOrigin.of("student", path, "new", fresh, note)
     source = found[origin]
     rows = source.rows
     for name, array in started.items():
@@ -122,14 +124,14 @@ def _start(
         alike = slice(None) if rows is None else slice(1, None)
         if theirs.shape[alike] != array.shape[alike]:
             raise CheckpointError(
-                f"init.{knob}={init[knob]}: {path} is {theirs.shape} there and {array.shape} here"
+                f"init.{option}={init[option]}: {path} is {theirs.shape} there, {array.shape} here"
             )
         if rows is None:
             array[...] = theirs
         else:
             array[rows.here] = theirs[rows.there]
     status: Status = "resized" if source.note else "loaded"
-    return started, Row.of("student", path, status, fresh, source.note)
+    return started, ModuleOrigin.of("student", path, status, fresh, source.note)
 
 
 def _origin(path: str) -> str:
@@ -225,14 +227,14 @@ def _image_modules(image: Encoder, model: ConfigDict) -> dict[str, _Found]:
 
 
 def _check_sizes(
-    encoder: Encoder, sizes: dict[str, int], heads: str, knobs: tuple[str, ...], model: ConfigDict
+    encoder: Encoder, sizes: dict[str, int], heads: str, options: tuple[str, ...], model: ConfigDict
 ) -> None:
     if encoder.heads is not None:
         sizes = {**sizes, heads: encoder.heads}
     wrong = [
-        f"model.{knob} is {sizes[knob]} there and {model[knob]} here"
-        for knob in knobs
-        if sizes.get(knob, model[knob]) != model[knob]
+        f"model.{option} is {sizes[option]} there and {model[option]} here"
+        for option in options
+        if sizes.get(option, model[option]) != model[option]
     ]
     if wrong:
         raise CheckpointError(

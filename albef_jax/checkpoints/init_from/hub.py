@@ -18,11 +18,11 @@ def is_hub_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and not name.endswith(_FILE_ENDINGS)
 
 
-def local_path(name: str, knob: str) -> Path:
+def local_path(name: str, option: str) -> Path:
     """The file or directory `name`; a model of the hub is downloaded to the hub's cache.
 
     Args:
-        knob: that `name` was given in, for errors.
+        option: that `name` was given in, for errors.
 
     Raises:
         CheckpointError: there is no such path, and nothing could be downloaded.
@@ -30,15 +30,15 @@ def local_path(name: str, knob: str) -> Path:
     if Path(name).exists():
         return Path(name)
     if not is_hub_name(name):
-        raise CheckpointError(f"{knob}={name}: no such file or directory")
+        raise CheckpointError(f"{option}={name}: no such file or directory")
     try:
         return _download(name)
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{knob}={name}: no such file or directory here, and no download from the Hugging "
+            f"{option}={name}: no such file or directory here, and no download from the Hugging "
             f"Face hub ({reason}); download {', '.join(BESIDE)} and {' or '.join(WEIGHTS)} of "
-            f"the model elsewhere, and set {knob} to the directory"
+            f"the model elsewhere, and set {option} to the directory"
         ) from error
 
 

@@ -11,7 +11,7 @@ Status = Literal["loaded", "resized", "new", "unused"]
 
 
 @dataclass(frozen=True)
-class Row:
+class ModuleOrigin:
     """What became of one module.
 
     Attributes:
@@ -31,13 +31,15 @@ class Row:
     note: str = ""
 
     @staticmethod
-    def of(part: str, path: str, status: Status, arrays: Mapping[str, Any], note: str) -> "Row":
+    def of(
+        part: str, path: str, status: Status, arrays: Mapping[str, Any], note: str
+    ) -> "ModuleOrigin":
         """The row of a module with these arrays."""
         sizes = [int(np.prod(np.shape(array))) for array in arrays.values()]
-        return Row(part, path, status, len(sizes), sum(sizes), note)
+        return ModuleOrigin(part, path, status, len(sizes), sum(sizes), note)
 
 
-def format_table(rows: Iterable[Row]) -> str:
+def format_table(rows: Iterable[ModuleOrigin]) -> str:
     """The table as text: a line for each part of the model.
 
     What was not simply loaded is named, unless it is a whole part, or the whole of student, teacher
@@ -60,8 +62,10 @@ def format_table(rows: Iterable[Row]) -> str:
     return "\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in lines)
 
 
-def _grouped(rows: Iterable[Row], name: Callable[[Row], str]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
+def _grouped(
+    rows: Iterable[ModuleOrigin], name: Callable[[ModuleOrigin], str]
+) -> dict[str, list[ModuleOrigin]]:
+    groups: dict[str, list[ModuleOrigin]] = {}
     for row in rows:
         groups.setdefault(name(row), []).append(row)
     return groups
@@ -73,7 +77,7 @@ def _part(path: str) -> str:
     return "/".join(keys[: 2 if keys[0] == "answer_decoder" else 1])
 
 
-def _parts(rows: list[Row]) -> list[tuple[str, str]]:
+def _parts(rows: list[ModuleOrigin]) -> list[tuple[str, str]]:
     if _same(rows) and rows[0].note:
         return []
     lines = []
@@ -85,11 +89,11 @@ def _parts(rows: list[Row]) -> list[tuple[str, str]]:
     return lines
 
 
-def _same(rows: list[Row]) -> bool:
+def _same(rows: list[ModuleOrigin]) -> bool:
     return len({(row.status, row.note) for row in rows}) == 1
 
 
-def _summary(rows: list[Row]) -> str:
+def _summary(rows: list[ModuleOrigin]) -> str:
     """Counts, and what became of these modules."""
     tensors = Counter[str]()
     for row in rows:

@@ -100,7 +100,7 @@ def _weights_file(path: Path) -> Path:
 
 def _read(file: Path, trees: Callable[[State], tuple[Tree, State]]) -> tuple[Tree, State]:
     """The file's parameters as `trees` sorts them."""
-    state = weights_file.read(file).state
+    state = weights_file.read_weights(file).state
     try:
         return trees(state)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """Turns the state dicts of public BERT and ViT checkpoints into our parameter trees.
 
-The published model calls its text encoder's parameters as `transformers` calls BERT's, and its
+The official model calls its text encoder's parameters as `transformers` calls BERT's, and its
 image encoder's as timm does, so that `name_table` serves here too. Other names are changed to
 those first. A parameter inside the encoder that our model has no place for, such as a layer scale,
 is an error, since the encoder would compute something else without it; heads and poolers are left
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from albef_jax.checkpoints.official.name_table import TABLES, Row
+from albef_jax.checkpoints.official.name_table import TABLES, ParameterName
 from albef_jax.errors import CheckpointError
 
 State = dict[str, np.ndarray]
@@ -23,15 +23,15 @@ Tree = dict[str, Any]
 _LISTED = 12  # names in an error message
 
 
-def _published(part: str, prefix: str) -> tuple[Row, ...]:
+def _official(part: str, prefix: str) -> tuple[ParameterName, ...]:
     """The rows of a part of the pre-training model, without that part in path and name."""
     rows = (row for row in TABLES["pretrain"].rows if row.path[0] == part)
     return tuple(replace(r, path=r.path[1:], name=r.name.removeprefix(prefix)) for r in rows)
 
 
-_TEXT = _published("text_encoder", "text_encoder.")
-_HEAD = _published("mlm_head", "text_encoder.")
-_IMAGE = _published("image_encoder", "visual_encoder.")
+_TEXT = _official("text_encoder", "text_encoder.")
+_HEAD = _official("mlm_head", "text_encoder.")
+_IMAGE = _official("image_encoder", "visual_encoder.")
 
 _WORDS = "bert.embeddings.word_embeddings.weight"
 _HEAD_BIAS = "cls.predictions.bias"
@@ -138,7 +138,7 @@ def _join(block: str, state: State) -> None:
 
 
 def _build(
-    kind: str, rows: Iterable[Row], state: State, inside: tuple[str, ...]
+    kind: str, rows: Iterable[ParameterName], state: State, inside: tuple[str, ...]
 ) -> tuple[Tree, State]:
     """The tree of `rows`, and the parameters in no row, which may not be `inside` the encoder."""
     names = {row: _names_of(row, state) for row in rows}
@@ -162,7 +162,7 @@ def _build(
     return tree, rest
 
 
-def _names_of(row: Row, state: State) -> list[str]:
+def _names_of(row: ParameterName, state: State) -> list[str]:
     if row.layers is None:
         return [row.name]
     return [row.name.format(n) for n in _layer_numbers(row.name.partition("{}")[0] + "{}", state)]
@@ -176,7 +176,7 @@ def _layer_numbers(stack: str, state: Iterable[str]) -> range:
     return range(max(len(found), 1))
 
 
-def _ours(array: np.ndarray, name: str, row: Row) -> np.ndarray:
+def _ours(array: np.ndarray, name: str, row: ParameterName) -> np.ndarray:
     if row.axes and array.ndim != len(row.axes):
         raise CheckpointError(f"{name}: shape {array.shape}; it should have {len(row.axes)} axes")
     return np.array(np.transpose(array, row.axes) if row.axes else array, np.float32, order="C")

@@ -1,4 +1,4 @@
-"""What a published state dict holds of its task's model, name by name, before anything is copied.
+"""What an official state dict holds of its task's model, name by name, before anything is copied.
 
 Every tool that must not pass over a name in silence starts here: which names are missing, which the
 model has no place for, which are second names of one array, and what shapes our trees will have.
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from albef_jax.checkpoints.official import state_dict
-from albef_jax.checkpoints.official.name_table import TABLES, Row
+from albef_jax.checkpoints.official.name_table import TABLES, ParameterName
 from albef_jax.checkpoints.official.state_dict import State
 
 Part = Literal["student", "teacher", "queues"]
@@ -27,11 +27,11 @@ _QUEUES = {  # axes, and the name in our trees
 
 @dataclass(frozen=True)
 class Entry:
-    """One published name that a model has.
+    """One official name that a model has.
 
     Attributes:
         path: keys of the leaf in our trees; empty for position numbers, which have none.
-        axes: our order of the published axes, or None where the array stays as it is.
+        axes: our order of the official axes, or None where the array stays as it is.
         stacked: whether it is one layer of a stack.
         tied_to: the first name of the same array, for a second name.
         wins: of a second name: it counts where the two differ.
@@ -80,7 +80,7 @@ def take(state: State, task: str) -> Inventory:
     """Hold the names of `state` against those of a task's model.
 
     Raises:
-        CheckpointError: no layer has cross-attention, so that it is no published model.
+        CheckpointError: no layer has cross-attention, so that it is no official model.
     """
     fusion_layer = state_dict.fusion_layer_of(state)
     table = TABLES[task]
@@ -115,14 +115,14 @@ def _student(task: str, state: State, fusion_layer: int) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     first: dict[tuple[str, ...], list[str]] = {}
     for row in (*table.rows, *table.tied):
-        published = state_dict.layer_names(row, state, fusion_layer)
-        origins = first.setdefault(row.path, published)
-        for name, origin in zip(published, origins, strict=True):
+        official = state_dict.layer_names(row, state, fusion_layer)
+        origins = first.setdefault(row.path, official)
+        for name, origin in zip(official, origins, strict=True):
             found[name] = _entry(row, origin if origin != name else "")
     return found | {name: Entry("student", ()) for name in state_dict.positions(table)}
 
 
-def _entry(row: Row, tied_to: str) -> Entry:
+def _entry(row: ParameterName, tied_to: str) -> Entry:
     return Entry("student", row.path, row.axes, row.layers is not None, tied_to, row.wins)
 
 

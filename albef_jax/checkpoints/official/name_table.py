@@ -1,4 +1,4 @@
-"""The table of names: each parameter's place in our tree, its published name, its order of axes.
+"""The table of names: each parameter's place in our tree, its official name, its order of axes.
 
 PyTorch keeps matrices `[out, in]` and convolutions `[out, in, h, w]`; we keep `[in, out]` and
 `[h, w, in, out]`, and stack the layers of a tower on a leading axis. To add a task, choose its rows
@@ -11,8 +11,8 @@ from typing import Literal
 
 from albef_jax.models.albef import STUDENT_ONLY
 
-_Axes = tuple[int, ...] | None  # our order of the published axes; None: as they are
-_Module = tuple[str, str, tuple[tuple[str, str, _Axes], ...]]  # our path, published name, leaves
+_Axes = tuple[int, ...] | None  # our order of the official axes; None: as they are
+_Module = tuple[str, str, tuple[tuple[str, str, _Axes], ...]]  # our path, official name, leaves
 # Which of the numbered layers a stack holds: all; those before fusion; those from there on; of
 # those, every other one.
 Layers = Literal["all", "text", "fusion", "first of pair", "second of pair"]
@@ -79,13 +79,13 @@ _ASSIGNMENT: tuple[_Module, ...] = (("ta_head", "ta_head", DENSE),)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: a leaf of our tree and a published parameter it comes from.
+class ParameterName:
+    """One line of the table: a leaf of our tree and an official parameter it comes from.
 
     Attributes:
         path: keys from the root of our tree to the array.
-        name: the published name; `{}` stands for the layer number in a stack.
-        axes: our order of the published axes, or None where the array stays as it is.
+        name: the official name; `{}` stands for the layer number in a stack.
+        axes: our order of the official axes, or None where the array stays as it is.
         layers: the layers in the stack, or None where there is no stack.
         wins: of a second name of an array: it counts where the two differ.
     """
@@ -104,22 +104,22 @@ class Table:
     Attributes:
         rows: every leaf of the tree once.
         tied: second names of leaves that are in `rows` already.
-        has_teacher: whether the published model has a momentum copy.
+        has_teacher: whether the official model has a momentum copy.
         queues: names of its queues and of what belongs to them.
     """
 
-    rows: tuple[Row, ...]
-    tied: tuple[Row, ...] = ()
+    rows: tuple[ParameterName, ...]
+    tied: tuple[ParameterName, ...] = ()
     has_teacher: bool = True
     queues: tuple[str, ...] = ()
 
-    def teacher(self, rows: Iterable[Row]) -> tuple[Row, ...]:
+    def teacher(self, rows: Iterable[ParameterName]) -> tuple[ParameterName, ...]:
         """Those of `rows` that have a momentum twin."""
         return tuple(r for r in rows if self.has_teacher and r.path[0] not in STUDENT_ONLY)
 
 
 def layer_numbers(layers: Layers, depth: int, fusion_layer: int) -> range:
-    """The published numbers of a stack's layers."""
+    """The official numbers of a stack's layers."""
     start = 0 if layers in ("all", "text") else fusion_layer + (layers == "second of pair")
     step = 2 if layers.endswith("of pair") else 1
     return range(start, start + step * depth, step)
@@ -140,14 +140,14 @@ def _rows(
     name: str = "",
     layers: Layers = "all",
     wins: bool = False,
-) -> tuple[Row, ...]:
+) -> tuple[ParameterName, ...]:
     """Rows of modules whose paths and names start with `path` and `name`."""
     rows = []
     for ours, theirs, leaves in modules:
         for leaf, parameter, axes in leaves:
             keys = tuple(filter(None, (*path.split("/"), *ours.split("/"), leaf)))
             full = ".".join(filter(None, (name, theirs, parameter)))
-            rows.append(Row(keys, full, axes, layers if "{}" in full else None, wins))
+            rows.append(ParameterName(keys, full, axes, layers if "{}" in full else None, wins))
     return tuple(rows)
 
 
@@ -155,21 +155,23 @@ def _layer(bert: str) -> str:
     return f"{bert}.encoder.layer.{{}}"
 
 
-def _text(bert: str) -> tuple[Row, ...]:
+def _text(bert: str) -> tuple[ParameterName, ...]:
     embeddings = _rows(_EMBEDDINGS, "text_encoder/embeddings", f"{bert}.embeddings")
     return embeddings + _rows(_TEXT_LAYER, "text_encoder/layers", _layer(bert), "text")
 
 
-def _fusion(bert: str, path: str, layers: Layers) -> tuple[Row, ...]:
+def _fusion(bert: str, path: str, layers: Layers) -> tuple[ParameterName, ...]:
     own = _rows(_TEXT_LAYER + _CROSS_ATTENTION, path, _layer(bert), layers)
     return own + _rows(_KEYS_VALUES, f"{path}/cross_attention", _layer(bert), layers)
 
 
-def _words(head: str, embeddings: str, published: str) -> Table:
+def _words(head: str, embeddings: str, official: str) -> Table:
     """A vocabulary head, which is tied to the word embeddings."""
-    word = Row((*embeddings.split("/"), "word", "embedding"), f"{published}.decoder.weight", None)
-    bias = Row((*head.split("/"), "bias"), f"{published}.decoder.bias", None)
-    return Table(_rows(_WORD_HEAD, head, published), tied=(word, bias))
+    word = ParameterName(
+        (*embeddings.split("/"), "word", "embedding"), f"{official}.decoder.weight", None
+    )
+    bias = ParameterName((*head.split("/"), "bias"), f"{official}.decoder.bias", None)
+    return Table(_rows(_WORD_HEAD, head, official), tied=(word, bias))
 
 
 def _pairs(bert: str) -> Table:

@@ -1,6 +1,6 @@
-"""Turns published PyTorch state dicts into our parameter trees and back, by `name_table`.
+"""Turns official PyTorch state dicts into our parameter trees and back, by `name_table`.
 
-Published momentum twins, whose first part ends in `_m`, make up the teacher. Arrays that are
+Official momentum twins, whose first part ends in `_m`, make up the teacher. Arrays that are
 published under two names (LEDGER, checkpoint names) are kept once here. Teacher and queues are
 optional: a file has all of their names or none.
 """
@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from albef_jax.checkpoints.official.name_table import TABLES, Row, Table, layer_numbers, stack_depth
+from albef_jax.checkpoints.official.name_table import (
+    TABLES,
+    ParameterName,
+    Table,
+    layer_numbers,
+    stack_depth,
+)
 from albef_jax.errors import CheckpointError
 from albef_jax.models.task_models import CLASSES
 
@@ -34,8 +40,8 @@ _MARKS = {
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published checkpoint in our form.
+class Official:
+    """An official checkpoint in our form.
 
     Attributes:
         params: the student's nested dictionary, float32.
@@ -52,7 +58,7 @@ class Published:
 
 
 def plain_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The published names of a state dict that other code saved, such as LAVIS or DataParallel.
+    """The official names of a state dict that other code saved, such as LAVIS or DataParallel.
 
     A wrapper around all names is taken off, and so are the marks of `torch.compile`, and `bert.` in
     a text encoder without a vocabulary head, where downstream models publish none.
@@ -84,7 +90,7 @@ def find_task(state: State) -> str:
             return task
     if "cls_head.2.bias" not in state:
         raise CheckpointError(
-            f"no state dict of a published model: its names are {_some([*state])}"
+            f"no state dict of an official model: its names are {_some([*state])}"
         )
     classes = state["cls_head.2.bias"].size
     for task, count in CLASSES.items():
@@ -94,25 +100,25 @@ def find_task(state: State) -> str:
 
 
 def fusion_layer_of(state: Iterable[str]) -> int:
-    """How many BERT layers come before fusion, by the published names.
+    """How many BERT layers come before fusion, by the official names.
 
     Raises:
         CheckpointError: no layer has cross-attention.
     """
     found = [int(match[1]) for match in map(_FUSED.match, state) if match]
     if not found:
-        raise CheckpointError("not a published model: no layer of text_encoder has crossattention")
+        raise CheckpointError("not an official model: no layer of text_encoder has crossattention")
     return min(found)
 
 
-def from_published(
+def from_official(
     state: State, *, fusion_layer: int | None = None, task: str = "pretrain"
-) -> Published:
-    """The published checkpoint `state` of a task as our trees.
+) -> Official:
+    """The official checkpoint `state` of a task as our trees.
 
     Args:
-        state: published names to arrays, as `torch_file.read_state_dict` returns them.
-        fusion_layer: how many BERT layers come before fusion (6 in the published model); by
+        state: official names to arrays, as `torch_file.read_state_dict` returns them.
+        fusion_layer: how many BERT layers come before fusion (6 in the official model); by
             default as the names say.
 
     Raises:
@@ -138,7 +144,7 @@ def from_published(
             f"not a {task} checkpoint with fusion_layer {fusion_layer}: {len(missing)} names are "
             f"missing: {_some(missing)}"
         )
-    return Published(
+    return Official(
         params=_tree(student, state),
         teacher=_tree(teacher, state),
         queues=_queues(state, queues),
@@ -146,19 +152,19 @@ def from_published(
     )
 
 
-def to_published(
+def to_official(
     params: Mapping[str, Any],
     teacher: Mapping[str, Any],
     queues: Mapping[str, Any],
     task: str = "pretrain",
 ) -> dict[str, np.ndarray]:
-    """The state dict that the published code would save: the inverse of `from_published`.
+    """The state dict that the official code would save: the inverse of `from_official`.
 
     Tied weights appear under both names; position numbers (`[1, P]`), the queue pointer (`[1]`)
-    and image ids (`[1, Q]`) are int64, as published.
+    and image ids (`[1, Q]`) are int64, as in the official code.
 
     Raises:
-        CheckpointError: a tree that lacks a parameter, or has one that has no published name.
+        CheckpointError: a tree that lacks a parameter, or has one that has no official name.
     """
     table = TABLES[task]
     rows = (*table.rows, *table.tied)
@@ -168,18 +174,18 @@ def to_published(
         twins = _flat(teacher, table.teacher(rows)) | positions
         state |= {twin(name): array for name, array in twins.items()}
     if queues:
-        state |= {name: _published_queue(name, queues) for name in table.queues}
+        state |= {name: _official_queue(name, queues) for name in table.queues}
     return state
 
 
-def to_published_params(params: Mapping[str, Any], task: str = "pretrain") -> dict[str, np.ndarray]:
-    """The student's parameters, or a tree like them such as gradients, by published name.
+def to_official_params(params: Mapping[str, Any], task: str = "pretrain") -> dict[str, np.ndarray]:
+    """The student's parameters, or a tree like them such as gradients, by official name.
 
     Axes are in PyTorch's order and stacks are taken apart; a tied weight appears once, under its
     first name. Arrays may be numpy or jax.
 
     Raises:
-        CheckpointError: as `to_published`.
+        CheckpointError: as `to_official`.
     """
     return _flat(params, TABLES[task].rows)
 
@@ -195,8 +201,8 @@ def twin(name: str) -> str:
     return f"{module}_m.{rest}"
 
 
-def layer_names(row: Row, state: Iterable[str], fusion_layer: int) -> list[str]:
-    """The published names of one row: one, or one for each layer of its stack."""
+def layer_names(row: ParameterName, state: Iterable[str], fusion_layer: int) -> list[str]:
+    """The official names of one row: one, or one for each layer of its stack."""
     if row.layers is None:
         return [row.name]
     prefix = row.name.partition("{}")[0]
@@ -206,7 +212,9 @@ def layer_names(row: Row, state: Iterable[str], fusion_layer: int) -> list[str]:
     return [row.name.format(n) for n in layer_numbers(row.layers, depth, fusion_layer)]
 
 
-def _choose(table: Table, names: Mapping[Row, list[str]], state: State) -> dict[Row, list[str]]:
+def _choose(
+    table: Table, names: Mapping[ParameterName, list[str]], state: State
+) -> dict[ParameterName, list[str]]:
     """For each leaf the names to read: of two names, the one that is there or that counts."""
     chosen = {row: found for row, found in names.items() if row not in table.tied}
     first = {row.path: row for row in chosen}
@@ -225,10 +233,10 @@ def _one_of(first: str, second: str, second_wins: bool, state: State) -> str:
     return second if second_wins else first
 
 
-def _tree(names: Mapping[Row, list[str]], state: State) -> dict[str, Any]:
+def _tree(names: Mapping[ParameterName, list[str]], state: State) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for row, published in names.items():
-        layers = [_ours(state[name], name, row.axes) for name in published]
+    for row, official in names.items():
+        layers = [_ours(state[name], name, row.axes) for name in official]
         if len({layer.shape for layer in layers}) > 1:
             raise CheckpointError(f"{row.name}: the layers of the stack differ in shape")
         node = tree
@@ -259,7 +267,7 @@ def _queues(state: State, names: Iterable[str]) -> dict[str, Any]:
     return queues
 
 
-def _published_queue(name: str, queues: Mapping[str, Any]) -> np.ndarray:
+def _official_queue(name: str, queues: Mapping[str, Any]) -> np.ndarray:
     if name == "queue_ptr":
         return np.array([queues[name]], np.int64)
     if name == "idx_queue":
@@ -267,7 +275,7 @@ def _published_queue(name: str, queues: Mapping[str, Any]) -> np.ndarray:
     return np.array(np.transpose(queues[name]), order="C")
 
 
-def positions(table: Table) -> dict[str, Row]:
+def positions(table: Table) -> dict[str, ParameterName]:
     """Names of the buffers that number the positions, and the embeddings beside them."""
     end = "position_embeddings.weight"
     rows = (row for row in table.rows if row.name.endswith(end))
@@ -280,12 +288,12 @@ def _position_numbers(table: Table, params: Mapping[str, Any]) -> dict[str, np.n
     return {name: np.arange(length, dtype=np.int64)[None] for name, length in lengths.items()}
 
 
-def _flat(tree: Mapping[str, Any], rows: Iterable[Row]) -> dict[str, np.ndarray]:
+def _flat(tree: Mapping[str, Any], rows: Iterable[ParameterName]) -> dict[str, np.ndarray]:
     leaves = dict(_leaves(tree))
     paths = {row.path for row in rows}
     if paths != leaves.keys():
         wrong = sorted("/".join(path) for path in paths ^ leaves.keys())
-        raise CheckpointError(f"the tree lacks, or has no published name for: {', '.join(wrong)}")
+        raise CheckpointError(f"the tree lacks, or has no official name for: {', '.join(wrong)}")
     fusion_layer = leaves["text_encoder", "layers", "norm", "scale"].shape[0]
     flat = {}
     for row in rows:

@@ -1,6 +1,6 @@
-"""Files with the published names, `.pth` and `.safetensors`, and what we write beside the weights.
+"""Files with the official names, `.pth` and `.safetensors`, and what we write beside the weights.
 
-Published files hold weights alone. Ours also carry the configuration and the step: a `.pth` as
+Official files hold weights alone. Ours also carry the configuration and the step: a `.pth` as
 entries beside `model`, a `.safetensors` in its metadata. Both are optional and inert.
 """
 
@@ -24,7 +24,7 @@ _OURS = "albef_jax"  # the key of our configuration, as JSON
 
 
 @dataclass(frozen=True)
-class PublishedFile:
+class OfficialFile:
     """A state dict, with the run's `config.json` and step where the file has them.
 
     Attributes:
@@ -37,7 +37,7 @@ class PublishedFile:
     notes: tuple[str, ...] = ()
 
 
-def read(path: Path) -> PublishedFile:
+def read_weights(path: Path) -> OfficialFile:
     """A `.safetensors` file, or a `.pth` under any other name.
 
     Raises:
@@ -47,14 +47,14 @@ def read(path: Path) -> PublishedFile:
         state, metadata = _read_safetensors(path)
         digits = metadata.get("step", "")
         step = int(digits) if digits.isdecimal() else None
-        return PublishedFile(plain_names(state), _config(metadata.get(_OURS)), step)
+        return OfficialFile(plain_names(state), _config(metadata.get(_OURS)), step)
     found = reader.read_model(path)
     try:
         state = plain_names(found.state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     config, number = found.beside.get("config"), found.beside.get("step")
-    return PublishedFile(
+    return OfficialFile(
         state,
         _config(config.get(_OURS)) if isinstance(config, dict) else None,
         number if type(number) is int and number >= 0 else None,
@@ -62,10 +62,10 @@ def read(path: Path) -> PublishedFile:
     )
 
 
-def write(path: Path, file: PublishedFile, form: str) -> None:
+def write_weights(path: Path, file: OfficialFile, form: str) -> None:
     """Write `file` in the form that `form` names: `.safetensors` or `.pth`.
 
-    A `.pth` starts at epoch 0 for the published code, which asks for the entry when it resumes.
+    A `.pth` starts at epoch 0 for the official code, which asks for the entry when it resumes.
     """
     text = json.dumps(file.config or {})
     if form == ".safetensors":
@@ -76,7 +76,7 @@ def write(path: Path, file: PublishedFile, form: str) -> None:
         return
     beside: dict[str, writer.Plain] = {"config": {_OURS: text}, "epoch": 0}
     beside |= {} if file.step is None else {"step": file.step}
-    writer.write(path, file.state, beside)
+    writer.write_pth(path, file.state, beside)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:

@@ -31,7 +31,7 @@ _BLOCK = 16 * 2**20  # bytes read at once
 Choice = Callable[[object], Collection[np.ndarray] | None]
 
 
-def read(path: str | Path) -> dict:
+def read_pth(path: str | Path) -> dict:
     """Everything in a `.pth` file: the saved dictionary, its tensors as read-only numpy arrays.
 
     Tensors that share a storage share memory. `argparse.Namespace` objects come back as
@@ -85,8 +85,8 @@ def _read(path: Path, choice: Choice) -> dict:
                 raise ValueError("this reader needs a little-endian machine")
             if len(start) < len(_ZIP_START):
                 raise ValueError("too short for a PyTorch checkpoint")
-        read = _read_zip if start == _ZIP_START else _read_stream
-        value = read(path, choice)
+        read_pth = _read_zip if start == _ZIP_START else _read_stream
+        value = read_pth(path, choice)
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: holds a {type(value).__name__}, not a dictionary")
     return value

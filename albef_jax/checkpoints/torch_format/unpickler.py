@@ -17,7 +17,7 @@ import numpy as np
 
 from albef_jax.checkpoints.torch_format.allowed_globals import Function, Inert, lookup
 
-MAX_OPERATIONS = 2_000_000  # a published checkpoint has about 50 thousand; bounds time and memory
+MAX_OPERATIONS = 2_000_000  # an official checkpoint has about 50 thousand; bounds time and memory
 MAX_NESTING = 64  # so that whoever walks the result may recurse
 MAX_ARGUMENTS = 16
 ByteSource = io.BytesIO | mmap.mmap  # neither allocates more than it holds

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# In order of preference: the published code's, other trainers', and averages of the weights, which
+# In order of preference: the official code's, other trainers', and averages of the weights, which
 # are taken only where there is nothing else.
 ENTRIES = (
     *("model", "state_dict", "model_state_dict", "module"),

@@ -24,7 +24,9 @@ _EMPTY_TUPLE, _REDUCE, _MARK, _TUPLE, _SET_ITEMS = b")", b"R", b"(", b"t", b"u"
 Plain = int | float | str | Mapping[str, "Plain"]
 
 
-def write(path: str | Path, state: Mapping[str, np.ndarray], beside: Mapping[str, Plain]) -> None:
+def write_pth(
+    path: str | Path, state: Mapping[str, np.ndarray], beside: Mapping[str, Plain]
+) -> None:
     """Write `{"model": state, **beside}`, an existing file included.
 
     Arrays that are the same memory share a storage, as tied weights do in PyTorch's own files.

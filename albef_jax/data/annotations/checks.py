@@ -85,11 +85,13 @@ def read_list(file: Path, setting: str = "data.train_files") -> list:
         raise ValueError(f"{file}: a pickle; if it is REFER's, {releases.remedy(file, REFER)}")
     items = read_json(file)
     if (found := releases.recognised(items)) is not None:
-        raise ValueError(f"{file}: {found.name}, as published; {releases.remedy(file, found)}")
+        raise ValueError(
+            f"{file}: {found.name}, as in the official code; {releases.remedy(file, found)}"
+        )
     if isinstance(items, dict):
         fields = ", ".join(map(repr, list(items)[:_FIELDS_SHOWN])) or "no fields"
         raise ValueError(
-            f"{file}: holds one object with {fields}, not a list of items; it is of no published "
+            f"{file}: holds one object with {fields}, not a list of items; it is of no official "
             "format known here"
         )
     if not isinstance(items, list):

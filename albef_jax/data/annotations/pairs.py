@@ -1,4 +1,4 @@
-"""Pairs in the published annotation format: a JSON list of `{"image": path, "caption": text(s)}`.
+"""Pairs in the official annotation format: a JSON list of `{"image": path, "caption": text(s)}`.
 
 The lists are checked in full when they are opened; images are opened when they are asked for.
 Items are kept as flat columns, which keeps millions of them cheap.

@@ -1,4 +1,4 @@
-"""Questions in the published annotation format of VQA and Visual Genome, and the answer list."""
+"""Questions in the official annotation format of VQA and Visual Genome, and the answer list."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -121,7 +121,7 @@ class _Parser:
         if "answer" not in item and "answers" in item:
             raise ValueError(
                 f"has no 'answer'{unread(item, 'answer')}; write the texts as 'answer': [...], or "
-                f"convert the published file with {COMMAND}"
+                f"convert the official file with {COMMAND}"
             )
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

@@ -1,4 +1,4 @@
-"""The files behind the published grounding evaluation: REFER's references, true boxes, candidates.
+"""The files behind the official grounding evaluation: REFER's references, true boxes, candidates.
 
 `refs(unc).p` is a pickle. It is read with an unpickler that refuses every name and every outside
 object, so that nothing in the file is ever executed; only lists, dicts, texts and numbers remain.

@@ -1,4 +1,4 @@
-"""Referring expressions in the published format of RefCOCO+, for training and for evaluation."""
+"""Referring expressions in the official format of RefCOCO+, for training and for evaluation."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

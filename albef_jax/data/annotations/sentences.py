@@ -1,4 +1,4 @@
-"""Sentences about one image (SNLI-VE) and about two (NLVR2), in the published format."""
+"""Sentences about one image (SNLI-VE) and about two (NLVR2), in the official format."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

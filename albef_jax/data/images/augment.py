@@ -1,6 +1,6 @@
 """Whole-image transforms: any uint8 RGB `[H, W, 3]` in, `[size, size, 3]` out.
 
-Order and numbers are the published ones: crop, flip, RandAugment (LEDGER, Augmentation). Pixels
+Order and numbers are the official ones: crop, flip, RandAugment (LEDGER, Augmentation). Pixels
 stay uint8; normalisation happens on the device.
 """
 

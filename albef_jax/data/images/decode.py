@@ -24,7 +24,7 @@ def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
     """The image in `data`, whatever its format, as 8-bit RGB.
 
     Equal to Pillow's `convert("RGB")`, so the EXIF orientation is ignored and transparency dropped,
-    as in the published system; but more than 8 bits are scaled (see `rgb.of_pil`), where Pillow
+    as in the official system; but more than 8 bits are scaled (see `rgb.of_pil`), where Pillow
     would clip them.
 
     Args:
@@ -68,7 +68,7 @@ def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
 
 
 def resize_for_eval(image: np.ndarray, size: int) -> np.ndarray:
-    """Squeeze `[H, W, 3]` to `[size, size, 3]` by Pillow bicubic, as the published evaluation."""
+    """Squeeze `[H, W, 3]` to `[size, size, 3]` by Pillow bicubic, as the official evaluation."""
     if image.shape[:2] == (size, size):
         return image
     resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al. 2020) with the published ten operations, on uint8 RGB `[H, W, 3]`.
+"""RandAugment (Cubuk et al. 2020) with the official ten operations, on uint8 RGB `[H, W, 3]`.
 
 The photometric operations follow the Pillow ones of the same names, the geometric ones sample
 bilinearly and fill with grey. Levels run from 0 to 10 (LEDGER, Augmentation).
@@ -68,7 +68,7 @@ def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
     """0 blurs, 1 changes nothing, above 1 sharpens; the outermost pixels stay."""
     smooth = cv2.filter2D(image, -1, _SMOOTH)
     out = image.copy()
-    # addWeighted saturates. The published code lets over- and undershoots wrap around at 0 and 255.
+    # addWeighted saturates. The official code lets over- and undershoots wrap around at 0 and 255.
     out[1:-1, 1:-1] = cv2.addWeighted(image, factor, smooth, 1 - factor, 0)[1:-1, 1:-1]
     return out
 
@@ -136,7 +136,7 @@ def _warp(image: np.ndarray, matrix: list | np.ndarray, fill: tuple) -> np.ndarr
 
 
 def _shift(image: np.ndarray, left: float, up: float, fill: tuple) -> np.ndarray:
-    """Whole pixels, as at the published level, are copied; that equals the warp and is faster."""
+    """Whole pixels, as at the official level, are copied; that equals the warp and is faster."""
     height, width = image.shape[:2]
     if left % 1 or up % 1 or abs(left) >= width or abs(up) >= height:
         return _warp(image, [[1, 0, -left], [0, 1, -up]], fill)

@@ -192,7 +192,7 @@ def _counted(plan: Plan, facts: Sequence[Facts]) -> dict[str, Any]:
         "captions": sum(fact["captions"] for fact in facts),
         "bytes": sum(fact["bytes"] for fact in facts),
         "image_id_limit": max(fact["image_id_limit"] for fact in facts),
-        "images": total("images"),
+        "images": total("stored"),
         "words": total("words"),
         "tokens": total("tokens"),
     }

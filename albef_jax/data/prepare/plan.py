@@ -14,7 +14,7 @@ class Plan:
 
     Attributes:
         items: length of the source.
-        given: where the source comes from: knobs and files, for the manifest and to tell plans
+        given: where the source comes from: options and files, for the manifest and to tell plans
             apart.
         name: what the shards' file names start with.
         shard_size: items a shard; fewer records where items are bad.

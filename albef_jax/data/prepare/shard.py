@@ -43,6 +43,8 @@ def finished(out: Path, plan: Plan, number: int) -> Facts | None:
     """The facts about a shard that is done; None if it is not, or it or its images were changed."""
     try:
         facts = json.loads(facts_path(out, number).read_bytes())
+        if "stored" not in facts:  # noted by a version with other names
+            return None
         if "images" in facts:
             names = json.loads(facts_path(out, number).with_suffix(".names").read_bytes())
             if facts["images"] != _stamp([*names, *(bad["name"] for bad in facts["bad"])]):
@@ -147,7 +149,7 @@ class _Shard:
             **(file or {"file": None, "bytes": 0, "sha256": None}),
             "records": self.records,
             "captions": self._lengths.words.total(),
-            "images": dict(self._how),
+            "stored": dict(self._how),
             "image_id_limit": self._image_id_limit,
             "words": as_json(self._lengths.words),
             "tokens": as_json(self._lengths.tokens),

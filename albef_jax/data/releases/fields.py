@@ -1,4 +1,4 @@
-"""Fields of published annotation files, checked: what is missing is named with its item."""
+"""Fields of official annotation files, checked: what is missing is named with its item."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple

@@ -10,7 +10,7 @@ COMMAND = "python -m tools.convert_annotations"
 
 
 class Format(NamedTuple):
-    """A published format.
+    """An official format.
 
     Attributes:
         name: in words.
@@ -65,7 +65,7 @@ def recognised(content: object) -> Format | None:
 
 
 def remedy(file: object, found: Format) -> str:
-    """What to do with a file of a published format."""
+    """What to do with a file of an official format."""
     needs = f" {found.needs}" if found.needs else ""
     return f"convert it: {COMMAND} {file}{needs} OUT.json"
 

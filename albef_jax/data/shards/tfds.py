@@ -214,21 +214,21 @@ def _kind(feature: Any) -> str:
         return ""
 
 
-def _chosen(knob: str, wanted: str, there: Sequence[str], usual: Sequence[str]) -> str:
+def _chosen(option: str, wanted: str, there: Sequence[str], usual: Sequence[str]) -> str:
     """The feature to use: as configured, else the only usual one."""
     if wanted:
         if wanted in there:
             return wanted
         raise ValueError(
-            f"data.{knob}={wanted}: no such feature{did_you_mean(wanted, there)}; "
+            f"data.{option}={wanted}: no such feature{did_you_mean(wanted, there)}; "
             f"it has {', '.join(there) or 'none that could serve'}"
         )
     found = [key for key in usual if key in there]
     if len(found) == 1:
         return found[0]
-    kind = "images" if knob == "image_field" else "captions"
+    kind = "images" if option == "image_field" else "captions"
     raise ValueError(
-        f"which feature has the {kind}? Set data.{knob} to one of "
+        f"which feature has the {kind}? Set data.{option} to one of "
         f"{', '.join(there) or '... but there is none that could serve'}"
     )
 

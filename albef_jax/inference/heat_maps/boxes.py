@@ -10,14 +10,14 @@ import numpy as np
 
 from albef_jax.errors import UnsoundScores
 
-# Published: a box counts as found from this overlap on.
+# Official: a box counts as found from this overlap on.
 FOUND = 0.5
 
 
 def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
     """A heat map `[h, w]` at image size, `[H, W]`, bicubic.
 
-    As the published evaluation does it: a = -0.75, cells have their centres at half, cells beyond
+    As the official evaluation does it: a = -0.75, cells have their centres at half, cells beyond
     the edge repeat it, no antialiasing. Values may fall a little below the lowest.
 
     Raises:
@@ -53,7 +53,7 @@ def rank_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes by the heat inside, divided by their area to the power `alpha`.
 
-    The best box wins whatever its score, the first of equals. (The published loop asks for a score
+    The best box wins whatever its score, the first of equals. (The official loop asks for a score
     above 0, and falls back on the box of the phrase before.)
 
     Args:
@@ -79,14 +79,14 @@ def rank_boxes(
 
 
 def _slices(box: np.ndarray) -> tuple[slice, slice]:
-    """The whole pixels of a box, fractions cut off as published; `[rows, columns]`."""
+    """The whole pixels of a box, fractions cut off as in the official code; `[rows, columns]`."""
     x, y, width, height = (float(number) for number in box)
     left, top, right, bottom = (max(0, int(edge)) for edge in (x, y, x + width, y + height))
     return slice(top, bottom), slice(left, right)
 
 
 def iou(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
-    """Intersection over union of two boxes, by the published pixel count.
+    """Intersection over union of two boxes, by the official pixel count.
 
     A box's last pixel is at `x + width - 1`, so an overlap one pixel wide counts as none.
     """

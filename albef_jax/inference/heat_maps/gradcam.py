@@ -48,7 +48,7 @@ def fusion_attention(
     the match logits.
 
     Args:
-        layer: counted over all BERT layers, as published (8 of 12).
+        layer: counted over all BERT layers, as in the official code (8 of 12).
 
     Raises:
         ValueError: no fusion layer has this number.

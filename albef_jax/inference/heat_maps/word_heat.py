@@ -29,7 +29,7 @@ class HeatedCaption:
     words: list[tuple[str, np.ndarray]]
 
 
-def published_layer(config: ModelConfig) -> int:
+def official_layer(config: ModelConfig) -> int:
     """The BERT layer that heat maps are read from, a third into fusion: 8 of 12."""
     return config.text_depth + config.fusion_depth // 3
 
@@ -58,7 +58,7 @@ def heated(
 @partial(jax.jit, static_argnums=0)
 def _maps(config, params, image, text_ids, text_mask):
     """`[1, T, h, h]`."""
-    layer = published_layer(config)
+    layer = official_layer(config)
     return match_maps(config, params, normalize(image), text_ids, text_mask, layer)[0]
 
 

@@ -38,7 +38,7 @@ def skip_unless_finite(
     return after.replace(**kept), {**metrics, **norms, SKIPPED: 1 - finite.astype(jnp.int32)}
 
 
-class NotFinite(Exception):
+class TrainingDiverged(Exception):
     """More steps in a row were skipped than the run allows.
 
     Args:
@@ -79,7 +79,7 @@ class SkipCounter:
         """
         self._row = self._row + 1 if metrics.get(SKIPPED) else 0
         if self._row >= self._most:
-            raise NotFinite(step, self._row, metrics)
+            raise TrainingDiverged(step, self._row, metrics)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class StopRequests:
             signal.signal(signum, handler)
 
 
-class Vote:
+class SyncedSignal:
     """The largest number that any process gives at a step, so that all stop at the same one.
 
     It is found on the devices, and read at the next step: nobody waits for it. Alone, a number

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.distributed.mesh import fetch
-from albef_jax.distributed.sync import from_first, is_first
+from albef_jax.distributed.sync import broadcast_from_main, is_main_process
 from albef_jax.errors import CheckpointError
 from albef_jax.train.resilience.nonfinite import MODULE_NORM
 from albef_jax.train.state import TrainState
@@ -46,7 +46,7 @@ class Recorded:
     batch: dict[str, np.ndarray]
 
 
-def write(
+def write_bundle(
     workdir: Path,
     state: TrainState,
     batch: dict[str, np.ndarray],
@@ -65,7 +65,7 @@ def write(
     bundle = workdir / f"replay-{step}"
     there = sorted(workdir.glob(f"replay-*/{RECORD}"), key=lambda file: file.stat().st_mtime_ns)
     known = (bundle / RECORD).exists() or len(there) >= MOST
-    if from_first(known):
+    if broadcast_from_main(known):
         return bundle if (bundle / RECORD).exists() else there[-1].parent
     bundle.mkdir(exist_ok=True)
     arrays: dict[str, Any] = batch  # the stubs of savez take names for its own arguments
@@ -73,7 +73,7 @@ def write(
     with Checkpoints(bundle / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(step - 1, state.replace(step=state.step - 1).items())
     key = np.asarray(jax.random.key_data(state.key)).tolist()
-    if is_first():
+    if is_main_process():
         if (workdir / "config.json").exists():
             shutil.copyfile(workdir / "config.json", bundle / "config.json")
         record = {
@@ -94,7 +94,7 @@ def _json(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def read(bundle: Path) -> Recorded:
+def read_bundle(bundle: Path) -> Recorded:
     """The record and this process's rows of the batch.
 
     Raises:
@@ -117,7 +117,7 @@ def read(bundle: Path) -> Recorded:
         raise CheckpointError(f"{bundle}: no whole replay bundle: {error!r}") from error
 
 
-def compare(recorded: dict[str, float], replayed: dict[str, float]) -> list[str]:
+def differing_metrics(recorded: dict[str, float], replayed: dict[str, float]) -> list[str]:
     """Names of the metrics that differ in any bit."""
     names = sorted(recorded.keys() | replayed.keys())
     missing = object()
@@ -128,7 +128,7 @@ def compare(recorded: dict[str, float], replayed: dict[str, float]) -> list[str]
     ]
 
 
-def unsound(params: dict[str, Any]) -> dict[str, int]:
+def nonfinite_modules(params: dict[str, Any]) -> dict[str, int]:
     """Modules with parameters that are not finite, and how many."""
     counts = {
         name: sum(int((~np.isfinite(leaf)).sum()) for leaf in jax.tree.leaves(fetch(tree)))

@@ -12,7 +12,7 @@ import safetensors.numpy
 from albef_jax.checkpoints.convert.convert import convert, format_report
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.checkpoints.official import state_dict, weights_file
-from albef_jax.checkpoints.official.weights_file import PublishedFile
+from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.checkpoints.torch_format import reader
 from albef_jax.errors import CheckpointError
 from tools import convert_checkpoint
@@ -41,12 +41,12 @@ def saved(task):
 def changed(path, task, drop=(), **added):
     """The golden file with names taken out and added, written to `path`."""
     state = {name: array for name, array in saved(task).items() if name not in drop}
-    weights_file.write(path, PublishedFile(state | added), ".pth")
+    weights_file.write_weights(path, OfficialFile(state | added), ".pth")
     return path
 
 
 def assert_same(path, expected):
-    found = weights_file.read(path).state
+    found = weights_file.read_weights(path).state
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
@@ -66,7 +66,7 @@ def test_through_orbax_and_back_bit_for_bit(tmp_path, task):
 def test_the_orbax_directory_is_one_to_start_from(tmp_path, task):
     convert(golden(task), tmp_path / "orbax")
     found = read_checkpoint(tmp_path / "orbax")
-    expected = state_dict.from_published(saved(task), task=task)
+    expected = state_dict.from_official(saved(task), task=task)
     for ours, theirs in (
         (found.params, expected.params),
         (found.teacher, expected.teacher),
@@ -104,8 +104,8 @@ def test_tied_weights_share_a_storage_again(tmp_path, task):
 
 def test_configuration_and_step_travel(tmp_path):
     config = {"task": "grounding", "seed": 3, "model": {"image_heads": 3, "text_heads": 3}}
-    source = PublishedFile(dict(saved("retrieval")), config, 70)
-    weights_file.write(tmp_path / "a.pth", source, ".pth")
+    source = OfficialFile(dict(saved("retrieval")), config, 70)
+    weights_file.write_weights(tmp_path / "a.pth", source, ".pth")
     for src, dst in (
         ("a.pth", "b.safetensors"),
         ("b.safetensors", "c"),
@@ -120,8 +120,8 @@ def test_configuration_and_step_travel(tmp_path):
 
 def test_directories_of_the_machine_stay_behind(tmp_path):
     config = {"task": "retrieval", "model": {}, "data": {"files": "/home/me/a.json, ~/b.json,c/d"}}
-    source = PublishedFile(dict(saved("retrieval")), config)
-    weights_file.write(tmp_path / "a.pth", source, ".pth")
+    source = OfficialFile(dict(saved("retrieval")), config)
+    weights_file.write_weights(tmp_path / "a.pth", source, ".pth")
     for dst in ("b.pth", "b.safetensors"):
         convert(tmp_path / "a.pth", tmp_path / dst)
         assert read_checkpoint(tmp_path / dst).config["data"] == {"files": "a.json,b.json,c/d"}
@@ -304,7 +304,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         convert(tmp_path / "absent.pth", tmp_path / "new.pth")
     other = tmp_path / "resnet.safetensors"
     safetensors.numpy.save_file({"conv1.weight": np.zeros(2, np.float32)}, other)
-    with pytest.raises(CheckpointError, match=r"resnet\.safetensors: no state dict of a published"):
+    with pytest.raises(CheckpointError, match=r"resnet\.safetensors: no state dict of an official"):
         convert(other, tmp_path / "new.pth")
     with pytest.raises(CheckpointError, match=r"resnet\.safetensors: .*crossattention"):
         convert(other, tmp_path / "new.pth", task="vqa")

@@ -10,7 +10,7 @@ import pytest
 from albef_jax.checkpoints.convert.convert import convert
 from albef_jax.checkpoints.convert.describe import describe, format_description
 from albef_jax.checkpoints.official import weights_file
-from albef_jax.checkpoints.official.weights_file import PublishedFile
+from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.checkpoints.torch_format import reader
 from albef_jax.errors import CheckpointError
 from tools import describe as tool
@@ -41,7 +41,7 @@ def test_every_form_has_the_same_digest(tmp_path, name):
 
 def changed(path, name, **arrays):
     state = reader.read_state_dict(TINY / f"{name}.pth")
-    weights_file.write(path, PublishedFile({**state, **arrays}), ".pth")
+    weights_file.write_weights(path, OfficialFile({**state, **arrays}), ".pth")
     return describe(path)["digest"]
 
 
@@ -58,7 +58,7 @@ def test_the_digest_is_that_of_the_students_weights(tmp_path):
     assert changed(tmp_path / "d.pth", "ve", **turned) != same
 
 
-def test_facts_of_a_published_file():
+def test_facts_of_a_official_file():
     facts = describe(TINY / "pretrain.pth")
     assert (facts["task"], facts["step"], facts["recipe"]) == ("pretrain", None, {})
     assert facts["parts"] == ["student", "teacher", "queues"]
@@ -88,7 +88,7 @@ def test_facts_of_a_run(tmp_path):
         "train": {"batch_size": 256, "steps": None},
     }
     state = reader.read_state_dict(TINY / "retrieval.pth")
-    weights_file.write(tmp_path / "a.pth", PublishedFile(state, config, 9), ".pth")
+    weights_file.write_weights(tmp_path / "a.pth", OfficialFile(state, config, 9), ".pth")
     convert(tmp_path / "a.pth", tmp_path / "run")
     facts = describe(tmp_path / "run")
     assert (facts["step"], facts["form"], facts["sizes"]) == (9, "orbax", {"image_size": 64})
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     state = dict(reader.read_state_dict(TINY / "retrieval.pth"))
     del state["temp"]
     state["aux"] = np.zeros(2, np.float32)
-    weights_file.write(tmp_path / "odd.safetensors", PublishedFile(state), ".safetensors")
+    weights_file.write_weights(tmp_path / "odd.safetensors", OfficialFile(state), ".safetensors")
     facts = describe(tmp_path / "odd.safetensors")
     assert (facts["missing"], facts["unexpected"]) == (["temp"], ["aux"])
     text = format_description(facts)

@@ -10,7 +10,7 @@ from albef_jax.checkpoints.convert.convert import convert
 from albef_jax.checkpoints.convert.describe import describe
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.checkpoints.official import state_dict, weights_file
-from albef_jax.checkpoints.official.weights_file import PublishedFile
+from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.checkpoints.torch_format import reader
 from albef_jax.errors import CheckpointError
 
@@ -38,7 +38,7 @@ def make_run(folder, vocab="scenes", **config):
         **config,
     }
     state = reader.read_state_dict(TINY / "retrieval.pth")
-    weights_file.write(folder.with_suffix(".pth"), PublishedFile(state, config, 9), ".pth")
+    weights_file.write_weights(folder.with_suffix(".pth"), OfficialFile(state, config, 9), ".pth")
     convert(folder.with_suffix(".pth"), folder)
     (folder / "results.json").write_text(json.dumps(RESULTS))
     return folder
@@ -59,7 +59,7 @@ def test_a_release_reads_back(tmp_path, run):
     assert "left out: teacher and queues" in report.notes
     found = read_checkpoint(tmp_path / "out")
     state = reader.read_state_dict(TINY / "retrieval.pth")
-    expected = state_dict.from_published(state, task="retrieval")
+    expected = state_dict.from_official(state, task="retrieval")
     np.testing.assert_equal(found.params, expected.params)
     assert found.teacher == found.queues == {}
     assert (found.task, found.step, found.origin) == ("grounding", 9, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Starts of every task: bit for bit as the published code makes them."""
+"""Starts of every task: bit for bit as the official code makes them."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from tests.helpers.warm_starts import (
     assert_equal,
     blank,
     changed,
-    published,
+    official,
     start,
     state,
     twins,
@@ -21,10 +21,10 @@ from tests.helpers.warm_starts import (
 
 
 @EACH_RECORD
-def test_every_published_key_is_as_recorded(entry, task, source_task):
+def test_every_official_key_is_as_recorded(entry, task, source_task):
     record = CONVERSION[entry]
     made = start(task, source_task)
-    found = state_dict.to_published(made.params, made.teacher, made.queues, task)
+    found = state_dict.to_official(made.params, made.teacher, made.queues, task)
     expected = {key: state(source_task)[old] for key, old in record["target_to_source"].items()}
     expected |= {key: state(task)[key] for key in record["left_at_initialisation"]}
     assert found.keys() == expected.keys() == state(task).keys()
@@ -36,19 +36,19 @@ def test_every_published_key_is_as_recorded(entry, task, source_task):
 @pytest.mark.parametrize("task", FILES)
 def test_a_task_from_itself_is_everything(task):
     fresh = blank(task)
-    queues = {k: np.zeros_like(v) for k, v in published(task).queues.items()}
-    made = start(task, task, fresh=state_dict.Published(fresh.params, fresh.teacher, queues, []))
-    assert_equal(made.params, published(task).params)
-    assert_equal(made.teacher, published(task).teacher)
-    assert_equal(made.queues, published(task).queues)
+    queues = {k: np.zeros_like(v) for k, v in official(task).queues.items()}
+    made = start(task, task, fresh=state_dict.Official(fresh.params, fresh.teacher, queues, []))
+    assert_equal(made.params, official(task).params)
+    assert_equal(made.teacher, official(task).teacher)
+    assert_equal(made.queues, official(task).queues)
     assert {row.status for row in made.rows} == {"loaded"}
 
 
 def test_grounding_from_retrieval_leaves_the_ids_of_other_images():
-    source = changed("retrieval", queues=published("retrieval").queues | {"image_id": np.ones(12)})
-    fresh = changed("retrieval", queues=published("retrieval").queues)
+    source = changed("retrieval", queues=official("retrieval").queues | {"image_id": np.ones(12)})
+    fresh = changed("retrieval", queues=official("retrieval").queues)
     made = start("grounding", "retrieval", fresh=fresh, source=source)
-    assert_equal(made.params, published("retrieval").params)
+    assert_equal(made.params, official("retrieval").params)
     assert_equal(made.queues["image_id"], fresh.queues["image_id"])
     [row] = [row for row in made.rows if row.path == "image_id" and row.status == "new"]
     assert row.note == "of other images there"
@@ -61,8 +61,8 @@ def leaves(made):
 @pytest.mark.parametrize(
     ("task", "source_task", "teacher"),
     [
-        ("vqa", "pretrain", "published"),
-        ("nlvr_pretrain", "pretrain", "published"),
+        ("vqa", "pretrain", "official"),
+        ("nlvr_pretrain", "pretrain", "official"),
         ("nlvr", "nlvr_pretrain", "student"),
     ],
 )
@@ -87,13 +87,13 @@ def test_without_a_source_teacher_the_student_is_copied():
 
 
 @pytest.mark.parametrize("source_task", ["pretrain", "nlvr_pretrain"])
-def test_the_published_nlvr_teacher_stays_fresh(source_task):
+def test_the_official_nlvr_teacher_stays_fresh(source_task):
     made = start("nlvr", source_task)
-    assert_equal(made.teacher, published("nlvr").teacher)
+    assert_equal(made.teacher, official("nlvr").teacher)
 
 
 def test_without_a_teacher_none_is_made():
-    for teacher in ("published", "student"):
+    for teacher in ("official", "student"):
         made = start(
             "entailment", "pretrain", fresh=changed("entailment", teacher={}), teacher=teacher
         )
@@ -104,8 +104,8 @@ def test_without_a_teacher_none_is_made():
 def test_positions_are_resized_in_student_and_teacher(size):
     made = start("entailment", "pretrain", fresh=blank("entailment", image_size=size))
     for tree, source in (
-        (made.params, published("pretrain").params),
-        (made.teacher, published("pretrain").teacher),
+        (made.params, official("pretrain").params),
+        (made.teacher, official("pretrain").teacher),
     ):
         old = source["image_encoder"]["pos_embed"]
         found = tree["image_encoder"]["pos_embed"]
@@ -121,7 +121,7 @@ def test_positions_are_resized_in_student_and_teacher(size):
 
 
 def test_a_queue_of_another_shape_stays_fresh():
-    queues = published("retrieval").queues
+    queues = official("retrieval").queues
     longer = {k: np.concatenate([v, v]) for k, v in queues.items() if k != "queue_ptr"}
     fresh = changed("retrieval", queues=longer | {"queue_ptr": 3})
     made = start("retrieval", "pretrain", fresh=fresh)
@@ -132,11 +132,11 @@ def test_a_queue_of_another_shape_stays_fresh():
 
 def test_without_source_queues_they_stay_fresh():
     made = start("retrieval", "pretrain", source=changed("pretrain", queues={}))
-    assert_equal(made.queues, published("retrieval").queues)
+    assert_equal(made.queues, official("retrieval").queues)
 
 
 def test_a_head_of_another_task_is_not_taken():
     made = start("nlvr", "entailment")
-    assert_equal(made.params["cls_head"], published("nlvr").params["cls_head"])
+    assert_equal(made.params["cls_head"], official("nlvr").params["cls_head"])
     student = [row for row in made.rows if row.path == "cls_head/out" and row.part == "student"]
     assert [row.status for row in student] == ["new", "unused"]

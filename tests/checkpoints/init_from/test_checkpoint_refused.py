@@ -3,7 +3,7 @@
 import pytest
 
 from albef_jax.errors import CheckpointError
-from tests.helpers.warm_starts import assert_equal, blank, changed, published, start
+from tests.helpers.warm_starts import assert_equal, blank, changed, official, start
 
 
 def test_what_is_missing_is_named_by_the_largest_part():
@@ -24,29 +24,29 @@ def without(tree, *paths):
 
 def test_missing_modules_are_named():
     gone = "text_encoder/layers/norm", "image_proj", "fusion_encoder/layers/cross_attention"
-    source = changed("pretrain", params=without(published("pretrain").params, *gone))
+    source = changed("pretrain", params=without(official("pretrain").params, *gone))
     with pytest.raises(CheckpointError) as error:
         start("retrieval", "pretrain", source=source)
     assert "student" in str(error.value)
     listed = str(error.value).partition("checkpoint: ")[2].partition(";")[0].split(", ")
     assert sorted(listed) == sorted(gone)
     made = start("retrieval", "pretrain", source=source, allow_missing=gone)
-    assert_equal(made.params["image_proj"], published("retrieval").params["image_proj"])
+    assert_equal(made.params["image_proj"], official("retrieval").params["image_proj"])
     new = {row.path: row.note for row in made.rows if row.status == "new" and row.part == "student"}
     assert len(new) == 7 and set(new.values()) == {"not in the checkpoint"}
 
 
 def test_a_teacher_that_lacks_something_is_named():
-    source = changed("pretrain", teacher=without(published("pretrain").teacher, "text_proj"))
+    source = changed("pretrain", teacher=without(official("pretrain").teacher, "text_proj"))
     with pytest.raises(CheckpointError, match="teacher: not in the checkpoint: text_proj;"):
         start("retrieval", "pretrain", source=source)
 
 
 def test_part_of_a_stand_in_may_be_missing():
     made = start("vqa", "retrieval", allow_missing=("answer_decoder/head",))
-    decoder, fresh = made.params["answer_decoder"], published("vqa").params["answer_decoder"]
+    decoder, fresh = made.params["answer_decoder"], official("vqa").params["answer_decoder"]
     assert_equal(decoder["head"], fresh["head"])
-    assert_equal(decoder["layers"], published("retrieval").params["fusion_encoder"]["layers"])
+    assert_equal(decoder["layers"], official("retrieval").params["fusion_encoder"]["layers"])
 
 
 @pytest.mark.parametrize(

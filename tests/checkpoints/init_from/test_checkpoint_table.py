@@ -9,13 +9,13 @@ from tests.helpers.warm_starts import (
     CONVERSION,
     EACH_RECORD,
     blank,
-    published,
+    official,
     start,
 )
 
 
 def marked(rows, task, status):
-    """Published keys of a task's modules that have this status."""
+    """Official keys of a task's modules that have this status."""
     paths = {(row.part, row.path) for row in rows if row.status == status}
 
     def mark(part, tree):
@@ -26,8 +26,8 @@ def marked(rows, task, status):
 
         return jax.tree_util.tree_map_with_path(ones_or_zeros, tree)
 
-    parts = mark("student", published(task).params), mark("teacher", published(task).teacher)
-    flat = state_dict.to_published(*parts, {}, task)
+    parts = mark("student", official(task).params), mark("teacher", official(task).teacher)
+    flat = state_dict.to_official(*parts, {}, task)
     queues = {{"image_id": "idx_queue"}.get(path, path) for part, path in paths if part == "queues"}
     return queues | {key for key, array in flat.items() if array.all()}
 

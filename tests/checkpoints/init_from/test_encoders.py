@@ -247,7 +247,7 @@ def test_without_a_vocabulary_the_first_rows_are_taken(size, common):
         ({"image_heads": 8}, r"vit.*model\.image_heads is 2 there and 8 here"),
     ],
 )
-def test_another_size_is_refused_by_the_knob_of_each(sizes, message):
+def test_another_size_is_refused_by_the_option_of_each(sizes, message):
     with pytest.raises(CheckpointError, match=message):
         start(GOLDEN / "bert", GOLDEN / "vit", **sizes)
 
@@ -275,7 +275,7 @@ def test_positions_that_are_no_square(monkeypatch):
         start(vision=GOLDEN / "vit")
 
 
-def test_a_name_that_cannot_be_had_names_its_knob(monkeypatch):
+def test_a_name_that_cannot_be_had_names_its_option(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(CheckpointError, match=r"^init\.vision=org/vit: no such file"):
         start(vision="org/vit")

@@ -64,7 +64,7 @@ def test_a_model_without_weights_of_a_known_name(hub):
         local_path("org/bert", "init.text")
 
 
-def test_without_a_network_the_message_names_the_knob_and_the_way_out(hub, monkeypatch):
+def test_without_a_network_the_message_names_the_option_and_the_way_out(hub, monkeypatch):
     def fail(name, allow_patterns):
         raise ConnectionError("no route to host\nand a long story")
 

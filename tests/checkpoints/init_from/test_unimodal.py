@@ -203,7 +203,7 @@ def test_nothing_to_read(tmp_path, read):
         read(tmp_path)
 
 
-def test_the_wrong_knob():
+def test_the_wrong_option():
     with pytest.raises(CheckpointError, match=r"vit/model\.safetensors: no checkpoint of a BERT"):
         read_text_encoder(GOLDEN / "vit")
     with pytest.raises(

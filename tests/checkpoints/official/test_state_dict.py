@@ -22,8 +22,8 @@ def state():
 
 
 @pytest.fixture
-def published(state):
-    return state_dict.from_published(state, fusion_layer=FUSION_LAYER)
+def official(state):
+    return state_dict.from_official(state, fusion_layer=FUSION_LAYER)
 
 
 def shapes(tree, path=""):
@@ -32,21 +32,21 @@ def shapes(tree, path=""):
     return {k: v for key, child in tree.items() for k, v in shapes(child, f"{path}/{key}").items()}
 
 
-def test_round_trip_is_bit_exact(state, published):
-    back = state_dict.to_published(published.params, published.teacher, published.queues)
+def test_round_trip_is_bit_exact(state, official):
+    back = state_dict.to_official(official.params, official.teacher, official.queues)
     assert back.keys() == state.keys()
     for name, array in state.items():
         assert back[name].dtype == array.dtype, name
         assert back[name].shape == array.shape, name
         assert back[name].tobytes() == array.tobytes(), name
         assert back[name].flags.c_contiguous, name
-    assert published.unused == []
+    assert official.unused == []
 
 
-def test_tree_has_our_shapes(published):
+def test_tree_has_our_shapes(official):
     width, text, layers = SIZES["vit_dim"], SIZES["hidden_size"], SIZES["num_hidden_layers"]
     patch, depth, fusion = SIZES["patch_size"], SIZES["vit_depth"], layers - FUSION_LAYER
-    found = shapes(published.params)
+    found = shapes(official.params)
     expected = {
         "/image_encoder/patch_embed/kernel": (patch, patch, 3, width),
         "/image_encoder/cls_token": (1, 1, width),
@@ -68,41 +68,41 @@ def test_tree_has_our_shapes(published):
     }
     assert {path: found[path] for path in expected} == expected
     without = {k: v for k, v in found.items() if "itm_head" not in k and "temperature" not in k}
-    assert shapes(published.teacher) == without
+    assert shapes(official.teacher) == without
 
 
-def test_values_land_where_they_belong(state, published):
-    fused = published.params["fusion_encoder"]["layers"]["self_attention"]["query"]["kernel"]
-    first = published.params["text_encoder"]["layers"]["self_attention"]["query"]["kernel"]
+def test_values_land_where_they_belong(state, official):
+    fused = official.params["fusion_encoder"]["layers"]["self_attention"]["query"]["kernel"]
+    first = official.params["text_encoder"]["layers"]["self_attention"]["query"]["kernel"]
     np.testing.assert_array_equal(fused[1], state[QUERY.format(FUSION_LAYER + 1)].T)
     np.testing.assert_array_equal(first[0], state[QUERY.format(0)].T)
-    patch = published.params["image_encoder"]["patch_embed"]["kernel"]
+    patch = official.params["image_encoder"]["patch_embed"]["kernel"]
     conv = state["visual_encoder.patch_embed.proj.weight"]
     assert patch[3, 5, 1, 7] == conv[7, 1, 3, 5]
-    twin = published.teacher["text_proj"]["bias"]
+    twin = official.teacher["text_proj"]["bias"]
     np.testing.assert_array_equal(twin, state["text_proj_m.bias"])
     assert not np.array_equal(twin, state["text_proj.bias"])
 
 
-def test_queues_are_transposed(state, published):
+def test_queues_are_transposed(state, official):
     size = (SIZES["queue_size"], SIZES["embed_dim"])
-    assert published.queues["image_queue"].shape == published.queues["text_queue"].shape == size
-    np.testing.assert_array_equal(published.queues["text_queue"].T, state["text_queue"])
-    assert published.queues["queue_ptr"] == 0
+    assert official.queues["image_queue"].shape == official.queues["text_queue"].shape == size
+    np.testing.assert_array_equal(official.queues["text_queue"].T, state["text_queue"])
+    assert official.queues["queue_ptr"] == 0
 
 
-def test_parameter_names_are_those_of_the_golden_gradients(published):
+def test_parameter_names_are_those_of_the_golden_gradients(official):
     golden = json.loads((TINY / "pretrain_norms.json").read_text())["alpha04"]
     expected = set(golden["grad_l2_norm"]) | set(golden["no_gradient"])
-    assert set(state_dict.to_published_params(published.params)) == expected
+    assert set(state_dict.to_official_params(official.params)) == expected
 
 
-def test_arrays_are_float32_copies(state, published):
+def test_arrays_are_float32_copies(state, official):
     half = {k: v.astype(np.float16) if v.dtype == np.float32 else v for k, v in state.items()}
-    kernel = state_dict.from_published(half, fusion_layer=FUSION_LAYER).params["itm_head"]["kernel"]
+    kernel = state_dict.from_official(half, fusion_layer=FUSION_LAYER).params["itm_head"]["kernel"]
     assert kernel.dtype == np.float32
     np.testing.assert_array_equal(kernel, half["itm_head.weight"].T.astype(np.float32))
-    published.params["itm_head"]["kernel"][:] = 0  # writable, though the file's arrays are not
+    official.params["itm_head"]["kernel"][:] = 0  # writable, though the file's arrays are not
     assert np.any(state["itm_head.weight"])
 
 
@@ -111,7 +111,7 @@ def test_missing_names_are_all_listed(state):
     for name in gone:
         del state[name]
     with pytest.raises(CheckpointError, match="4 names are missing") as error:
-        state_dict.from_published(state, fusion_layer=FUSION_LAYER)
+        state_dict.from_official(state, fusion_layer=FUSION_LAYER)
     assert all(name in str(error.value) for name in gone)
 
 
@@ -119,21 +119,21 @@ def test_missing_names_are_all_listed(state):
 def test_missing_layers_are_noticed(state, prefix):
     fewer = {name: array for name, array in state.items() if not name.startswith(prefix)}
     with pytest.raises(CheckpointError, match="names are missing"):
-        state_dict.from_published(fewer, fusion_layer=FUSION_LAYER)
+        state_dict.from_official(fewer, fusion_layer=FUSION_LAYER)
 
 
 def test_wrong_fusion_layer_is_noticed(state):
     with pytest.raises(CheckpointError, match=r"layer\.1\.crossattention"):
-        state_dict.from_published(state, fusion_layer=1)
-    late = state_dict.from_published(state, fusion_layer=3)
+        state_dict.from_official(state, fusion_layer=1)
+    late = state_dict.from_official(state, fusion_layer=3)
     assert all(".layer.2.crossattention." in name for name in late.unused) and late.unused
     with pytest.raises(ValueError, match="at least 1"):
-        state_dict.from_published(state, fusion_layer=0)
+        state_dict.from_official(state, fusion_layer=0)
 
 
 def test_unknown_names_are_reported(state):
     state["aux_head.weight"] = np.zeros(3, np.float32)
-    assert state_dict.from_published(state, fusion_layer=FUSION_LAYER).unused == ["aux_head.weight"]
+    assert state_dict.from_official(state, fusion_layer=FUSION_LAYER).unused == ["aux_head.weight"]
 
 
 @pytest.mark.parametrize("twin", ["", "_m"])
@@ -141,13 +141,13 @@ def test_untied_weights_are_refused(state, twin):
     name = f"text_encoder{twin}.cls.predictions.decoder.weight"
     state[name] = state[name] + 1
     with pytest.raises(CheckpointError, match=f"text_encoder{twin}.*ties"):
-        state_dict.from_published(state, fusion_layer=FUSION_LAYER)
+        state_dict.from_official(state, fusion_layer=FUSION_LAYER)
 
 
 def test_tied_names_may_be_absent(state):
     for name in [n for n in state if "decoder" in n or "position_ids" in n]:
         del state[name]
-    assert state_dict.from_published(state, fusion_layer=FUSION_LAYER).unused == []
+    assert state_dict.from_official(state, fusion_layer=FUSION_LAYER).unused == []
 
 
 @pytest.mark.parametrize(
@@ -162,11 +162,11 @@ def test_tied_names_may_be_absent(state):
 def test_wrong_shapes_are_named(state, name, shape, reason):
     state[name] = np.zeros(shape, np.float32)
     with pytest.raises(CheckpointError, match=reason):
-        state_dict.from_published(state, fusion_layer=FUSION_LAYER)
+        state_dict.from_official(state, fusion_layer=FUSION_LAYER)
 
 
-def test_trees_must_match_the_table(published):
-    del published.params["itm_head"]
-    published.params["extra"] = {"kernel": np.zeros(3)}
+def test_trees_must_match_the_table(official):
+    del official.params["itm_head"]
+    official.params["extra"] = {"kernel": np.zeros(3)}
     with pytest.raises(CheckpointError, match=r"extra/kernel, itm_head/bias, itm_head/kernel"):
-        state_dict.to_published(published.params, published.teacher, published.queues)
+        state_dict.to_official(official.params, official.teacher, official.queues)

@@ -36,11 +36,11 @@ def saved(task):
 
 
 def read(task, state=None):
-    return state_dict.from_published(saved(task) if state is None else state, task=task)
+    return state_dict.from_official(saved(task) if state is None else state, task=task)
 
 
-def written(published, task):
-    return state_dict.to_published(published.params, published.teacher, published.queues, task)
+def written(official, task):
+    return state_dict.to_official(official.params, official.teacher, official.queues, task)
 
 
 def assert_same(found, expected):
@@ -53,14 +53,14 @@ def assert_same(found, expected):
 
 @ALL
 def test_round_trip_is_bit_exact(task):
-    published = read(task)
-    assert published.unused == []
-    assert_same(written(published, task), saved(task))
+    official = read(task)
+    assert official.unused == []
+    assert_same(written(official, task), saved(task))
 
 
 def test_grounding_has_the_names_of_retrieval():
-    published = read("grounding", saved("retrieval"))
-    assert_same(written(published, "grounding"), saved("retrieval"))
+    official = read("grounding", saved("retrieval"))
+    assert_same(written(official, "grounding"), saved("retrieval"))
 
 
 @ALL
@@ -92,12 +92,12 @@ def test_trees_are_those_of_the_models(task):
         embed_dim=sizes["embed_dim"],
     )
     params = jax.eval_shape(partial(task_models.init, config, task), jax.random.key(0))
-    published = read(task)
-    assert shapes(published.params) == shapes(params)
+    official = read(task)
+    assert shapes(official.params) == shapes(params)
     if task == "nlvr_pretrain":
-        assert published.teacher == {}
+        assert official.teacher == {}
     else:
-        assert shapes(published.teacher) == shapes(jax.eval_shape(albef.teacher_params, params))
+        assert shapes(official.teacher) == shapes(jax.eval_shape(albef.teacher_params, params))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_parameter_names_are_those_of_the_golden_gradients(task, file, variant):
     golden = json.loads((TINY / f"{file}_norms.json").read_text())
     golden = golden[variant] if variant else golden
     expected = set(golden["grad_l2_norm"]) | set(golden["no_gradient"])
-    assert set(state_dict.to_published_params(read(task).params, task)) == expected
+    assert set(state_dict.to_official_params(read(task).params, task)) == expected
 
 
 def test_image_ids_are_a_row_of_their_own():
@@ -126,7 +126,7 @@ def test_image_ids_are_a_row_of_their_own():
 
 
 def test_layers_of_a_pair_share_keys_and_values():
-    published = read("nlvr")
+    official = read("nlvr")
     for first, second in json.loads((TINY / "nlvr_shared.json").read_text())["same_tensor"]:
         np.testing.assert_array_equal(saved("nlvr")[first], saved("nlvr")[second])
         state = {k: v for k, v in saved("nlvr").items() if k not in (first, second)}
@@ -134,7 +134,7 @@ def test_layers_of_a_pair_share_keys_and_values():
             read("nlvr", state)
         for name in (first, second):  # either is enough
             one = state | {name: saved("nlvr")[name]}
-            assert_same(written(read("nlvr", one), "nlvr"), written(published, "nlvr"))
+            assert_same(written(read("nlvr", one), "nlvr"), written(official, "nlvr"))
 
 
 def test_the_second_layer_of_a_pair_counts():
@@ -171,17 +171,17 @@ def test_decoder_counts_its_own_layers():
 @ALL
 def test_without_a_teacher(task):
     state = {k: v for k, v in saved(task).items() if not k.partition(".")[0].endswith("_m")}
-    published = read(task, state)
-    assert published.teacher == {} and published.unused == []
-    assert_same(written(published, task), state)
+    official = read(task, state)
+    assert official.teacher == {} and official.unused == []
+    assert_same(written(official, task), state)
 
 
 @pytest.mark.parametrize("task", ["pretrain", "retrieval"])
 def test_without_queues(task):
     state = {k: v for k, v in saved(task).items() if "queue" not in k}
-    published = read(task, state)
-    assert published.queues == {}
-    assert_same(written(published, task), state)
+    official = read(task, state)
+    assert official.queues == {}
+    assert_same(written(official, task), state)
     state["queue_ptr"] = np.zeros(1, np.int64)
     with pytest.raises(CheckpointError, match="image_queue, text_queue"):
         read(task, state)
@@ -246,7 +246,7 @@ def test_full_depth_has_the_official_names_types_and_shapes(task):
     if task in ("pretrain", "retrieval"):
         queues = {name: np.zeros((6, 8), np.float32) for name in ("image_queue", "text_queue")}
         queues |= {"queue_ptr": 0, "image_id": np.zeros(6, np.int32)}
-    state = state_dict.to_published(params, teacher, queues, task)
+    state = state_dict.to_official(params, teacher, queues, task)
     found = {name: [array.dtype.name, *array.shape] for name, array in state.items()}
     narrow = {
         name: [t, *(NARROW.get(n, n) for n in shape)] for name, (t, *shape) in official.items()

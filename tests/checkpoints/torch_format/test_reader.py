@@ -38,7 +38,7 @@ def test_golden_state_dicts(name, count):
 
 
 def test_golden_facts():
-    content = reader.read(TINY / "pretrain.pth")
+    content = reader.read_pth(TINY / "pretrain.pth")
     assert [*content] == ["model", "optimizer", "lr_scheduler", "config", "epoch"]
     state = content["model"]
     assert state["visual_encoder.pos_embed"].shape == (1, 17, 24)
@@ -104,7 +104,7 @@ def test_plain_values_and_inert_objects(path, form, protocol):
     plain = {"epoch": 3, "lr": [1e-4, None, True], "size": (2, "é"), "args": Namespace(seed=7)}
     content = pickle.dumps(plain, protocol)
     (write_zip if form == "zip" else write_stream)(path, content, {})
-    found = reader.read(path)
+    found = reader.read_pth(path)
     args = found.pop("args")
     assert args.name == "argparse.Namespace" and args.state == {"seed": 7}
     assert found == {key: value for key, value in plain.items() if key != "args"}
@@ -121,6 +121,6 @@ def test_of_a_training_checkpoint_the_model_alone_is_read(path, form):
     assert found.beside["epoch"] == 3 and found.beside["config"] == {"queue_size": 12}
     if form == "zip":  # the damage is in what was not read
         with pytest.raises(CheckpointError, match="data/2: Bad CRC-32"):
-            reader.read(path)
+            reader.read_pth(path)
     else:
-        assert not reader.read(path)["optimizer"]["m"].any()
+        assert not reader.read_pth(path)["optimizer"]["m"].any()

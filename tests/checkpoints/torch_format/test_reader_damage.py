@@ -35,7 +35,7 @@ def attempt(path, content):
     """Reads `content`; whatever happens must be a result or a `CheckpointError`. True if read."""
     path.write_bytes(content)
     try:
-        state = reader.read(path)
+        state = reader.read_pth(path)
     except CheckpointError as error:
         assert str(path) in str(error)
         return False
@@ -125,18 +125,18 @@ def test_zip_faults_name_the_member(path):
     body = mapping(a=tensor())
     write("zip", path, body, byteorder=b"big")
     with pytest.raises(CheckpointError, match="byte order b'big'"):
-        reader.read(path)
+        reader.read_pth(path)
     write("zip", path, body, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(CheckpointError, match="saved/data/0: is compressed"):
-        reader.read(path)
+        reader.read_pth(path)
     write("zip", path, body)
     path.write_bytes(path.read_bytes().replace(NUMBERS.tobytes(), NUMBERS[::-1].tobytes()))
     with pytest.raises(CheckpointError, match="saved/data/0: Bad CRC-32"):
-        reader.read(path)
+        reader.read_pth(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "no checkpoint")
     with pytest.raises(CheckpointError, match=r"0 members end in /data\.pkl"):
-        reader.read(path)
+        reader.read_pth(path)
 
 
 def test_zip_members_that_overlap_are_refused(path):
@@ -147,12 +147,12 @@ def test_zip_members_that_overlap_are_refused(path):
             member.filename = f"saved/data/{key}"
             archive.filelist.append(member)
     with pytest.raises(CheckpointError, match="saved/data/1: its 4096 bytes do not fit"):
-        reader.read(path)
+        reader.read_pth(path)
 
 
 def test_other_files_are_refused(path):
     with pytest.raises(CheckpointError, match="big-endian"):
-        reader.read(write("stream", path, b"}", {}, little=False))
+        reader.read_pth(write("stream", path, b"}", {}, little=False))
     for content in (
         b"",
         b"PK",
@@ -162,9 +162,9 @@ def test_other_files_are_refused(path):
     ):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"not a PyTorch checkpoint|too short"):
-            reader.read(path)
+            reader.read_pth(path)
     with pytest.raises(FileNotFoundError):
-        reader.read(path.with_name("absent.pth"))
+        reader.read_pth(path.with_name("absent.pth"))
 
 
 @pytest.mark.parametrize("form", FORMS)

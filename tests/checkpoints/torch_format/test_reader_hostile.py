@@ -41,7 +41,7 @@ def test_payload_is_not_run(path, tmp_path, form, protocol):
     content = pickle.dumps({"model": Payload(tmp_path / "ran")}, protocol)
     (write_zip if form == "zip" else write_stream)(path, content, {})
     with pytest.raises(CheckpointError, match=r"saved\.pth.*refusing the global (posix|nt)\.mkdir"):
-        reader.read(path)
+        reader.read_pth(path)
     assert not (tmp_path / "ran").exists()
     pickle.loads(content)
     assert (tmp_path / "ran").exists()  # the payload was a working one
@@ -79,7 +79,7 @@ def test_payload_is_not_run(path, tmp_path, form, protocol):
 )
 def test_hostile_pickles_are_refused(path, form, body, reason):
     with pytest.raises(CheckpointError, match=reason) as error:
-        reader.read(write(form, path, body, {}))
+        reader.read_pth(write(form, path, body, {}))
     assert str(path) in str(error.value)
 
 
@@ -101,7 +101,7 @@ def test_hostile_pickles_are_refused(path, form, body, reason):
 )
 def test_tensors_outside_their_storage_are_refused(path, form, arguments, reason):
     with pytest.raises(CheckpointError, match=reason):
-        reader.read(write(form, path, mapping(a=tensor(**arguments))))
+        reader.read_pth(write(form, path, mapping(a=tensor(**arguments))))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -118,4 +118,4 @@ def test_tensors_outside_their_storage_are_refused(path, form, arguments, reason
 )
 def test_storages_must_be_as_announced(path, form, body, reason):
     with pytest.raises(CheckpointError, match=reason):
-        reader.read(write(form, path, mapping(a=body)))
+        reader.read_pth(write(form, path, mapping(a=body)))

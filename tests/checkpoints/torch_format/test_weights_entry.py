@@ -110,7 +110,7 @@ def test_values_beside_the_weights(path, protocol):
     if protocol == 2:  # PyTorch's
         beside["words"] = {"a"}
     write_zip(path, pickle.dumps(beside, protocol), {})
-    found = reader.read(path)
+    found = reader.read_pth(path)
     numbers = {"best": 0.5, "count": 7, "flag": True, "half": 2.0, "byte": 255}
     assert {name: found[name] for name in numbers} == numbers
     assert all(type(found[name]) is type(value) for name, value in numbers.items())
@@ -127,7 +127,7 @@ def test_numpy_scalars_do_not_call_anything(path):
         path.unlink(missing_ok=True)
         write("zip", path, mapping(x=call), {})
         try:
-            assert isinstance(reader.read(path)["x"], Inert)
+            assert isinstance(reader.read_pth(path)["x"], Inert)
         except CheckpointError as error:
             assert "REDUCE" in str(error)
 
@@ -143,7 +143,7 @@ def test_numpy_scalars_do_not_call_anything(path):
 )
 def test_names_of_compiled_and_wrapped_models(path, rename):
     state = {rename(name): array for name, array in saved("retrieval").items()}
-    writer.write(path, state, {})
+    writer.write_pth(path, state, {})
     found = read_checkpoint(path)
     assert found.task == "retrieval" and not found.unused
     np.testing.assert_array_equal(
@@ -152,9 +152,9 @@ def test_names_of_compiled_and_wrapped_models(path, rename):
 
 
 def test_a_name_with_the_mark_and_without_is_refused(path):
-    writer.write(path, {"a": NUMBERS, "_orig_mod.a": NUMBERS + 1}, {})
+    writer.write_pth(path, {"a": NUMBERS, "_orig_mod.a": NUMBERS + 1}, {})
     with pytest.raises(CheckpointError, match=r"saved\.pth: _orig_mod\.a stands there twice"):
-        weights_file.read(path)
+        weights_file.read_weights(path)
 
 
 def test_conversion_tells_what_was_beside(tmp_path):

@@ -40,10 +40,10 @@ def shared(state):
 
 
 @ALL
-def test_a_published_state_dict_comes_back_bit_for_bit(tmp_path, name):
+def test_a_official_state_dict_comes_back_bit_for_bit(tmp_path, name):
     state = golden(name)
-    writer.write(tmp_path / "new.pth", state, {"epoch": 0})
-    content = reader.read(tmp_path / "new.pth")
+    writer.write_pth(tmp_path / "new.pth", state, {"epoch": 0})
+    content = reader.read_pth(tmp_path / "new.pth")
     assert [*content] == ["model", "epoch"] and content["epoch"] == 0
     assert [*content["model"]] == [*state]
     for key, array in state.items():
@@ -54,21 +54,21 @@ def test_a_published_state_dict_comes_back_bit_for_bit(tmp_path, name):
 
 @ALL
 def test_tied_weights_share_a_storage_as_in_the_original(tmp_path, name):
-    writer.write(tmp_path / "new.pth", golden(name), {})
+    writer.write_pth(tmp_path / "new.pth", golden(name), {})
     found = reader.read_state_dict(tmp_path / "new.pth")
     assert shared(found) == shared(golden(name))
 
 
 @ALL
 def test_the_pickle_asks_for_nothing_that_the_original_does_not(tmp_path, name):
-    writer.write(tmp_path / "new.pth", golden(name), {"epoch": 0, "lr": 0.5, "who": {}})
+    writer.write_pth(tmp_path / "new.pth", golden(name), {"epoch": 0, "lr": 0.5, "who": {}})
     ours, theirs = operations(tmp_path / "new.pth"), operations(TINY / f"{name}.pth")
     assert ours[0] <= theirs[0]
     assert ours[1] == theirs[1]
 
 
 def test_the_archive_is_laid_out_as_the_original(tmp_path):
-    writer.write(tmp_path / "new.pth", golden("retrieval"), {})
+    writer.write_pth(tmp_path / "new.pth", golden("retrieval"), {})
     content = (tmp_path / "new.pth").read_bytes()
     with zipfile.ZipFile(tmp_path / "new.pth") as ours:
         members = ours.infolist()
@@ -88,7 +88,7 @@ def test_the_archive_is_laid_out_as_the_original(tmp_path):
 
 def test_the_same_state_gives_the_same_bytes(tmp_path):
     for name in ("a.pth", "b.pth"):
-        writer.write(tmp_path / name, golden("ve"), {"step": 3})
+        writer.write_pth(tmp_path / name, golden("ve"), {"step": 3})
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
 
 
@@ -104,7 +104,7 @@ def test_views_scalars_and_all_element_types(tmp_path):
         "flags": np.array([True, False]),
         "ümläut": np.zeros(1, np.float32),
     }
-    writer.write(tmp_path / "new.pth", state, {})
+    writer.write_pth(tmp_path / "new.pth", state, {})
     found = reader.read_state_dict(tmp_path / "new.pth")
     assert found.keys() == state.keys()
     for name, array in state.items():
@@ -115,11 +115,11 @@ def test_views_scalars_and_all_element_types(tmp_path):
 @pytest.mark.parametrize("number", [0, 255, 256, 65535, 65536, -1, 2**31, 2**62, -(2**62)])
 def test_numbers_beside_the_model(tmp_path, number):
     beside = {"step": number, "config": {"text": "é", "rate": -0.25, "deep": {"n": number}}}
-    writer.write(tmp_path / "new.pth", {}, beside)
-    assert reader.read(tmp_path / "new.pth") == {"model": {}, **beside}
+    writer.write_pth(tmp_path / "new.pth", {}, beside)
+    assert reader.read_pth(tmp_path / "new.pth") == {"model": {}, **beside}
 
 
 def test_other_element_types_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="angle: PyTorch has no storage of complex64"):
-        writer.write(tmp_path / "new.pth", {"angle": np.zeros(2, np.complex64)}, {})
+        writer.write_pth(tmp_path / "new.pth", {"angle": np.zeros(2, np.complex64)}, {})
     assert not (tmp_path / "new.pth").exists()

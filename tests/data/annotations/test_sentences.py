@@ -29,7 +29,7 @@ def statement(left="10.jpg", right="11.jpg", label="True", **more):
     return {"images": [left, right], "sentence": "Two dogs.", "label": label, **more}
 
 
-def test_labels_have_the_published_numbers():
+def test_labels_have_the_official_numbers():
     assert LABELS == ("contradiction", "neutral", "entailment")
     assert TRUTH == ("False", "True")
 

@@ -21,7 +21,7 @@ def photo(height=60, width=80):
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def test_the_default_is_the_published_pretraining_transform():
+def test_the_default_is_the_official_pretraining_transform():
     crop, flip, randaugment = json.loads(GOLDEN.read_text("utf-8"))["image_transforms"]["pretrain"][
         0
     ]["transform"][:3]
@@ -95,7 +95,7 @@ def detailed(height, width):
 
 
 def off(resized, image, size=64):
-    """How far this is from what the published transform gives, on average."""
+    """How far this is from what the official transform gives, on average."""
     pillow = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
     return np.abs(resized.astype(int) - np.array(pillow)).mean()
 

@@ -58,7 +58,7 @@ def test_annotated_images_are_turned_where_asked_for(root, task, opened, files):
         record = opened(config)[0]
         images = [getattr(record, n) for n in ("image", "left", "right") if hasattr(record, n)]
         assert {image.shape for image in images} == {shape}
-    assert default(task).data.exif_orientation is False  # as published
+    assert default(task).data.exif_orientation is False  # as in the official code
 
 
 def test_images_of_shards_are_turned_where_asked_for(root):

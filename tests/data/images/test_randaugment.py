@@ -9,7 +9,7 @@ from albef_jax.data.images import randaugment
 from albef_jax.data.images.randaugment import FILL, OPS, RandAugment, op_arguments
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "text" / "hyperparameters.json"
-PUBLISHED = json.loads(GOLDEN.read_text("utf-8"))
+OFFICIAL = json.loads(GOLDEN.read_text("utf-8"))
 DRAWS = {"any_draw": (0.1, 0.9), "draw_above_half": (0.51, 0.9), "draw_below_half": (0.1, 0.49)}
 
 
@@ -22,20 +22,20 @@ def difference(image, other):
     return np.abs(image.astype(int) - np.asarray(other)).max()
 
 
-def test_the_ops_and_their_strength_are_the_published_ones():
-    call = PUBLISHED["image_transforms"]["pretrain"][0]["transform"][2]
+def test_the_ops_and_their_strength_are_the_official_ones():
+    call = OFFICIAL["image_transforms"]["pretrain"][0]["transform"][2]
     assert call["op"] == "RandomAugment"
     assert set(OPS) == set(call["kwargs"]["augs"])
     assert call["args"] == [RandAugment().num_ops, RandAugment().level]
-    defaults = PUBLISHED["randaugment"]["defaults"]
+    defaults = OFFICIAL["randaugment"]["defaults"]
     assert defaults["fill"] == list(FILL)
     assert defaults["max_level"] == randaugment.MAX_LEVEL
     assert defaults["probability_per_op"] == randaugment.PROBABILITY
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_arguments_equal_the_published_ones_at_all_levels(op):
-    for side, levels in PUBLISHED["randaugment"]["op_arguments_by_level"][op].items():
+def test_arguments_equal_the_official_ones_at_all_levels(op):
+    for side, levels in OFFICIAL["randaugment"]["op_arguments_by_level"][op].items():
         assert len(levels) == 11
         for level, expected in levels.items():
             for draw in DRAWS[side]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from albef_jax.inference.heat_maps import gradcam, word_heat
-from albef_jax.inference.heat_maps.word_heat import by_word, heated, published_layer
+from albef_jax.inference.heat_maps.word_heat import by_word, heated, official_layer
 from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
 
@@ -12,8 +12,8 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
 
 
-def test_the_published_layer():
-    assert published_layer(ModelConfig()) == 8
+def test_the_official_layer():
+    assert official_layer(ModelConfig()) == 8
 
 
 def test_a_word_has_the_mean_heat_of_its_pieces():
@@ -38,7 +38,7 @@ def test_pieces_without_a_beginning_stand_alone():
 def test_maps_are_those_of_gradcam_without_padding(tiny, tokenizer, image):
     text_ids, text_mask = tokenizer.encode(["red circle"])
     found = heated(*tiny, tokenizer, image, "red circle", text_ids[0])
-    layer = published_layer(tiny.config)
+    layer = official_layer(tiny.config)
     attention, gradient, _ = gradcam.fusion_attention(
         *tiny, normalize(image[None]), text_ids, text_mask, layer=layer
     )

@@ -17,7 +17,7 @@ from albef_jax.train.finetune import update as finetune_update
 from albef_jax.train.loop import Window
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.resilience import nonfinite
-from albef_jax.train.resilience.nonfinite import NotFinite, SkipCounter, skip_unless_finite
+from albef_jax.train.resilience.nonfinite import SkipCounter, TrainingDiverged, skip_unless_finite
 from albef_jax.train.state import TrainState, state_from_params
 from albef_jax.train.step import StepConfig, train_step
 
@@ -120,7 +120,9 @@ def test_counter_counts_in_a_row():
     assert not counter.on_the_brink
     counter.add(5, {"skipped": 1})
     assert counter.on_the_brink
-    with pytest.raises(NotFinite, match="3 steps in a row were not finite, the last is step 6"):
+    with pytest.raises(
+        TrainingDiverged, match="3 steps in a row were not finite, the last is step 6"
+    ):
         counter.add(6, {"skipped": 1, "loss": np.nan})
 
 

@@ -64,7 +64,7 @@ def test_the_run_stops_and_names_the_bundle(stopped):
 def test_the_bundle_is_the_step(stopped):
     workdir, _ = stopped
     bundle = bundle_of(workdir)
-    recorded = replay.read(bundle)
+    recorded = replay.read_bundle(bundle)
     assert recorded.batch.keys() >= {"image", "text_ids", "text_mask", "sample_index"}
     assert not any(path.suffix in (".pkl", ".pickle") for path in bundle.rglob("*"))
     (state,) = (path.name for path in (bundle / "checkpoints").iterdir() if path.name.isdigit())
@@ -101,8 +101,8 @@ def test_a_workdir_keeps_few_bundles(tmp_path):
         (tmp_path / f"replay-{number}").mkdir()
         (tmp_path / f"replay-{number}" / "replay.json").write_text("{}")
     last = f"replay-{replay.MOST - 1}"
-    assert replay.write(tmp_path, None, {}, None, 77, {}) == tmp_path / last
-    assert replay.write(tmp_path, None, {}, None, 0, {}) == tmp_path / "replay-0"
+    assert replay.write_bundle(tmp_path, None, {}, None, 77, {}) == tmp_path / last
+    assert replay.write_bundle(tmp_path, None, {}, None, 0, {}) == tmp_path / "replay-0"
     assert len(list(tmp_path.iterdir())) == replay.MOST
 
 
@@ -121,7 +121,7 @@ def test_no_whole_bundle_is_one_clear_error(tmp_path, damage):
         text = '{"step": 3, "processes": 1, "metrics": {}}' if damage == "no batch" else "{"
         (bundle / "replay.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"replay-3: no whole replay bundle"):
-        replay.read(bundle)
+        replay.read_bundle(bundle)
     with pytest.raises(RunError, match=r"replay-3: no whole replay bundle"):
         replay_step(diverging(), bundle)
 
@@ -129,7 +129,7 @@ def test_no_whole_bundle_is_one_clear_error(tmp_path, damage):
 def test_another_number_of_processes_is_refused(tmp_path):
     (tmp_path / "replay.json").write_text('{"step": 3, "processes": 4, "metrics": {}}')
     with pytest.raises(CheckpointError, match="of 4 processes, this job has 1"):
-        replay.read(tmp_path)
+        replay.read_bundle(tmp_path)
 
 
 def test_where_it_begins():
@@ -151,12 +151,12 @@ def test_where_it_begins():
 
 def test_poisoned_parameters_are_counted_by_module():
     params = {"a": {"kernel": jax.numpy.array([1.0, np.nan, np.inf])}, "b": jax.numpy.ones(2)}
-    assert replay.unsound(params) == {"a": 2}
+    assert replay.nonfinite_modules(params) == {"a": 2}
 
 
 def test_equal_means_every_bit_and_no_number_equals_itself():
-    assert replay.compare({"a": np.nan, "b": 1.0}, {"a": np.nan, "b": 1.0}) == []
-    assert replay.compare({"a": 1.0, "b": 1.0}, {"a": np.nextafter(1, 2), "c": 1.0}) == [
+    assert replay.differing_metrics({"a": np.nan, "b": 1.0}, {"a": np.nan, "b": 1.0}) == []
+    assert replay.differing_metrics({"a": 1.0, "b": 1.0}, {"a": np.nextafter(1, 2), "c": 1.0}) == [
         "a",
         "b",
         "c",

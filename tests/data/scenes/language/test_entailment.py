@@ -69,7 +69,7 @@ def test_the_number_of_objects_does_not_tell_the_label(told):
 
 
 def test_the_sentences_do_not_move_between_versions():
-    # Published numbers on this world refer to these sentences: do not edit, find out what moved.
+    # Official numbers on this world refer to these sentences: do not edit, find out what moved.
     source = ScenesSentences("val", 100, 64)
     assert [(source.told(i).text, source.told(i).label) for i in (0, 1, 2)] == [
         ("a blue triangle is for a friend", 1),

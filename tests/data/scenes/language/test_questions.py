@@ -91,7 +91,7 @@ def test_a_no_to_existence_is_a_near_miss(asked):
 
 
 def test_the_questions_do_not_move_between_versions():
-    # Published numbers on this world refer to these questions: do not edit, find out what moved.
+    # Official numbers on this world refer to these questions: do not edit, find out what moved.
     source = ScenesQuestions("val", 100, 64)
     assert [(source.told(i).text, source.told(i).answer) for i in (0, 1, 2)] == [
         ("is the blue triangle to the right of the black triangle", "no"),

@@ -106,7 +106,7 @@ def test_iou(first, second, expected):
 
 
 def test_the_expressions_do_not_move_between_versions():
-    # Published numbers on this world refer to these expressions: do not edit, find out what moved.
+    # Official numbers on this world refer to these expressions: do not edit, find out what moved.
     source = ScenesReferring("val", 100, 64)
     assert [(source.told(i).text, source.told(i).index) for i in (0, 1, 2)] == [
         ("the blue triangle", 1),

@@ -55,7 +55,7 @@ def test_statements_are_short_and_clean(told):
 
 
 def test_the_statements_do_not_move_between_versions():
-    # Published numbers on this world refer to these statements: do not edit, find out what moved.
+    # Official numbers on this world refer to these statements: do not edit, find out what moved.
     source = ScenesTwoImages("val", 100, 64)
     assert [(source.told(i).text, source.told(i).label) for i in (0, 1, 2)] == [
         ("the right picture has more blue things than the left one", False),

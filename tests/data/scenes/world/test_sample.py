@@ -34,7 +34,7 @@ def test_seed_split_index_and_purpose_each_change_the_stream():
 
 
 def test_the_world_does_not_move_between_versions():
-    # Published numbers on this world refer to these scenes: do not edit, find out what moved.
+    # Official numbers on this world refer to these scenes: do not edit, find out what moved.
     scene = sample_scene(0, "train", 0)
     assert [f"{t.size} {t.texture} {t.colour} {t.shape}" for t in scene.objects] == [
         "small plain blue triangle",
