@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from albef_jax.config import renamed
 from albef_jax.config.file_patterns import is_remote, not_here
 from albef_jax.config.none_flags import set_none, without_none
 from albef_jax.config.recipe_files import resolved
@@ -53,6 +54,7 @@ def _parse(arguments: list[str]) -> list[str]:
     """Parse flags; a wrong one is one clear line, not a traceback."""
     print_anything()
     try:
+        _refuse_old_names(arguments)
         given, emptied = without_none(resolved(arguments))
         rest = flags.FLAGS(given)
         if _CONFIG.value is None:
@@ -75,6 +77,13 @@ def _parse(arguments: list[str]) -> list[str]:
         return _fail(error)
 
 
+def _refuse_old_names(arguments: list[str]) -> None:
+    """Options that were renamed: the error names the new one, before the parser says "unknown"."""
+    given = (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in arguments)
+    if problems := [text for text in map(renamed.replacement, given) if text]:
+        raise ConfigError("\n".join(problems))
+
+
 def _workdir() -> Path:
     return Path(_WORKDIR.value or f"runs/{_CONFIG.value.task}")
 
@@ -87,6 +96,8 @@ def _fail(error: Exception):
     lines = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()
     if any(line.startswith("Traceback") for line in lines):
         lines = lines[-1:]  # ml_collections wraps an error of a recipe with all its frames
+    if isinstance(error, AttributeError | KeyError):
+        lines += renamed.hints(lines[-1].partition("Error: ")[2] or lines[-1])
     print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
     sys.exit(2)
 
@@ -102,9 +113,9 @@ def main(arguments: list[str]) -> None:
     from albef_jax.distributed.initialize import joined
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
-    hosts = _CONFIG.value.hosts
+    options = _CONFIG.value.distributed
     try:
-        with joined(_group(), hosts.join_seconds, hosts.peer_seconds):
+        with joined(_group(), options.join_seconds, options.peer_seconds):
             _run()
     except ConfigError as error:
         _fail(error)

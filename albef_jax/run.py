@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name
+from albef_jax.config.tasks import task_spec
 from albef_jax.distributed.mesh import make_mesh, to_devices
 from albef_jax.distributed.sync import (
     check_same,
@@ -34,14 +35,7 @@ from albef_jax.errors import (
 from albef_jax.models.albef import count_parameters
 from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.render import REPORT, render
-from albef_jax.tasks.base import Evaluation, Task
-from albef_jax.tasks.entailment import Entailment
-from albef_jax.tasks.grounding import Grounding
-from albef_jax.tasks.nlvr import Nlvr
-from albef_jax.tasks.nlvr_pretrain import TextAssignment
-from albef_jax.tasks.pretrain import Pretraining
-from albef_jax.tasks.retrieval import Retrieval
-from albef_jax.tasks.vqa import Vqa
+from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.resilience import replay
 from albef_jax.train.resilience.nonfinite import Guards, TrainingDiverged
@@ -52,16 +46,6 @@ from albef_jax.workdir.config_file import compare_configs, flatten, open_workdir
 from albef_jax.workdir.lock import locked
 from albef_jax.workdir.trained_on import check_data
 from albef_jax.workdir.writable import explain_write_error
-
-TASK: dict[str, type[Task]] = {
-    "pretrain": Pretraining,
-    "retrieval": Retrieval,
-    "entailment": Entailment,
-    "vqa": Vqa,
-    "nlvr_pretrain": TextAssignment,
-    "nlvr": Nlvr,
-    "grounding": Grounding,
-}
 
 
 def run(
@@ -88,6 +72,7 @@ def run(
             much of the data is bad, a data worker was killed, training diverges, the disk is full,
             or there is nothing to evaluate.
     """
+    eval_only = eval_only or not task_spec(config.task).trains
     with _disk_errors_told(workdir), ExitStack() as held:
         try:
             check_writable_name(workdir, f"--workdir={workdir}")
@@ -115,6 +100,8 @@ def _run(
     _announce(config, task, mesh, workdir)
     with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
         if eval_only and checkpoints.latest() is None and not config.init.checkpoint:
+            if not task_spec(config.task).trains:
+                raise RunError(f"task {config.task} trains nothing: set init.checkpoint")
             raise RunError(
                 f"--eval_only: no checkpoint under {workdir}; train first, or set init.checkpoint"
             )
@@ -140,7 +127,7 @@ def _run(
 def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Task:
     """The task with its data, which all processes must have alike."""
     with raise_on_all_processes(ValueError):
-        task = TASK[config.task](config, open_workdir(workdir, config), eval_only)
+        task = task_spec(config.task).run(config, open_workdir(workdir, config), eval_only)
         _check_devices(config, mesh)
         if is_main_process():
             for line in check_data(workdir, config, task.source, eval_only=eval_only):
@@ -189,7 +176,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
         kept = json.loads((bundle / "config.json").read_bytes())
         compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         mesh = make_mesh(config.mesh.fsdp)
-        task = TASK[config.task](config, bundle)
+        task = task_spec(config.task).run(config, bundle)
         with Checkpoints(bundle / "checkpoints", keep=1) as checkpoints:
             state, abstract = restore_or_init(task, mesh, checkpoints, move_aside=False)
     except (OSError, ValueError) as error:
@@ -222,13 +209,16 @@ def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
 
 def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None:
     parameters = count_parameters(jax.eval_shape(task.init_state).params)
+    steps = f"{task.total_steps} of {task.batch_size} {task.items}"
+    if not task_spec(config.task).trains:
+        steps = "none, nothing is trained"
     device = mesh.devices.flat[0].device_kind
     print_on_main(
         f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
         f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
         f"evaluation: {task.describe_evaluation()}\n"
-        f"steps: {task.total_steps} of {task.batch_size} {task.items}; all is kept in {workdir}"
+        f"steps: {steps}; all is kept in {workdir}"
     )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
-from albef_jax.config import schema
-from albef_jax.config.defaults import TASKS, annotation_files, image_root
+from albef_jax.config import renamed, schema
+from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
+from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.data import pair_files
 from albef_jax.data.tokenizer import vocab_path
 from albef_jax.errors import ConfigError
@@ -26,7 +27,7 @@ CHOICES = {
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,
     "model.remat_fusion": REMAT,
-    "data.source": pair_files.SOURCES,
+    "data.source": (*pair_files.SOURCES, "folder"),
     "data.augment": ("official", "none"),
     "data.if_changed": ("refuse", "accept"),
     "optimizer.schedule": ("official", "cosine"),
@@ -50,7 +51,6 @@ POSITIVE = (
     "data.text_len",
     "data.max_words",
     "data.threads",
-    "data.prefetch",
     "train.batch_size",
     "train.contrast_group",
     "train.queue_size",
@@ -60,9 +60,8 @@ POSITIVE = (
     "checkpoint.keep",
     "log.every_steps",
     "guards.max_skipped",
-    "hosts.join_seconds",
-    "hosts.peer_seconds",
-    "evaluation.pairs",
+    "distributed.join_seconds",
+    "distributed.peer_seconds",
     "evaluation.batch_size",
     "evaluation.rerank",
     "evaluation.rank",
@@ -140,6 +139,9 @@ def _values(config: ConfigDict) -> Iterator[str]:
     for name, value in _present(config, CHOICES):
         choices = CHOICES[name]
         if value not in choices:
+            if old := renamed.replacement(name, value):
+                yield old
+                continue
             near = difflib.get_close_matches(str(value), choices, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield f"{name}={value!r}: choose one of {', '.join(choices)}{hint}"
@@ -200,7 +202,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "model.text_width", "model.text_heads")
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
-    yield from _parts(config)
+    yield from _microbatches(config)
     yield from _flash(config)
     # Text assignment shows two wrong images.
     least = 3 if config.task == "nlvr_pretrain" else 2
@@ -243,16 +245,21 @@ def _flash(config: ConfigDict) -> Iterator[str]:
             )
 
 
-def _parts(config: ConfigDict) -> Iterator[str]:
-    """Parts of a batch have whole contrast groups."""
-    parts, group = value_of(config, "train.microbatches"), value_of(config, "train.contrast_group")
-    if parts is None or parts < 1 or group < 1:
+def _microbatches(config: ConfigDict) -> Iterator[str]:
+    """Micro-batches have whole contrast groups; tasks without contrast have groups of one row."""
+    parts, group = config.train.microbatches, value_of(config, "train.contrast_group")
+    if parts < 1 or (group is not None and group < 1):
         return
-    groups = config.train.batch_size // group
-    if groups % parts:
+    groups = config.train.batch_size // (group or 1)
+    if groups % parts == 0:
+        return
+    remedy = f"choose a divisor of {groups}"
+    if group is None:
+        yield f"train.microbatches={parts} does not divide train.batch_size={groups}; {remedy}"
+    else:
         yield (
             f"train.microbatches={parts} does not divide the {groups} contrast groups of a batch; "
-            f"choose a divisor of {groups}, or another train.contrast_group"
+            f"{remedy}, or another train.contrast_group"
         )
 
 
@@ -270,7 +277,7 @@ def _layers(config: ConfigDict) -> Iterator[str]:
 
 
 # Single files that some tasks need; relative paths start from data.root.
-FILES = ("answer_list", "references", "instances", "detections")
+FILES = ("answer_list", "references", "instances", "detections", "classes", "templates")
 
 
 def _start(config: ConfigDict) -> Iterator[str]:
@@ -292,23 +299,35 @@ def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
         vocab_path(config.data.vocab)
     except ValueError as error:
         yield f"data.vocab: {error}"
+    spec = task_spec(config.task)
+    if config.data.source == "folder" and "folder" not in spec.sources:
+        yield f"data.source=folder: {config.task} needs texts; choose another source"
+        return
     if "mixture" in config.data:
         yield from dict.fromkeys(pair_files.problems(config, eval_only))
         return
-    if config.data.source in set(pair_files.SOURCES) - {"json", "scenes"}:
+    if config.data.source not in spec.sources:
         yield (
             f"data.source={config.data.source}: {config.task} reads its annotations from JSON "
             "files; set data.source=json"
         )
-    if config.data.source != "json":
+    if config.data.source == "folder" and not config.data.image_root:
+        yield "data.image_root is empty: name the folder whose sub-folders are the classes"
+    if config.data.source not in ("json", "folder"):
         return
     for option in FILES:
         if config.data.get(option):
             path = Path(config.data.root) / config.data[option]
             if not path.is_file():
                 yield f"data.{option}: no such file: {path}{nearest_file(path)}"
-    needed = ["train_files", "eval_files"]
-    if eval_only and annotation_files(config, "eval_files"):
+    needed = ["train_files", "eval_files"] if config.data.source == "json" else []
+    if needed and not spec.trains:
+        needed.remove("train_files")
+        if not annotation_files(config, "eval_files"):
+            yield "data.eval_files is empty: name lists of images and labels"
+    elif not needed:
+        pass
+    elif eval_only and annotation_files(config, "eval_files"):
         needed.remove("train_files")
     elif not annotation_files(config, "train_files"):
         yield "data.train_files is empty: name annotation files, or set data.source=scenes"

@@ -37,10 +37,10 @@ def random_checkpoint(preset: str, queue: int) -> OfficialFile:
     teacher = {name: tree for name, tree in params.items() if name not in albef.STUDENT_ONLY}
     features = {
         name: rng.standard_normal((queue, config.embed_dim), np.float32)
-        for name in ("image_queue", "text_queue")
+        for name in ("image", "text")
     }
     trees = jax.tree.map(noise, params), jax.tree.map(noise, teacher)
-    return OfficialFile(state_dict.to_official(*trees, {**features, "queue_ptr": 0}), None, None)
+    return OfficialFile(state_dict.to_official(*trees, {**features, "pointer": 0}), None, None)
 
 
 def convert(source: Path, target: Path) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from albef_jax.distributed.mesh import AXES, batch_sharding, state_shardings
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.models.config import ModelConfig
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import init_state
@@ -53,11 +53,10 @@ def described_mesh(kind: str, count: int = 1, fsdp: int = 1) -> Mesh:
     return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def step_config(model: ModelConfig, group: int) -> StepConfig:
+def step_config(model: ModelConfig, group: int) -> StepConfig[PretrainingLoss]:
     """The official pre-training; the rates are numbers, which costs the same as schedules."""
     return StepConfig(
-        model=model,
-        recipe=Recipe(contrast_group=group),
+        loss=PretrainingLoss(model, Recipe(contrast_group=group)),
         optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
         learning_rate=lambda step: jnp.float32(1e-4),
         alpha=lambda step: jnp.float32(0.4),
@@ -65,7 +64,7 @@ def step_config(model: ModelConfig, group: int) -> StepConfig:
 
 
 def compiled_step(
-    config: StepConfig, mesh: Mesh, batch: int, length: int, queue: int
+    config: StepConfig[PretrainingLoss], mesh: Mesh, batch: int, length: int, queue: int
 ) -> jax.stages.Compiled:
     """The step's program for the devices of a mesh.
 
@@ -74,14 +73,14 @@ def compiled_step(
         length: tokens of a caption.
     """
     state = jax.eval_shape(
-        partial(init_state, config.model, config.optimizer, queue), jax.random.key(0)
+        partial(init_state, config.loss.model, config.optimizer, queue), jax.random.key(0)
     )
     placed = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         state,
         state_shardings(mesh, state),
     )
-    rows, side = batch_sharding(mesh), config.model.image_size
+    rows, side = batch_sharding(mesh), config.loss.model.image_size
     ids = jax.ShapeDtypeStruct((batch, length), jnp.int32, sharding=rows)
     image = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8, sharding=rows)
     inputs = {"image": image, "text_ids": ids, "text_mask": ids}

@@ -25,7 +25,7 @@ def compiled(given: argparse.Namespace) -> dict:
 
     from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
     from albef_jax.losses.masked_lm import capacity
-    from albef_jax.losses.pretraining import Recipe
+    from albef_jax.losses.pretraining import PretrainingLoss, Recipe
     from albef_jax.models.config import preset
     from albef_jax.observability import flops
     from albef_jax.train import memory
@@ -37,8 +37,7 @@ def compiled(given: argparse.Namespace) -> dict:
     devices = int(given.devices)
     model = preset(given.preset, dtype=given.dtype)
     config = StepConfig(
-        model=model,
-        recipe=Recipe(contrast_group=given.group),
+        loss=PretrainingLoss(model, Recipe(contrast_group=given.group)),
         optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
         learning_rate=lambda step: jnp.float32(1e-4),
         alpha=lambda step: jnp.float32(0.4),
@@ -70,9 +69,7 @@ def compiled(given: argparse.Namespace) -> dict:
         "collective_bytes": bytes_by_kind(collectives(step.as_text() or "")),
         "state_gib": round(xla.argument_size_in_bytes / 2**30, 3),
         "temporary_gib": round(xla.temp_size_in_bytes / 2**30, 3),
-        "estimate_gib": round(
-            memory.of_pretraining(config, mesh, state, batch, given.length).total / 2**30, 3
-        ),
+        "estimate_gib": round(memory.estimate(config, mesh, state, inputs).total / 2**30, 3),
         "tflops_a_device": round(pair.fused() * given.batch / 1e12, 3),
         "compile_s": round(seconds, 1),
     }

@@ -33,7 +33,7 @@ def compiling(given: argparse.Namespace) -> dict[str, float]:
     import jax.numpy as jnp
 
     from albef_jax.distributed.mesh import make_mesh
-    from albef_jax.losses.pretraining import Recipe
+    from albef_jax.losses.pretraining import PretrainingLoss, Recipe
     from albef_jax.models.config import preset
     from albef_jax.train.optimizer import adamw
     from albef_jax.train.state import init_state
@@ -41,8 +41,7 @@ def compiling(given: argparse.Namespace) -> dict[str, float]:
 
     model = preset(given.preset, unroll=given.unroll)
     config = StepConfig(
-        model=model,
-        recipe=Recipe(contrast_group=given.batch),
+        loss=PretrainingLoss(model, Recipe(contrast_group=given.batch)),
         optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
         learning_rate=lambda step: jnp.float32(1e-4),
         alpha=lambda step: jnp.float32(0.4),

@@ -31,7 +31,7 @@ import optax
 from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
 from albef_jax.losses import masked_lm
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import Inputs, Keys, Recipe
+from albef_jax.losses.pretraining import Inputs, Keys, PretrainingLoss, Recipe
 from albef_jax.losses.queue import enqueue
 from albef_jax.models.common import normalize
 from albef_jax.models.config import PRESETS, ModelConfig, preset
@@ -40,17 +40,17 @@ from albef_jax.train import memory
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, init_state
-from albef_jax.train.step import Batch, StepConfig, streams, train_step
+from albef_jax.train.step import Batch, StepConfig, step_keys, train_step
 from benchmarks.model_changes import changed
 from benchmarks.plain import plain_loss
 
 
-def plain_step(config: StepConfig, state: TrainState, batch: Batch):
+def plain_step(config: StepConfig[PretrainingLoss], state: TrainState, batch: Batch):
     """A whole step around the plain objective; negatives are drawn evenly, which costs the same."""
-    keys = streams(state.key, state.step)
-    recipe, size = config.recipe, len(batch["text_ids"])
+    keys = step_keys(config.loss, state.key, state.step)
+    recipe, size = config.loss.recipe, len(batch["text_ids"])
     draws = masked_lm.draw_masking(
-        keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
+        keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.loss.model.vocab_size
     )
     masked = masked_lm.mask_text(batch["text_ids"], draws, recipe.special)
     inputs = Inputs(normalize(batch["image"]), batch["text_ids"], batch["text_mask"], masked)
@@ -63,7 +63,7 @@ def plain_step(config: StepConfig, state: TrainState, batch: Batch):
 
     def loss(params):
         losses, features = plain_loss(
-            config.model,
+            config.loss.model,
             params,
             teacher,
             inputs,
@@ -105,7 +105,7 @@ class Variant:
         self.seconds.append(time.perf_counter() - start)
 
 
-def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfig]:
+def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfig[PretrainingLoss]]:
     """A variant's step function, and its configuration.
 
     Raises:
@@ -123,8 +123,7 @@ def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfi
         raise SystemExit(f"--variants {name}: cuDNN needs an NVIDIA card; use attention=xla here")
     rate = 1e-4
     config = StepConfig(
-        model=model,
-        recipe=Recipe(contrast_group=min(given.group, given.batch)),
+        loss=PretrainingLoss(model, Recipe(contrast_group=min(given.group, given.batch))),
         optimizer=adamw(lambda step: jnp.float32(rate), 0.02),
         learning_rate=lambda step: jnp.float32(rate),
         alpha=lambda step: jnp.float32(0.4),
@@ -137,7 +136,7 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
     """Compile a variant and make its state."""
     step, config = configure(name, given)
     mesh = make_mesh(1)
-    start = partial(init_state, config.model, config.optimizer, given.queue)
+    start = partial(init_state, config.loss.model, config.optimizer, given.queue)
     abstract = jax.eval_shape(start, jax.random.key(0))
     shardings = state_shardings(mesh, abstract)
     state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
@@ -150,7 +149,7 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
         compiled,
         state,
         time.perf_counter() - began,
-        memory.of_pretraining(config, mesh, abstract, given.batch, given.length),
+        memory.estimate(config, mesh, abstract, jax.eval_shape(lambda: batch)),
         [],
     )
 
@@ -180,9 +179,9 @@ def trace(variants: list[Variant], batch: Batch, folder: Path) -> None:
 def figures(variant: Variant, given: argparse.Namespace) -> dict[str, Any]:
     """What was measured of a variant."""
     _, config = configure(variant.name, given)
-    group, seconds = config.recipe.contrast_group, statistics.median(variant.seconds)
-    slots = masked_lm.capacity(group * given.length, config.recipe.mlm_probability) / group
-    needed = flops.PretrainingFlops(config.model, given.length, group, given.queue, slots)
+    group, seconds = config.loss.recipe.contrast_group, statistics.median(variant.seconds)
+    slots = masked_lm.capacity(group * given.length, config.loss.recipe.mlm_probability) / group
+    needed = flops.PretrainingFlops(config.loss.model, given.length, group, given.queue, slots)
     operations = needed.fused() * given.batch
     peak = flops.peak(jax.devices()[0])
     xla = variant.compiled.memory_analysis()

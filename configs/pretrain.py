@@ -44,7 +44,7 @@ def demo(config: ConfigDict) -> None:
         }
     )
     config.data.scenes.update({"captions": 2})
-    config.evaluation.update({"pairs": 500, "rerank": 16})
+    config.evaluation.update({"limit": 500, "rerank": 16})
 
 
 def demo_long(config: ConfigDict) -> None:
@@ -96,4 +96,4 @@ def laptop(config: ConfigDict) -> None:
     config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 50})
     config.checkpoint.every_steps = 200
     config.log.every_steps = 20
-    config.evaluation.update({"pairs": 500, "rerank": 16})
+    config.evaluation.update({"limit": 500, "rerank": 16})

@@ -21,8 +21,13 @@ from jax._src import compiler
 from tests.helpers.processes import QUICK_COMPILER
 
 # Shapes in signatures are checked while tests run; before anything imports these modules.
-CHECKED = ("albef_jax.losses",)
-jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+CHECKED = (
+    "classification contrastive distillation masked_lm matching pretraining queue retrieval "
+    "text_assignment vqa"
+)
+jaxtyping.install_import_hook(
+    [f"albef_jax.losses.{module}" for module in CHECKED.split()], "beartype.beartype"
+)
 
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import make_mesh

@@ -15,19 +15,12 @@ from albef_jax.checkpoints.integrity import NAME, damage
 from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.name_table import TABLES
 from albef_jax.checkpoints.paths import check_readable_name
+from albef_jax.config.renamed import modernise
 from albef_jax.errors import CheckpointError
+from albef_jax.models.task_models import model_of
 
 Tree = dict[str, Any]
 
-# A part that no other task's model has, but for retrieval and grounding, which have the same.
-_MARKS = {
-    "mlm_head": "pretrain",
-    "answer_decoder": "vqa",
-    "ta_head": "nlvr_pretrain",
-    "itm_head": "retrieval",
-    "pair_encoder": "nlvr",
-    "cls_head": "entailment",
-}
 # The optimizer's state lies among the last, but is not looked at.
 _READ = ("params/", "teacher/", "train/")
 
@@ -41,7 +34,7 @@ class Checkpoint:
             configuration tells them apart.
         params: the student's tree.
         teacher: may be empty.
-        queues: named as in `names.Official`; may be empty.
+        queues: named as in `losses.queue.Queue`; may be empty.
         step: updates so far, or None where the file does not say.
         config: the run's `config.json`, or None where there is none. Files written by
             `weights_file` carry it along.
@@ -161,7 +154,7 @@ def _read_step(step: Path) -> Checkpoint:
         task=_task(step, params, config),
         params=params,
         teacher=teacher,
-        queues=_queues(train.get("queue", {})),
+        queues=_queue(train.get("queue", {})),
         step=int(train["step"]) if "step" in train else None,
         config=config,
         origin=step,
@@ -192,25 +185,18 @@ def _read_config(file: Path) -> dict[str, Any] | None:
         config = json.loads(file.read_bytes())
     except ValueError as error:
         raise CheckpointError(f"{file}: not JSON ({error})") from error
-    return config if isinstance(config, dict) else None
+    return modernise(config) if isinstance(config, dict) else None
 
 
 def _task(step: Path, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> str:
     """As the configuration says; without one, by the parts of the model."""
     if config and config.get("task") in TABLES:
         return config["task"]
-    for part, task in _MARKS.items():
-        if part in params:
-            return task
+    head = params.get("cls_head")
+    if found := model_of(params, len(head["out"]["bias"]) if head else 0):
+        return found
     raise CheckpointError(f"{step}: no model of ours; its parts are {', '.join(params)}")
 
 
-def _queues(queue: Mapping[str, Any]) -> Tree:
-    if not queue:
-        return {}
-    queues = {
-        "image_queue": queue["image"],
-        "text_queue": queue["text"],
-        "queue_ptr": int(queue["pointer"]),
-    }
-    return queues | ({"image_id": queue["image_id"]} if "image_id" in queue else {})
+def _queue(queue: Mapping[str, Any]) -> Tree:
+    return {**queue, "pointer": int(queue["pointer"])} if queue else {}

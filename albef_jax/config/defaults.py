@@ -1,4 +1,4 @@
-"""The configuration: every option with its default, and the checks before anything is built.
+"""The configuration: every option with its default.
 
 `default()` is locked, so a misspelt key is an error wherever it is written: in a file under
 `configs/`, or on the command line. Defaults are the official values (LEDGER) where there are any.
@@ -11,6 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict, config_dict
 
 from albef_jax.config.file_patterns import expand
+from albef_jax.config.tasks import task_spec
 from albef_jax.models.config import PRESETS, ModelConfig
 
 
@@ -47,8 +48,8 @@ def default(task: str = "pretrain") -> ConfigDict:
                 "stall_seconds": 600,  # without progress until the run says what it waits for
                 "stall_exit": False,  # then end it, so that a scheduler starts it again
             },
-            # Several processes; alone, nothing of it counts.
-            "hosts": {
+            # Ignored in single-process runs.
+            "distributed": {
                 "join_seconds": 300,  # to wait for the others at the start
                 "peer_seconds": 60,  # without a sign of life from one, until all end
             },
@@ -58,7 +59,7 @@ def default(task: str = "pretrain") -> ConfigDict:
             },
         }
     )
-    _OPTIONS[task](config)
+    task_spec(task).options(config)
     return config.lock()
 
 
@@ -79,7 +80,6 @@ def _data() -> dict:
         "randaugment_ops": 2,
         "randaugment_level": 7,
         "threads": 8,
-        "prefetch": 2,  # batches made ahead
         "workers": 0,  # processes that read, with `threads` each; 0: this one
         "max_bad_share": 0.01,
         "if_changed": "refuse",  # what to do where a run goes on with other data: refuse | accept
@@ -93,6 +93,7 @@ def _train() -> dict:
         "batch_size": 512,
         "epochs": 30,
         "steps": config_dict.placeholder(int),  # overrides epochs
+        "microbatches": 1,  # parts of a batch, one after the other, to save memory
     }
 
 
@@ -108,129 +109,6 @@ def _optimizer() -> dict:
         # cosine: linear from 0
         "warmup_steps": 1000,
     }
-
-
-def _pairs(config: ConfigDict) -> None:
-    """Where images with captions come from, besides JSON files."""
-    config.data.update(
-        {
-            "eval_source": "",  # the kind of eval_files; empty: data.source
-            # What holds the captions: a field of .json files (webdataset), a feature (tfds).
-            "caption_field": "",
-            "image_field": "",  # the feature that holds the image (tfds)
-            # Parts to train on instead of train_files, each a dictionary with name and source,
-            # and where they apply files, image_root, caption_field, image_field and weight.
-            "mixture": (),
-        }
-    )
-
-
-def _pretrain(config: ConfigDict) -> None:
-    _contrast(config)
-    _pairs(config)
-    config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
-    config.train.microbatches = 1  # parts of a batch, one after the other, to save memory
-    config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
-    config.data.scenes.update({"noise": 0.0, "captions": 5})
-    config.evaluation.pairs = 1000  # held-out images to retrieve among
-    config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
-
-
-def _contrast(config: ConfigDict) -> None:
-    """A teacher with queues."""
-    config.train.update(
-        {"contrast_group": 64, "queue_size": 65_536, "momentum": 0.995, "alpha": 0.4}
-    )
-
-
-def _finetune(config: ConfigDict, batch_size: int, epochs: int, lr: float) -> None:
-    """What the official fine-tuning recipes have in common."""
-    config.model.image_size = 384
-    config.data.crop_scale = (0.5, 1.0)
-    config.train.update({"batch_size": batch_size, "epochs": epochs})
-    config.optimizer.update({"lr": lr, "min_lr": 1e-6, "warmup_periods": 1})
-    config.evaluation.limit = 0  # held-out items to evaluate on; 0 for all
-
-
-def _distil(config: ConfigDict, ramp: float = 1.0) -> None:
-    """Momentum distillation, which `distill=False` switches off."""
-    config.train.update(
-        {"distill": True, "momentum": 0.995, "alpha": 0.4, "alpha_ramp_epochs": ramp}
-    )
-
-
-def _retrieval(config: ConfigDict) -> None:
-    _finetune(config, batch_size=256, epochs=5, lr=1e-5)
-    _pairs(config)
-    _contrast(config)
-    _distil(config)
-    config.train.contrast_group = 32
-    config.data.text_len = 48
-    config.data.scenes.captions = 5
-    config.evaluation.text_len = 30
-    config.evaluation.rerank = 256  # candidates that ITM re-ranks, per query
-
-
-def _grounding(config: ConfigDict) -> None:
-    _finetune(config, batch_size=256, epochs=5, lr=1e-5)
-    _contrast(config)
-    _distil(config)
-    config.train.contrast_group = 32
-    del config.data.crop_scale  # the official training squeezes the whole image
-    config.data.text_len = 30
-    config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
-    config.data.instances = ""  # COCO's instances.json, where the true boxes are
-    config.data.detections = ""  # candidate boxes: dets.json or cocos.json
-    config.evaluation.layer = 8  # BERT layer whose attention is the heat map, from 0
-    config.evaluation.image_block = 8  # ViT block of the ITC heat map, from 0
-
-
-def _entailment(config: ConfigDict) -> None:
-    _finetune(config, batch_size=256, epochs=5, lr=2e-5)
-    _distil(config, ramp=0.0)
-    config.data.text_len = 40
-
-
-def _vqa(config: ConfigDict) -> None:
-    _finetune(config, batch_size=256, epochs=8, lr=2e-5)
-    _distil(config)
-    config.optimizer.warmup_periods = 4
-    config.data.vg_image_root = ""  # where images of Visual Genome items are
-    config.data.answer_list = ""  # JSON list to rank; empty: answers are generated
-    config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
-    config.data.max_answers = 10  # different answers a question
-    config.evaluation.batch_size = 16
-    config.evaluation.rank = 128  # answers that the decoder ranks, per question
-    config.evaluation.beams = 3  # when generating; 1 is greedy
-
-
-def _nlvr_pretrain(config: ConfigDict) -> None:
-    _pairs(config)
-    config.data.update({"max_words": 30})
-    config.train.update({"batch_size": 512, "epochs": 1, "contrast_group": 64})
-    config.optimizer.update({"lr": 2e-5, "min_lr": 1e-5, "warmup_periods": 1})
-    config.data.scenes.update({"captions": 5})
-    config.evaluation.limit = 1000
-
-
-def _nlvr(config: ConfigDict) -> None:
-    _finetune(config, batch_size=128, epochs=10, lr=2e-5)
-    _distil(config)
-    config.data.text_len = 40
-    # The official teacher is copied before the checkpoint is loaded; student: after.
-    config.init.teacher = "official"
-
-
-_OPTIONS = {
-    "pretrain": _pretrain,
-    "retrieval": _retrieval,
-    "entailment": _entailment,
-    "vqa": _vqa,
-    "nlvr_pretrain": _nlvr_pretrain,
-    "nlvr": _nlvr,
-    "grounding": _grounding,
-}
-TASKS = tuple(_OPTIONS)
 
 
 def recipe(task: str, preset: str, recipes: dict[str, Callable[[ConfigDict], None]]) -> ConfigDict:

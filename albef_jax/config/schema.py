@@ -10,7 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import TASKS, default
+from albef_jax.config import renamed
+from albef_jax.config.defaults import default
+from albef_jax.config.tasks import TASKS
 
 _KINDS = {
     bool: "True or False",
@@ -35,6 +37,9 @@ def problems(config: ConfigDict) -> Iterator[str]:
 
 def _section(prefix: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
     for name in found.keys() - wanted.keys():
+        if old := renamed.old_options(f"{prefix}{name}"):
+            yield from map(renamed.replacement, old)
+            continue
         near = difflib.get_close_matches(str(name), wanted, n=1)
         hint = f"; did you mean {prefix}{near[0]}?" if near else "; remove it"
         yield f"{prefix}{name}: no such option{hint}"

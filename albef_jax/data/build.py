@@ -10,6 +10,7 @@ from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import expand, split_list
 from albef_jax.data import held_out, pair_files
 from albef_jax.data.annotations.by_image import PairsByImage
+from albef_jax.data.annotations.labels import folder_labels, json_labels, read_lines
 from albef_jax.data.annotations.pairs import JsonPairs
 from albef_jax.data.annotations.questions import JsonQuestions, read_answer_list
 from albef_jax.data.annotations.referring import JsonReferring
@@ -21,6 +22,7 @@ from albef_jax.data.records import PairSource
 from albef_jax.data.scenes.language.questions import ANSWERS
 from albef_jax.data.scenes.source import ScenesSource
 from albef_jax.data.scenes.task_sources import (
+    ScenesObjects,
     ScenesQuestions,
     ScenesReferring,
     ScenesSentences,
@@ -51,7 +53,7 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     if part is None:
         return _by_image(open_train_pairs(config)), "TRAINING items (data.eval_files is empty)"
     if part.source == "scenes":
-        size = config.evaluation.get("pairs") or config.evaluation.limit or SCENES
+        size = config.evaluation.limit or SCENES
         source = ScenesSource(
             "val",
             size,
@@ -155,6 +157,22 @@ def open_two_images(config: ConfigDict, part: Part) -> Opened:
     if config.data.source == "scenes":
         return _scenes(config, part, ScenesTwoImages, "sentences about pairs of unseen scenes")
     return _from_json(config, part, JsonTwoImages)
+
+
+def open_labelled(config: ConfigDict) -> Opened:
+    """Images with a class each, to classify."""
+    if config.data.source == "scenes":
+        size = config.evaluation.limit or SCENES
+        scenes = ScenesObjects("val", size, config.model.image_size, seed=config.seed)
+        return scenes, f"{size} unseen scenes of one object each"
+    names = config.data.classes
+    classes = read_lines(Path(config.data.root) / names, "data.classes") if names else ()
+    if config.data.source == "folder":
+        source = folder_labels(image_root(config), classes)
+        return _oriented(config, source), f"the images below {image_root(config)}"
+    files = annotation_files(config, "eval_files")
+    source = json_labels(files, image_root(config), classes)
+    return _oriented(config, source), ", ".join(map(str, files))
 
 
 def open_referring(config: ConfigDict, part: Part) -> Opened:

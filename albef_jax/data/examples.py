@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from albef_jax.data.images.augment import Transform
-from albef_jax.data.records import Pair, Question, Referring, weighted_answers
+from albef_jax.data.records import Labelled, Pair, Question, Referring, weighted_answers
 from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
 
 END = "[SEP]"  # of an answer
@@ -58,6 +58,14 @@ class PairExamples(Examples):
         text = self.text(clean_caption(caption, self.max_words))
         image = self.transform(record.image, rng)
         return {"image": image, **text, "image_id": np.int32(record.image_id)}
+
+
+class LabelledExamples(Examples):
+    """An image with its class."""
+
+    def of(self, record: Labelled, rng: np.random.Generator | None = None) -> Example:
+        """image uint8 `[S, S, 3]`, label int32."""
+        return {"image": self.transform(record.image, rng), "label": np.int32(record.label)}
 
 
 class SentenceExamples(Examples):

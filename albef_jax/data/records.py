@@ -145,6 +145,21 @@ class Referring:
     split: str
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """An image with its class.
+
+    Attributes:
+        name: what a person would look for (see `Pair.name`).
+        image: uint8 RGB `[H, W, 3]`.
+        label: the number of its class.
+    """
+
+    name: str
+    image: np.ndarray
+    label: int
+
+
 class PairSource(Protocol):
     """Random access to pairs. `__getitem__` raises `BadSample` for an unusable record."""
 

@@ -16,9 +16,9 @@ from albef_jax.inference.answer_decoding import Answerer
 from albef_jax.inference.heat_maps.gradcam import match_maps
 from albef_jax.inference.inputs import padded
 from albef_jax.inference.outputs import NotFinite
-from albef_jax.losses.classification import entailment_logits
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
+from albef_jax.models.classifiers import entailment_logits
 from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
 

@@ -69,17 +69,6 @@ def choose_negatives(
     )
 
 
-def draw_negatives(
-    key: Array,
-    text_to_image: Float[Array, "G g g"],
-    image_to_text: Float[Array, "G g g"],
-    excluded: Bool[Array, "G g g"],
-) -> Negatives:
-    """`choose_negatives` under fresh noise."""
-    noise = draw_noise(key, *text_to_image.shape[:2])
-    return choose_negatives(noise, text_to_image, image_to_text, excluded)
-
-
 class Matching(NamedTuple):
     """The loss and how often the head is right, over the same examples."""
 
@@ -92,8 +81,13 @@ def itm_loss(
     negative_image: Float[Array, "B 2"],
     negative_text: Float[Array, "B 2"],
     valid: Bool[Array, " B"],
+    total: Float[Array, ""] | None = None,
 ) -> Matching:
-    """Mean cross-entropy over the positives and both kinds of valid negatives."""
+    """Mean cross-entropy over the positives and both kinds of valid negatives.
+
+    Args:
+        total: what sums are divided by, by default the number of positives and valid negatives.
+    """
     # Side by side, not one after the other: rows stay on their devices.
     logits = jnp.stack([positive, negative_image, negative_text], axis=1)
     labels = jnp.array([1, 0, 0])
@@ -101,5 +95,5 @@ def itm_loss(
     likelihoods = jax.nn.log_softmax(logits)
     losses = -jnp.stack([likelihoods[:, 0, 1], likelihoods[:, 1, 0], likelihoods[:, 2, 0]], axis=1)
     correct = (jnp.argmax(logits, axis=-1) == labels) * weights
-    total = jnp.sum(weights)
+    total = jnp.sum(weights) if total is None else total
     return Matching(jnp.sum(losses * weights) / total, jnp.sum(correct) / total)

@@ -1,32 +1,37 @@
-"""The pre-training objective: ITC + MLM + ITM with momentum distillation (paper section 3).
+"""The pre-training loss: ITC + MLM + ITM with momentum distillation (paper section 3).
 
-The student reads each image once and each layer's image keys and values once: its four fusion
-passes (true pair, negative text, masked text, negative image) are the four rows of one call, and
-clean and masked captions are one text call. The last fusion layer computes class tokens and masked
-tokens only, the vocabulary head masked tokens only. The numbers are those of the official separate
-passes.
-Shape letters: B pairs in G groups of g, T text tokens, C slots for masked tokens, E embed_dim,
-D text width, N image tokens, Q queue length, V vocabulary.
+`teacher_forward` and `student_forward` compute, `losses` judges, `PretrainingLoss` is what the
+train step calls. The models' part of the work is `models.joint_passes`.
+Shape letters: B pairs in G groups of g, T text tokens, N image tokens, D width, E embed_dim,
+Q queue length, C masked slots of a group, V vocabulary.
 """
 
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from albef_jax.losses import masked_lm
+from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
 from albef_jax.losses.contrastive import Contrast, itc_loss, similarities
 from albef_jax.losses.distillation import mixed_cross_entropy
 from albef_jax.losses.masked_lm import BERT_TOKENS, MaskedText, Positions, SpecialTokens
-from albef_jax.losses.matching import Negatives, Noise, choose_negatives, exclude_self, itm_loss
+from albef_jax.losses.matching import (
+    Negatives,
+    Noise,
+    choose_negatives,
+    draw_noise,
+    exclude_self,
+    itm_loss,
+)
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.bert import take_in_group
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.joint_passes import encode_clean_and_masked, fuse_matches_and_masked
 from albef_jax.models.token_selection import TokenSelection
 
 LOSSES = ("itc", "mlm", "itm")
@@ -89,11 +94,11 @@ class Student(NamedTuple):
     mlm_logits: Array
 
 
-def pack_masked(recipe: Recipe, inputs: Inputs) -> Positions:
+def pack_masked(recipe: Recipe, selected: Bool[Array, "B T"]) -> Positions:
     """Slots for the masked tokens of each contrast group."""
-    batch, length = inputs.text_ids.shape
+    batch, length = selected.shape
     slots = masked_lm.capacity(recipe.contrast_group * length, recipe.mlm_probability)
-    return masked_lm.pack_selected(inputs.masked.selected, batch // recipe.contrast_group, slots)
+    return masked_lm.pack_selected(selected, batch // recipe.contrast_group, slots)
 
 
 def teacher_forward(
@@ -106,7 +111,9 @@ def teacher_forward(
     """Features of both sides, and vocabulary logits at the masked tokens."""
     text_key, fusion_key = albef.split_key(dropout_key)
     image_embeds = albef.encode_image(config, params, inputs.image)
-    clean, masked = _encode_both_texts(config, params, inputs, text_key)
+    clean, masked = encode_clean_and_masked(
+        config, params, inputs.text_ids, inputs.masked.text_ids, inputs.text_mask, text_key
+    )
     read = albef.fuse_and_read(
         config,
         params,
@@ -123,19 +130,6 @@ def teacher_forward(
         albef.mlm_logits(config, params, read),
     )
     return jax.lax.stop_gradient(teacher)
-
-
-def _encode_both_texts(
-    config: ModelConfig, params: Params, inputs: Inputs, dropout_key: Array | None
-) -> tuple[Array, Array]:
-    """Clean and masked captions `[B, T, D]` each, in one call, neighbours in the batch so that a
-    sharded batch stays where it is."""
-    batch, length = inputs.text_ids.shape
-    ids = jnp.stack([inputs.text_ids, inputs.masked.text_ids], axis=1).reshape(-1, length)
-    mask = jnp.repeat(inputs.text_mask, 2, axis=0)
-    embeds = albef.encode_text(config, params, ids, mask, dropout_key)
-    embeds = embeds.reshape(batch, 2, length, -1)
-    return embeds[:, 0], embeds[:, 1]
 
 
 def _contrast(image_feat, text_feat, teacher: Teacher, keys: Keys, temperature, groups) -> Contrast:
@@ -165,7 +159,9 @@ def student_forward(
     groups = len(inputs.text_ids) // recipe.contrast_group
     temperature = params["temperature"]
     image_embeds = albef.encode_image(config, params, inputs.image)
-    clean, masked = _encode_both_texts(config, params, inputs, text_key)
+    clean, masked = encode_clean_and_masked(
+        config, params, inputs.text_ids, inputs.masked.text_ids, inputs.text_mask, text_key
+    )
     image_feat = albef.image_feature(params, image_embeds)
     text_feat = albef.text_feature(params, clean)
     contrast = _contrast(image_feat, text_feat, teacher, keys, temperature, groups)
@@ -174,8 +170,17 @@ def student_forward(
         negatives = choose_negatives(
             negatives, contrast.text_to_image.group, contrast.image_to_text.group, excluded
         )
-    fused_cls, fused_masked = _fuse_four(
-        config, params, inputs, positions, clean, masked, image_embeds, negatives, fusion_key
+    fused_cls, fused_masked = fuse_matches_and_masked(
+        config,
+        params,
+        clean,
+        masked,
+        inputs.text_mask,
+        image_embeds,
+        TokenSelection(positions.token, positions.slot),
+        negatives.image,
+        negatives.text,
+        fusion_key,
     )
     return Student(
         image_embeds,
@@ -191,69 +196,23 @@ def student_forward(
     )
 
 
-def _reading(positions: Positions, length: int) -> TokenSelection:
-    """Of the four rows of `_fuse_four`: class tokens of rows 0, 3 and 1, then masked tokens."""
-    groups, size = len(positions.slot), positions.slot.shape[1] // length
-    place = jnp.arange(size * 4 * length).reshape(size, 4, length)
-    matches = place[:, (0, 3, 1), 0].reshape(-1)
-    masked = place[:, 2].reshape(-1)[positions.token]
-    token = jnp.concatenate([jnp.tile(matches, (groups, 1)), masked], axis=1)
-
-    def match(number: int) -> Array:
-        own = 3 * jnp.arange(size) + number
-        return jnp.broadcast_to(own[:, None], (groups, size, length))
-
-    masked_slot = len(matches) + positions.slot.reshape(groups, size, length)
-    slot = jnp.stack([match(0), match(2), masked_slot, match(1)], axis=2)
-    return TokenSelection(token, slot.reshape(groups, -1))
-
-
-def _fuse_four(
-    config,
-    params,
-    inputs: Inputs,
-    positions: Positions,
-    clean,
-    masked,
-    image_embeds,
-    negatives: Negatives,
-    dropout_key,
-) -> tuple[Float[Array, "B 3 D"], Float[Array, "G C D"]]:
-    """Rows: the pair; the negative text with the image; the masked text with the image; the
-    text with its negative image.
-
-    Returns:
-        Class tokens of pair, negative image and negative text, and masked tokens.
-    """
-    negative_text = take_in_group(clean, negatives.text)
-    negative_mask = take_in_group(inputs.text_mask, negatives.text)
-    mask = inputs.text_mask
-    batch, length, width = clean.shape
-    read = albef.fuse_and_read(
-        config,
-        params,
-        jnp.stack([clean, negative_text, masked, clean], axis=1),
-        jnp.stack([mask, negative_mask, mask, mask], axis=1),
-        image_embeds,
-        _reading(positions, length),
-        swapped=negatives.image,
-        dropout_key=dropout_key,
-    )
-    matches, masked_tokens = jnp.split(read, [3 * batch // len(read)], axis=1)
-    return matches.reshape(batch, 3, width), masked_tokens
-
-
 def mlm_loss(
     logits: Float[Array, "G C V"],
     labels: Int[Array, "G C"],
     used: Array,
     teacher_logits: Float[Array, "G C V"],
     alpha: Float[Array, ""] | float,
+    total: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """Mean over the masked tokens (paper equations 3 and 7); 0 when there are none."""
+    """Mean over the masked tokens (paper equations 3 and 7); 0 when there are none.
+
+    Args:
+        total: what the sum is divided by, if it is not the number of tokens in use.
+    """
     hard = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     losses = mixed_cross_entropy([logits], hard, [teacher_logits], alpha)
-    return jnp.sum(jnp.where(used, losses, 0.0)) / jnp.maximum(jnp.sum(used), 1)
+    total = jnp.maximum(jnp.sum(used), 1) if total is None else total
+    return jnp.sum(jnp.where(used, losses, 0.0)) / total
 
 
 def losses(
@@ -262,20 +221,21 @@ def losses(
     inputs: Inputs,
     positions: Positions,
     alpha: Float[Array, ""] | float,
-    mlm_weight: Float[Array, ""] | float = 1.0,
     trained: tuple[str, ...] = LOSSES,
+    masked_total: Float[Array, ""] | None = None,
 ) -> dict[str, Float[Array, ""]]:
     """The three losses, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`; `loss` is the sum of
     those that are trained (paper equation 5).
 
     Args:
-        mlm_weight: makes the mean over equal parts of a batch that of the batch, where parts have
-            unequal numbers of masked tokens; the other losses need none.
+        masked_total: number of masked tokens to divide MLM's sum by, by default those here: the
+            micro-batches of a batch have unequal numbers of them.
     """
     itc = itc_loss(student.contrast, student.teacher_contrast, alpha)
     labels = masked_lm.gather(inputs.text_ids, positions)
-    mlm = mlm_loss(student.mlm_logits, labels, positions.used, teacher.mlm_logits, alpha)
-    mlm = mlm * mlm_weight
+    mlm = mlm_loss(
+        student.mlm_logits, labels, positions.used, teacher.mlm_logits, alpha, masked_total
+    )
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
     itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
     nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1)
@@ -290,3 +250,82 @@ def losses(
         "mlm_overflow": jnp.sum(positions.overflow),
         "pairs_without_negative": jnp.sum(~student.negatives.valid),
     }
+
+
+class Decisions(NamedTuple):
+    """The random decisions of a step: which tokens are masked, and the hard negatives.
+
+    Attributes:
+        negatives: those to use, or the noise to draw them with.
+    """
+
+    masked: MaskedText
+    positions: Positions
+    negatives: Negatives | Noise
+
+
+@dataclass(frozen=True)
+class PretrainingLoss(Loss):
+    """ITC, MLM and ITM on a batch of `image`, `text_ids` and `text_mask`."""
+
+    model: ModelConfig
+    recipe: Recipe
+
+    streams = ("mask", "negatives", "student_dropout", "teacher_dropout")
+    temperature_range = (0.001, 0.5)
+
+    @property
+    def contrast_group(self) -> int:  # type: ignore[override]
+        """Pairs that are each other's in-batch keys and negatives."""
+        return self.recipe.contrast_group
+
+    def decide(self, keys: dict[str, jax.Array], batch: Batch) -> Decisions:
+        """Mask tokens, and draw the noise for hard negatives."""
+        recipe, text_ids = self.recipe, batch["text_ids"]
+        draws = masked_lm.draw_masking(
+            keys["mask"], text_ids.shape, recipe.mlm_probability, self.model.vocab_size
+        )
+        masked = masked_lm.mask_text(text_ids, draws, recipe.special)
+        groups = len(text_ids) // recipe.contrast_group
+        return self.given(masked, draw_noise(keys["negatives"], groups, recipe.contrast_group))
+
+    def given(self, masked: MaskedText, negatives: Negatives | Noise) -> Decisions:
+        """Decisions that were made elsewhere, such as recorded ones."""
+        return Decisions(masked, pack_masked(self.recipe, masked.selected), negatives)
+
+    def totals(self, batch: Batch, decisions: Decisions) -> dict[str, Any]:
+        """The number of masked tokens."""
+        return {"masked": jnp.maximum(jnp.sum(decisions.positions.used), 1)}
+
+    def __call__(self, params: Params, inputs: LossInputs) -> LossOutput:
+        """The sum of the losses that are trained (paper equation 5)."""
+        masked, positions, negatives = inputs.random.decisions
+        batch, queue = inputs.batch, inputs.queue
+        assert queue is not None
+        pairs = Inputs(batch["image"], batch["text_ids"], batch["text_mask"], masked)
+        teacher = teacher_forward(
+            self.model, inputs.teacher, pairs, positions, inputs.random.teacher_dropout
+        )
+        student = student_forward(
+            self.model,
+            self.recipe,
+            params,
+            pairs,
+            positions,
+            teacher,
+            Keys(queue.image, queue.text),
+            negatives,
+            inputs.random.student_dropout,
+        )
+        metrics = losses(
+            student,
+            teacher,
+            pairs,
+            positions,
+            inputs.alpha,
+            self.recipe.losses,
+            inputs.totals["masked"],
+        )
+        metrics["temperature"] = params["temperature"]
+        features = teacher.image_feat, teacher.text_feat
+        return LossOutput(metrics, features, {"student": student, "teacher": teacher})

@@ -5,7 +5,7 @@ travel. Entries are in order of arrival, the oldest is overwritten first.
 Shape letters: Q queue length, B batch, E embed_dim.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,10 @@ class Queue(NamedTuple):
     text: Float[Array, "Q E"]
     pointer: Int[Array, ""]
     image_id: Int[Array, " Q"] | None = None
+
+    def arrays(self) -> dict[str, Any]:
+        """The parts that are there, by name, as checkpoints keep them."""
+        return {name: leaf for name, leaf in self._asdict().items() if leaf is not None}
 
 
 def init_queue(key: Array, length: int, embed_dim: int, with_ids: bool = False) -> Queue:

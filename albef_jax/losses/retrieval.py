@@ -5,18 +5,20 @@ other, in the contrast as well as among the negatives.
 Shape letters: B pairs in G groups of g, T text tokens, E embed_dim, Q queue length.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
 from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_image, similarities
-from albef_jax.losses.matching import Negatives, draw_negatives, itm_loss
+from albef_jax.losses.matching import Negatives, Noise, choose_negatives, draw_noise, itm_loss
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.bert import take_in_group
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.joint_passes import fuse_matches
 
 
 class Inputs(NamedTuple):
@@ -73,13 +75,13 @@ def student_forward(
     inputs: Inputs,
     teacher: Teacher,
     keys: Keys,
-    negatives: Negatives | Array,
+    negatives: Negatives | Noise,
     dropout_key: Array | None,
 ) -> Student:
     """All the student's outputs.
 
     Args:
-        negatives: the hard negatives to use, or a random key to draw them with.
+        negatives: the hard negatives to use, or the noise to draw them with.
     """
     text_key, fusion_key = albef.split_key(dropout_key)
     groups = len(inputs.text_ids) // contrast_group
@@ -98,11 +100,18 @@ def student_forward(
     own = contrast(image_feat, text_feat)
     positives = same_image(inputs.image_id, keys.image_id, groups)
     if not isinstance(negatives, Negatives):
-        negatives = draw_negatives(
+        negatives = choose_negatives(
             negatives, own.text_to_image.group, own.image_to_text.group, positives.group
         )
-    fused_cls = _fuse_three(
-        config, params, inputs, text_embeds, image_embeds, negatives, fusion_key
+    fused_cls = fuse_matches(
+        config,
+        params,
+        text_embeds,
+        inputs.text_mask,
+        image_embeds,
+        negatives.image,
+        negatives.text,
+        fusion_key,
     )
     return Student(
         image_feat,
@@ -115,31 +124,20 @@ def student_forward(
     )
 
 
-def _fuse_three(
-    config, params, inputs: Inputs, text_embeds, image_embeds, negatives: Negatives, dropout_key
-) -> Float[Array, "B 3 D"]:
-    """Fused class tokens of the pair, of the text with its negative image, and of the negative
-    text with the image."""
-    mask = inputs.text_mask
-    negative_text = take_in_group(text_embeds, negatives.text)
-    negative_mask = take_in_group(mask, negatives.text)
-    fused_cls = albef.fuse_class(
-        config,
-        params,
-        jnp.stack([text_embeds, negative_text, text_embeds], axis=1),
-        jnp.stack([mask, negative_mask, mask], axis=1),
-        image_embeds,
-        swapped=negatives.image,
-        dropout_key=dropout_key,
-    )
-    return fused_cls[:, (0, 2, 1)]
+def losses(
+    student: Student,
+    alpha: Float[Array, ""] | float,
+    matches_total: Float[Array, ""] | None = None,
+) -> dict[str, Any]:
+    """The two losses, their sum `loss`, and how often each head is right.
 
-
-def losses(student: Student, alpha: Float[Array, ""] | float) -> dict[str, Any]:
-    """The two losses, their sum `loss`, and how often each head is right."""
+    Args:
+        matches_total: number of ITM examples to divide by, by default those here.
+    """
     itc = itc_loss(student.contrast, student.teacher_contrast, alpha, student.positives)
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
-    itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
+    valid = student.negatives.valid.reshape(-1)
+    itm = itm_loss(positive, negative_image, negative_text, valid, matches_total)
     nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1, keepdims=True)
     found = jnp.take_along_axis(student.positives.group, nearest, axis=-1)
     return {
@@ -150,3 +148,44 @@ def losses(student: Student, alpha: Float[Array, ""] | float) -> dict[str, Any]:
         "itc_accuracy": jnp.mean(found),
         "pairs_without_negative": jnp.sum(~student.negatives.valid),
     }
+
+
+@dataclass(frozen=True)
+class RetrievalLoss(Loss):
+    """ITC and ITM on a batch of `image`, `text_ids`, `text_mask` and `image_id`."""
+
+    model: ModelConfig
+    contrast_group: int
+
+    def decide(self, keys: dict[str, jax.Array], batch: Batch) -> Noise:
+        """Draw the noise for hard negatives."""
+        groups = len(batch["text_ids"]) // self.contrast_group
+        return draw_noise(keys["decisions"], groups, self.contrast_group)
+
+    def totals(self, batch: Batch, decisions: Any) -> dict[str, Any]:
+        """The number of ITM examples: every pair, and two negatives where there are any."""
+        image_id = batch["image_id"].reshape(-1, self.contrast_group)
+        alone = jnp.all(image_id[:, :, None] == image_id[:, None], axis=-1)
+        return {"matches": image_id.size + 2 * jnp.sum(~alone).astype(jnp.float32)}
+
+    def __call__(self, params: Params, inputs: LossInputs) -> LossOutput:
+        """The sum of both losses."""
+        queue, random = inputs.queue, inputs.random
+        assert queue is not None
+        assert queue.image_id is not None
+        pairs = Inputs(*(inputs.batch[name] for name in Inputs._fields))
+        teacher = teacher_forward(self.model, inputs.teacher, pairs, random.teacher_dropout)
+        student = student_forward(
+            self.model,
+            self.contrast_group,
+            params,
+            pairs,
+            teacher,
+            Keys(queue.image, queue.text, queue.image_id),
+            random.decisions,
+            random.student_dropout,
+        )
+        metrics = losses(student, inputs.alpha, inputs.totals["matches"])
+        metrics["temperature"] = params["temperature"]
+        features = teacher.image_feat, teacher.text_feat
+        return LossOutput(metrics, features, {"student": student, "teacher": teacher})

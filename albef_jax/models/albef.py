@@ -130,13 +130,13 @@ def fuse(
     image_embeds: Float[Array, "B N E"] | None,
     *,
     image_mask: Int[Array, "B N"] | None = None,
-    swapped: Int[Array, "G g"] | None = None,
+    negative_image: Int[Array, "G g"] | None = None,
     keys_values: bert.KeysValues | None = None,
     dropout_key: Array | None = None,
     causal: bool = False,
     collect: bool = False,
 ):
-    """Fused tokens `[B, R, T, D]`; `swapped` as in `CrossAttention`.
+    """Fused tokens `[B, R, T, D]`; `negative_image` as in `CrossAttention`.
 
     `keys_values [L, ...]` of `image_keys_values` may take the place of `image_embeds`.
     """
@@ -149,7 +149,7 @@ def fuse(
         bias,
         image_embeds,
         image_bias,
-        swapped,
+        negative_image,
         keys_values,
         rngs=rngs(dropout_key),
     )
@@ -161,19 +161,19 @@ def fuse_and_read(
     text_embeds: Float[Array, "B R T D"],
     text_mask: Int[Array, "B R T"],
     image_embeds: Float[Array, "B N E"] | None,
-    reading: TokenSelection,
+    selection: TokenSelection,
     *,
-    swapped: Int[Array, "G g"] | None = None,
+    negative_image: Int[Array, "G g"] | None = None,
     keys_values: bert.KeysValues | None = None,
     dropout_key: Array | None = None,
 ) -> Float[Array, "G C D"]:
-    """The tokens of `reading` as `fuse` would give them; the last layer computes no others."""
+    """The tokens of `selection` as `fuse` would give them; the last layer computes no others."""
     keys = split_key(dropout_key)
     bias = attention.self_bias(text_mask.reshape(-1, text_mask.shape[-1]), causal=False)
     layers = params["fusion_encoder"]["layers"], keys_values
     first = jax.tree.map(lambda leaf: leaf[:-1], layers)
     last = jax.tree.map(lambda leaf: leaf[-1], layers)
-    inputs = bias, image_embeds, None, swapped
+    inputs = bias, image_embeds, None, negative_image
     x: Any = text_embeds
     if config.fusion_depth > 1:
         fewer = replace(config, fusion_depth=config.fusion_depth - 1)
@@ -182,8 +182,8 @@ def fuse_and_read(
             {"params": {"layers": first[0]}}, x, *inputs, first[1], rngs=rngs(keys[0])
         )
     layer = recomputed(bert.FusionLayer, config.remat_fusion)(config, dropout_key is None)
-    read = layer.apply({"params": last[0]}, x, *inputs, last[1], None, reading, rngs=rngs(keys[1]))
-    return cast(Array, read)
+    x = layer.apply({"params": last[0]}, x, *inputs, last[1], None, selection, rngs=rngs(keys[1]))
+    return cast(Array, x)
 
 
 def fuse_class(
@@ -199,8 +199,8 @@ def fuse_class(
     Args:
         options: those of `fuse_and_read`.
     """
-    reading = class_tokens(*text_mask.shape)
-    return fuse_and_read(config, params, text_embeds, text_mask, image_embeds, reading, **options)
+    selection = class_tokens(*text_mask.shape)
+    return fuse_and_read(config, params, text_embeds, text_mask, image_embeds, selection, **options)
 
 
 def fuse_pairs(

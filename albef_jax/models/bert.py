@@ -85,21 +85,21 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], bias: Array, reading: TokenSelection | None = None
+        self, x: Float[Array, "B T D"], bias: Array, selection: TokenSelection | None = None
     ) -> Float[Array, "*C D"]:
         """Attend under the additive score bias `[B, 1, 1 or T, T]`.
 
         Returns:
-            The tokens of `reading`, packed; without it all, `[B, T, D]`.
+            The tokens of `selection`, packed; without it all, `[B, T, D]`.
         """
         cfg = self.config
-        read = gather(x, reading)
-        query = scatter(dense(cfg, cfg.text_width, "query")(read), reading, x.shape)
+        read = gather(x, selection)
+        query = scatter(dense(cfg, cfg.text_width, "query")(read), selection, x.shape)
         key, value = (dense(cfg, cfg.text_width, name)(x) for name in ("key", "value"))
         query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
         dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
         attended = text_attention(query, key, value, bias, dropout).reshape(x.shape)
-        return project_and_add(cfg, gather(attended, reading), read, self.deterministic)
+        return project_and_add(cfg, gather(attended, selection), read, self.deterministic)
 
 
 class KeysValues(NamedTuple):
@@ -126,18 +126,18 @@ class CrossAttention(nn.Module):
         shape: tuple[int, ...],
         image_embeds: Float[Array, "B N E"] | None,
         bias: Array | None,
-        swapped: Int[Array, "G g"] | None,
+        negative_image: Int[Array, "G g"] | None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
-        reading: TokenSelection | None = None,
+        selection: TokenSelection | None = None,
     ) -> Float[Array, "*C D"]:
         """Attend to the images.
 
         Args:
-            x: the tokens of `reading`, packed; without it all, `[B, R, T, D]`.
+            x: the tokens of `selection`, packed; without it all, `[B, R, T, D]`.
             shape: (B, R, T, D).
             bias: additive score bias `[B, 1, 1, N]` over the image tokens.
-            swapped: if given, the last row of each image reads another image of its group
+            negative_image: if given, the last row of each image reads another image of its group
                 instead, this one: the negative images of ITM, without a second projection.
             keys_values: those of the images, computed before, instead of `image_embeds`.
             probe: zeros added to the probabilities, S = R * T. The gradient with respect to them
@@ -147,7 +147,7 @@ class CrossAttention(nn.Module):
         cfg = self.config
         images, rows, length, _ = shape
         query = dense(cfg, cfg.text_width, "query")(x)
-        query = scatter(query, reading, (images, rows * length, cfg.text_width))
+        query = scatter(query, selection, (images, rows * length, cfg.text_width))
         query = split_heads(query, cfg.text_heads)
         if keys_values is None:
             assert image_embeds is not None, "give image_embeds or keys_values"
@@ -158,11 +158,11 @@ class CrossAttention(nn.Module):
             probabilities = attention_probabilities(query, key, bias)
             self.sow("intermediates", "probabilities", probabilities)
             attended = attend(probabilities + probe, value)
-        elif swapped is None:
+        elif negative_image is None:
             attended = text_attention(query, key, value, bias, dropout)
         else:
             own, other = jnp.split(query, [(rows - 1) * length], axis=1)
-            key_other, value_other = take_in_group(key, swapped), take_in_group(value, swapped)
+            key_other, value_other = (take_in_group(x, negative_image) for x in (key, value))
             attended = jnp.concatenate(
                 [
                     text_attention(own, key, value, bias, dropout),
@@ -170,7 +170,7 @@ class CrossAttention(nn.Module):
                 ],
                 axis=1,
             )
-        attended = gather(attended.reshape(shape), reading)
+        attended = gather(attended.reshape(shape), selection)
         return project_and_add(cfg, attended, x, self.deterministic)
 
     def project(self, image_embeds: Float[Array, "B N E"]) -> KeysValues:
@@ -221,25 +221,26 @@ class FusionLayer(nn.Module):
         bias: Array,
         image_embeds: Float[Array, "B N E"] | None,
         image_bias: Array | None,
-        swapped: Int[Array, "G g"] | None,
+        negative_image: Int[Array, "G g"] | None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
-        reading: TokenSelection | None = None,
+        selection: TokenSelection | None = None,
     ) -> Float[Array, "*C D"]:
         """Apply the layer; `bias` is `[B * R, 1, 1 or T, T]`, the rest as in `CrossAttention`.
 
         Returns:
-            The tokens of `reading`, packed; without it all, `[B, R, T, D]`.
+            The tokens of `selection`, packed; without it all, `[B, R, T, D]`.
         """
         cfg, shape = self.config, x.shape
         flat = x.reshape(-1, *shape[2:])
-        x = SelfAttention(cfg, self.deterministic, name="self_attention")(flat, bias, reading)
-        if reading is None:
+        x = SelfAttention(cfg, self.deterministic, name="self_attention")(flat, bias, selection)
+        if selection is None:
             x = x.reshape(shape)
         attention = CrossAttention(
             cfg, self.deterministic, self.projections, name="cross_attention"
         )
-        x = attention(x, shape, image_embeds, image_bias, swapped, keys_values, probe, reading)
+        image = image_embeds, image_bias, negative_image
+        x = attention(x, shape, *image, keys_values, probe, selection)
         return feed_forward(cfg, x, self.deterministic)
 
 
@@ -280,7 +281,7 @@ class FusionEncoder(nn.Module):
         bias: Array,
         image_embeds: Float[Array, "B N E"] | None,
         image_bias: Array | None = None,
-        swapped: Int[Array, "G g"] | None = None,
+        negative_image: Int[Array, "G g"] | None = None,
         keys_values: KeysValues | None = None,
     ):
         """Fuse: `[B, R, T, D]`, with `collect` also `[L, B, R, T, D]`.
@@ -292,6 +293,6 @@ class FusionEncoder(nn.Module):
             FusionLayer, cfg, cfg.fusion_depth, cfg.remat_fusion, self.collect, 4, layer_inputs=1
         )
         x, outputs = layers(cfg, self.deterministic, name="layers")(
-            text_embeds, bias, image_embeds, image_bias, swapped, keys_values
+            text_embeds, bias, image_embeds, image_bias, negative_image, keys_values
         )
         return (x, outputs) if self.collect else x

@@ -1,11 +1,11 @@
-"""The models of all tasks: which parts each has, fresh parameters, and the small heads.
+"""The models of all tasks: which parts each has, and fresh parameters."""
 
-Shape letters: B texts, D text width, C classes.
-"""
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
@@ -13,59 +13,79 @@ from albef_jax.models.config import ModelConfig
 from albef_jax.models.decoder import init_decoder
 from albef_jax.models.two_image_fusion import init_pair_encoder
 
-CLASSES = {"entailment": 3, "nlvr": 2}
-ASSIGNMENTS = 3  # of a text to two images: the first, the second, neither
 
+@dataclass(frozen=True)
+class TaskModel:
+    """What a model consists of; fresh weights, official names and warm starts follow from it.
+
+    Attributes:
+        parts: names at the root of the parameter tree.
+        mark: the part that tells the model from those after it in `MODELS`.
+        classes: of `cls_head`.
+        starts_fresh: the part that no pre-trained model has, if there is one.
+    """
+
+    parts: tuple[str, ...]
+    mark: str
+    classes: int = 0
+    starts_fresh: str = ""
+
+
+ASSIGNMENTS = 3  # of a text to two images: the first, the second, neither
 _ENCODERS = ("image_encoder", "text_encoder")
+_FUSED = (*_ENCODERS, "fusion_encoder")
 _CONTRAST = ("image_proj", "text_proj", "temperature")
-# What a task keeps of the pre-training model.
-_KEPT = {
-    "retrieval": (*_ENCODERS, "fusion_encoder", *_CONTRAST, "itm_head"),
-    "grounding": (*_ENCODERS, "fusion_encoder", *_CONTRAST, "itm_head"),
-    "entailment": (*_ENCODERS, "fusion_encoder"),
-    "vqa": (*_ENCODERS, "fusion_encoder"),
-    "nlvr_pretrain": (*_ENCODERS, *_CONTRAST),
-    "nlvr": _ENCODERS,
+_RETRIEVAL = TaskModel((*_FUSED, *_CONTRAST, "itm_head"), "itm_head")
+
+# Every model that has checkpoints of its own.
+MODELS = {
+    "pretrain": TaskModel((*_FUSED, "mlm_head", *_CONTRAST, "itm_head"), "mlm_head"),
+    "vqa": TaskModel((*_FUSED, "answer_decoder"), "answer_decoder"),
+    "nlvr_pretrain": TaskModel(
+        (*_ENCODERS, "pair_encoder", *_CONTRAST, "ta_head"), "ta_head", starts_fresh="ta_head"
+    ),
+    "retrieval": _RETRIEVAL,
+    "grounding": _RETRIEVAL,
+    "nlvr": TaskModel((*_ENCODERS, "pair_encoder", "cls_head"), "cls_head", 2, "cls_head"),
+    "entailment": TaskModel((*_FUSED, "cls_head"), "cls_head", 3, "cls_head"),
 }
 
 
-def init(config: ModelConfig, task: str, key: Array) -> Params:
-    """A fresh parameter tree of a task's model, in float32."""
+def model_of(parts: Collection[str], classes: int) -> str | None:
+    """The model that has these parts, `retrieval` for grounding too; None if there is none.
+
+    Args:
+        classes: of `cls_head`, or 0 where there is none.
+    """
+    for name, model in MODELS.items():
+        if model.mark in parts and model.classes in (0, classes):
+            return name
+    return None
+
+
+def init(config: ModelConfig, model: str, key: Array) -> Params:
+    """A fresh parameter tree of a model of `MODELS`, in float32."""
     base_key, new_key = jax.random.split(key)
-    if task == "pretrain":
+    if model == "pretrain":
         return albef.init(config, key)
     base = albef.init(config, base_key)
-    params = {name: base[name] for name in _KEPT[task]}
-    if task == "vqa":
+    parts = MODELS[model].parts
+    params = {name: base[name] for name in parts if name in base}
+    if "answer_decoder" in parts:
         params["answer_decoder"] = init_decoder(config, new_key)
-    if task in ("nlvr_pretrain", "nlvr"):
+    if "pair_encoder" in parts:
         pair_key, new_key = jax.random.split(new_key)
         params["pair_encoder"] = init_pair_encoder(config, pair_key)
-    if task == "nlvr_pretrain":
+    if "ta_head" in parts:
         params["ta_head"] = _init_linear(new_key, config.text_width, ASSIGNMENTS)
-    if task in CLASSES:
+    if "cls_head" in parts:
         hidden_key, out_key = jax.random.split(new_key)
         params["cls_head"] = {
             "hidden": _init_linear(hidden_key, config.text_width, config.text_width),
-            "out": _init_linear(out_key, config.text_width, CLASSES[task]),
+            "out": _init_linear(out_key, config.text_width, MODELS[model].classes),
         }
     return params
 
 
 def _init_linear(key: Array, inputs: int, outputs: int) -> Params:
     return albef.linear(outputs).init(key, jnp.zeros((1, inputs)))["params"]
-
-
-def _apply(layer: Params, x: Float[Array, "B D"]) -> Float[Array, "B C"]:
-    return x @ layer["kernel"] + layer["bias"]
-
-
-def class_logits(params: Params, fused_cls: Float[Array, "B D"]) -> Float[Array, "B C"]:
-    """An MLP with one ReLU layer on the fused class token (paper section 5, VE and NLVR2)."""
-    head = params["cls_head"]
-    return _apply(head["out"], jax.nn.relu(_apply(head["hidden"], fused_cls)))
-
-
-def assignment_logits(params: Params, fused_cls: Float[Array, "B D"]) -> Float[Array, "B C"]:
-    """Whether a text belongs to the first image, the second, or neither."""
-    return _apply(params["ta_head"], fused_cls)

@@ -32,19 +32,19 @@ def class_tokens(images: int, texts: int, length: int) -> TokenSelection:
     return TokenSelection(jnp.tile(token, (images, 1)), jnp.tile(slot, (images, 1)))
 
 
-def gather(x: Float[Array, "*B D"], reading: TokenSelection | None) -> Float[Array, "*C D"]:
-    """The tokens that are read, `[G, C, D]`; all of them as they are without a `reading`."""
-    if reading is None:
+def gather(x: Float[Array, "*B D"], selection: TokenSelection | None) -> Float[Array, "*C D"]:
+    """The tokens that are read, `[G, C, D]`; all of them as they are without a `selection`."""
+    if selection is None:
         return x
-    grouped = x.reshape(len(reading.token), -1, x.shape[-1])
-    return jnp.take_along_axis(grouped, reading.token[..., None], axis=1)
+    grouped = x.reshape(len(selection.token), -1, x.shape[-1])
+    return jnp.take_along_axis(grouped, selection.token[..., None], axis=1)
 
 
 def scatter(
-    packed: Float[Array, "*C D"], reading: TokenSelection | None, shape: tuple[int, ...]
+    packed: Float[Array, "*C D"], selection: TokenSelection | None, shape: tuple[int, ...]
 ) -> Float[Array, "*B D"]:
     """Packed tokens back in their places, in an array of `shape`; what is in the other places does
     not matter, and is that of some token which is read."""
-    if reading is None:
+    if selection is None:
         return packed.reshape(shape)
-    return jnp.take_along_axis(packed, reading.slot[..., None], axis=1).reshape(shape)
+    return jnp.take_along_axis(packed, selection.slot[..., None], axis=1).reshape(shape)

@@ -90,7 +90,7 @@ class ImageEncoder(nn.Module):
         return (x, {"patch_embed": patches, "blocks": blocks}) if self.collect else x
 
     def patches(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B N-1 D"]:
-        """Embed the patches in reading order."""
+        """Embed the patches in selection order."""
         return self.patch_embed(image).reshape(image.shape[0], -1, self.config.image_width)
 
     def tokens(self, patches: Float[Array, "B N-1 D"]) -> Float[Array, "B N D"]:

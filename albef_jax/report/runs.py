@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from albef_jax.config.defaults import TASKS, default
+from albef_jax.config.defaults import default
+from albef_jax.config.renamed import modernise
+from albef_jax.config.tasks import TASKS
 from albef_jax.observability.metrics import read_lines
 from albef_jax.report.bounds import with_bounds
 from albef_jax.report.charts import Lines
@@ -79,7 +81,7 @@ def _name(text: str) -> tuple[str, Path]:
 def _read(name: str, workdir: Path) -> Run:
     if not (workdir / "config.json").is_file():
         raise CannotCompare(f"{workdir}: no config.json, so not the workdir of a run")
-    config = _json(workdir / "config.json")
+    config = modernise(_json(workdir / "config.json"))
     lines = read_lines(workdir / "metrics.jsonl")
     if not lines:
         raise CannotCompare(

@@ -7,7 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
+from albef_jax.config.option_groups import contrast_options, distillation_options, finetune_options
+from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.batching import ordered_batches
 from albef_jax.data.build import open_referring
 from albef_jax.data.examples import PhraseExamples
@@ -25,14 +28,29 @@ from albef_jax.inference.heat_maps.boxes import (
     rank_boxes,
 )
 from albef_jax.inference.heat_maps.word_heat import by_word
-from albef_jax.losses import retrieval
+from albef_jax.losses.base import Loss
+from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.models.albef import Params
 from albef_jax.models.common import normalize
 from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
-from albef_jax.tasks.base import Evaluation, FinetuneTask
-from albef_jax.train.finetune import Loss
-from albef_jax.train.losses import retrieval_loss
+from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.state import TrainState
+
+
+def options(config: ConfigDict) -> None:
+    """The official recipe's values, and what only this task has."""
+    finetune_options(config, batch_size=256, epochs=5, lr=1e-5)
+    contrast_options(config)
+    distillation_options(config)
+    config.train.contrast_group = 32
+    del config.data.crop_scale  # the official training squeezes the whole image
+    config.data.text_len = 30
+    config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
+    config.data.instances = ""  # COCO's instances.json, where the true boxes are
+    config.data.detections = ""  # candidate boxes: dets.json or cocos.json
+    config.evaluation.layer = 8  # BERT layer whose attention is the heat map, from 0
+    config.evaluation.image_block = 8  # ViT block of the ITC heat map, from 0
+
 
 BRANCHES = ("itm", "itc")
 
@@ -66,12 +84,12 @@ class Placed:
         return None if number is None else self.candidates[number]
 
 
-class Grounding(FinetuneTask):
+class Grounding(Task):
     """Phrases with the image they are about; boxes are for evaluation alone."""
 
     example = PhraseExamples
-    inputs = retrieval.Inputs._fields
-    queued = True
+    inputs = Inputs._fields
+    queue_holds = "features and image ids"
     items = "phrases"
 
     def open_train(self) -> Any:
@@ -84,7 +102,7 @@ class Grounding(FinetuneTask):
 
     def loss(self) -> Loss:
         """ITC and ITM, as for retrieval."""
-        return retrieval_loss(self.model, self.config.train.contrast_group)
+        return RetrievalLoss(self.model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy of the box that the heat map chooses, for both branches."""
@@ -232,3 +250,6 @@ def _card(record: Referring, one: Placed) -> GroundedPhrase:
         one.box,
         one.right,
     )
+
+
+TASK = TaskSpec(model="grounding", options=options, run=Grounding)

@@ -6,7 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
+from albef_jax.config.option_groups import pair_options
+from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.batching import shuffled_batches
 from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
@@ -16,18 +19,29 @@ from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.losses import text_assignment
+from albef_jax.losses.base import Loss
+from albef_jax.losses.text_assignment import TextAssignmentLoss
 from albef_jax.models.common import normalize
 from albef_jax.report.task_examples import right_and_wrong
-from albef_jax.tasks.base import Evaluation, FinetuneTask
-from albef_jax.tasks.classify import read_verdicts
-from albef_jax.train.finetune import Loss
-from albef_jax.train.losses import assignment_loss
+from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.judged_sentences import read_verdicts
 from albef_jax.train.state import TrainState
+
+
+def options(config: ConfigDict) -> None:
+    """The official recipe's values, and what only this task has."""
+    pair_options(config)
+    config.data.update({"max_words": 30})
+    config.train.update({"batch_size": 512, "epochs": 1, "contrast_group": 64})
+    config.optimizer.update({"lr": 2e-5, "min_lr": 1e-5, "warmup_periods": 1})
+    config.data.scenes.update({"captions": 5})
+    config.evaluation.limit = 1000
+
 
 CLASSES = ("first", "second", "neither")
 
 
-class TextAssignment(FinetuneTask):
+class TextAssignment(Task):
     """Pairs; the two images of a text are drawn inside the step."""
 
     example = PairExamples
@@ -44,7 +58,7 @@ class TextAssignment(FinetuneTask):
 
     def loss(self) -> Loss:
         """Cross-entropy over first, second and neither."""
-        return assignment_loss(self.model, self.config.train.contrast_group)
+        return TextAssignmentLoss(self.model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy on held-out pairs, with images drawn as in training, from a fixed seed."""
@@ -66,8 +80,9 @@ class TextAssignment(FinetuneTask):
         @jax.jit
         def run(params, batch, key):
             image = normalize(batch["image"])
+            draws = text_assignment.draw(key, len(image) // group, group)
             forward = partial(text_assignment.forward, self.model, group, params, image)
-            logits, shown, _ = forward(batch["text_ids"], batch["text_mask"], key, None)
+            logits, shown, _ = forward(batch["text_ids"], batch["text_mask"], draws, None)
             return logits, shown
 
         logits, labels, context = [], [], {}
@@ -104,3 +119,6 @@ class TextAssignment(FinetuneTask):
             for one in chosen
         ]
         return {"examples": examples, "shares": shares}
+
+
+TASK = TaskSpec(model="nlvr_pretrain", options=options, run=TextAssignment)

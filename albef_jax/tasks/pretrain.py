@@ -1,49 +1,46 @@
-"""Pre-training: binds data, objective and step, evaluation and report."""
+"""Pre-training: ITC, MLM and ITM on pairs; evaluated by retrieval."""
 
 from pathlib import Path
 
-import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.config.file_patterns import split_list
+from albef_jax.config.option_groups import contrast_options, pair_options
+from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.records import PairSource
 from albef_jax.evaluate.retrieval import describe, evaluate, protocol
 from albef_jax.inference.gallery import read_gallery
 from albef_jax.losses.masked_lm import SpecialTokens, capacity
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
-from albef_jax.tasks.base import Evaluation, Task
-from albef_jax.train.memory import Memory, of_pretraining
-from albef_jax.train.state import TrainState, init_state
-from albef_jax.train.step import Step, StepConfig, compile_step
+from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.train.state import TrainState
+
+
+def options(config: ConfigDict) -> None:
+    """The official recipe's values, and what only this task has."""
+    contrast_options(config)
+    pair_options(config)
+    config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
+    config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
+    config.data.scenes.update({"noise": 0.0, "captions": 5})
+    config.evaluation.limit = 1000  # held-out images to retrieve among; 0 for all
+    config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
 
 
 class Pretraining(Task):
     """ITC, MLM and ITM on pairs; evaluated by retrieval."""
 
     example = PairExamples
+    queue_holds = "features"
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         super().__init__(config, workdir, eval_only)
-        train, tokens = config.train, self.tokenizer
-        self.step_config = StepConfig(
-            model=self.model,
-            recipe=Recipe(
-                train.contrast_group,
-                train.mlm_probability,
-                SpecialTokens(tokens.pad_id, tokens.cls_id, tokens.mask_id),
-                split_list(train.losses),
-            ),
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            alpha=self.alpha(),
-            momentum=train.momentum,
-            microbatches=train.microbatches,
-        )
+        train = config.train
         slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
         pair = flops.PretrainingFlops(
             self.model,
@@ -62,23 +59,16 @@ class Pretraining(Task):
         """The held-out pairs."""
         return open_eval_pairs(self.config)
 
-    def init_state(self) -> TrainState:
-        """A fresh state from `seed`."""
-        return init_state(
-            self.model,
-            self.optimizer,
-            self.config.train.queue_size,
-            jax.random.key(self.config.seed),
+    def loss(self) -> PretrainingLoss:
+        """ITC, MLM and ITM, as far as `train.losses` names them."""
+        train, tokens = self.config.train, self.tokenizer
+        recipe = Recipe(
+            train.contrast_group,
+            train.mlm_probability,
+            SpecialTokens(tokens.pad_id, tokens.cls_id, tokens.mask_id),
+            split_list(train.losses),
         )
-
-    def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
-        """The compiled update."""
-        return compile_step(self.step_config, mesh, abstract_state)
-
-    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
-        """Estimated by tracing."""
-        length = self.config.data.text_len
-        return of_pretraining(self.step_config, mesh, abstract_state, self.batch_size, length)
+        return PretrainingLoss(self.model, recipe)
 
     def describe_data(self) -> str:
         """One line on what is trained on."""
@@ -94,7 +84,7 @@ class Pretraining(Task):
             self.tokenizer,
             self.eval_register(),
             image_size=config.model.image_size,
-            pairs=config.evaluation.pairs,
+            pairs=self.eval_size(),
             rows=config.evaluation.batch_size,
             max_words=config.data.max_words,
             threads=config.data.threads,
@@ -115,3 +105,6 @@ class Pretraining(Task):
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]
         return Evaluation(results, lines, "pretrain.html", {"examples": examples})
+
+
+TASK = TaskSpec(model="pretrain", options=options, run=Pretraining)

@@ -1,27 +1,47 @@
 """Retrieval: fine-tuning with ITC and ITM; evaluation by ITC, re-ranked by ITM."""
 
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
+from albef_jax.config.option_groups import (
+    contrast_options,
+    distillation_options,
+    finetune_options,
+    pair_options,
+)
+from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.records import PairSource
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.evaluate.retrieval import describe, evaluate, protocol
 from albef_jax.inference.gallery import read_gallery
-from albef_jax.losses import retrieval
+from albef_jax.losses.base import Loss
+from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.report.retrieval_examples import collect
-from albef_jax.tasks.base import Evaluation, FinetuneTask
-from albef_jax.train.finetune import Loss
-from albef_jax.train.losses import retrieval_loss
+from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.state import TrainState
 
 
-class Retrieval(FinetuneTask):
+def options(config: ConfigDict) -> None:
+    """The official recipe's values, and what only this task has."""
+    finetune_options(config, batch_size=256, epochs=5, lr=1e-5)
+    pair_options(config)
+    contrast_options(config)
+    distillation_options(config)
+    config.train.contrast_group = 32
+    config.data.text_len = 48
+    config.data.scenes.captions = 5
+    config.evaluation.text_len = 30
+    config.evaluation.rerank = 256  # candidates that ITM re-ranks, per query
+
+
+class Retrieval(Task):
     """Pairs with image ids; captions of one image are right answers to each other."""
 
     example = PairExamples
-    inputs = retrieval.Inputs._fields
-    queued = True
+    inputs = Inputs._fields
+    queue_holds = "features and image ids"
 
     def open_train(self) -> PairSource:
         """The training pairs."""
@@ -33,7 +53,7 @@ class Retrieval(FinetuneTask):
 
     def loss(self) -> Loss:
         """ITC and ITM."""
-        return retrieval_loss(self.model, self.config.train.contrast_group)
+        return RetrievalLoss(self.model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""
@@ -58,3 +78,6 @@ class Retrieval(FinetuneTask):
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]
         return Evaluation(results, lines, "retrieval.html", {"examples": examples})
+
+
+TASK = TaskSpec(model="retrieval", options=options, run=Retrieval)

@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from albef_jax.config.option_groups import distillation_options, finetune_options
+from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.batching import ordered_batches
 from albef_jax.data.build import open_answer_list, open_questions
 from albef_jax.data.examples import QuestionExamples, encode_answers
@@ -22,12 +25,27 @@ from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.evaluate.vqa_accuracy import majority, score, soft_accuracy
 from albef_jax.inference.answer_decoding import Answerer, Generated, Ranked
 from albef_jax.inference.soundness import check_finite
+from albef_jax.losses.base import Loss
+from albef_jax.losses.vqa import VqaLoss
 from albef_jax.models.albef import Params
 from albef_jax.report.task_examples import AnsweredQuestion, right_and_wrong
-from albef_jax.tasks.base import Evaluation, FinetuneTask
-from albef_jax.train.finetune import Loss
-from albef_jax.train.losses import vqa_loss
+from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.state import TrainState
+
+
+def options(config: ConfigDict) -> None:
+    """The official recipe's values, and what only this task has."""
+    finetune_options(config, batch_size=256, epochs=8, lr=2e-5)
+    distillation_options(config)
+    config.optimizer.warmup_periods = 4
+    config.data.vg_image_root = ""  # where images of Visual Genome items are
+    config.data.answer_list = ""  # JSON list to rank; empty: answers are generated
+    config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
+    config.data.max_answers = 10  # different answers a question
+    config.evaluation.batch_size = 16
+    config.evaluation.rank = 128  # answers that the decoder ranks, per question
+    config.evaluation.beams = 3  # when generating; 1 is greedy
+
 
 SHOWN = 5  # best answers kept of a question
 SUBMISSION = "answers.json"
@@ -50,7 +68,7 @@ class Answered:
         return soft_accuracy(self.answers[0][0], truth) > 0 if truth else None
 
 
-class Vqa(FinetuneTask):
+class Vqa(Task):
     """Questions about images."""
 
     inputs = ("image", "text_ids", "text_mask", "answer_ids", "answer_mask", "answer_weight")
@@ -81,9 +99,17 @@ class Vqa(FinetuneTask):
             data.max_answers,
         )
 
+    def row_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """With answers and their weights."""
+        data = self.config.data
+        tokens = jax.ShapeDtypeStruct((data.max_answers, data.answer_len), np.int32)
+        weight = jax.ShapeDtypeStruct((data.max_answers,), np.float32)
+        answers = {"answer_ids": tokens, "answer_mask": tokens, "answer_weight": weight}
+        return super().row_shapes() | answers
+
     def loss(self) -> Loss:
         """The weighted likelihood of the answers."""
-        return vqa_loss(self.model)
+        return VqaLoss(self.model)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Soft accuracy, and `answers.json`: every question's answer, as one submits it."""
@@ -211,3 +237,6 @@ def _scored(found: list[Answered]) -> dict[str, Any]:
     truths = [one.question.answers for one in found]
     kinds = [one.question.kind for one in found]
     return score([one.answers[0][0] for one in found], truths, kinds) | majority(truths, kinds)
+
+
+TASK = TaskSpec(model="vqa", options=options, run=Vqa)

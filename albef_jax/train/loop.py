@@ -64,8 +64,8 @@ class Trainable(Protocol):
         """The compiled update."""
         ...
 
-    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory | None:
-        """What a step takes on each device, where it is estimated."""
+    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
+        """What a step takes on each device, estimated."""
         ...
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
@@ -165,8 +165,7 @@ def train(
         return state
     trace = Profile(profile, workdir, start, task.total_steps)
     step = task.step(mesh, abstract)
-    if memory := task.memory(mesh, abstract):
-        print_on_main(f"memory: {memory}")
+    print_on_main(f"memory: {task.memory(mesh, abstract)}")
     out = open_writers(writers if is_main_process() else None, workdir, start)
     log = Log(task, out, start, log_every, guards.max_skipped, mesh)
     batches = task.batches(start)

@@ -9,7 +9,6 @@ less where it fuses, and more in passing, so the estimate is compared with its o
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,12 +17,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from albef_jax.distributed.mesh import state_shardings
-from albef_jax.losses import pretraining
-from albef_jax.losses.masked_lm import MaskedText
-from albef_jax.losses.matching import draw_noise
-from albef_jax.losses.pretraining import Inputs
+from albef_jax.losses.base import LossInputs, Random
+from albef_jax.models.common import normalize
 from albef_jax.train.state import TrainState
-from albef_jax.train.step import Part, StepConfig, student_loss
+from albef_jax.train.step import StepConfig, step_keys
 
 
 @dataclass(frozen=True)
@@ -84,44 +81,43 @@ def kept_bytes(loss: Callable, params: Any, *inputs: Any) -> int:
     return sum(count * _bytes(*kind) for kind, count in kept.items())
 
 
-def of_pretraining(
-    config: StepConfig, mesh: Mesh, abstract_state: TrainState, batch_size: int, length: int
+def estimate(
+    config: StepConfig, mesh: Mesh, abstract_state: TrainState, batch: dict[str, Any]
 ) -> Memory:
-    """The memory of a pre-training step.
+    """The memory of a task's step.
 
     Args:
-        batch_size: pairs, over all devices.
-        length: T.
+        batch: `jax.ShapeDtypeStruct` of a whole batch, over all devices; images uint8.
     """
     shardings = state_shardings(mesh, abstract_state)
     gradients = shard_bytes(abstract_state.params, shardings.params)
-    group = config.recipe.contrast_group
-    groups_here = batch_size / (group * mesh.size * config.microbatches)
+    group = config.loss.contrast_group
+    groups_here = batch["image"].shape[0] / (group * mesh.size * config.microbatches)
     return Memory(
         state=shard_bytes(abstract_state, shardings),
         gradients=gradients * (1 if config.microbatches == 1 else 2),
-        kept=round(_kept_for_a_group(config, abstract_state, length) * groups_here),
+        kept=round(_kept_for_a_group(config, abstract_state, batch) * groups_here),
     )
 
 
-def _kept_for_a_group(config: StepConfig, state: TrainState, length: int) -> int:
+def _kept_for_a_group(config: StepConfig, state: TrainState, batch: dict[str, Any]) -> int:
     """Activations of one contrast group; nothing is computed."""
-    size, model = config.recipe.contrast_group, config.model
+    loss = config.loss
 
-    def shaped(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype)
+    def cut(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((loss.contrast_group, *leaf.shape[1:]), leaf.dtype)
 
-    ids = shaped(size, length)
-    image = shaped(size, model.image_size, model.image_size, 3, dtype=jnp.float32)
-    masked: Any = MaskedText(ids, shaped(size, length, dtype=jnp.bool_))  # type: ignore[arg-type]
-    inputs: Any = Inputs(image, ids, ids, masked)  # type: ignore[arg-type]
-    positions = jax.eval_shape(partial(pretraining.pack_masked, config.recipe), inputs)
-    noise = jax.eval_shape(lambda key: draw_noise(key, 1, size), state.key)
-    forward = partial(pretraining.teacher_forward, model)
-    teacher = jax.eval_shape(forward, state.teacher, inputs, positions, None)
+    def inputs(state: TrainState, batch: dict[str, jax.Array]) -> LossInputs:
+        keys = step_keys(loss, state.key, state.step)
+        batch = {**batch, "image": normalize(batch["image"])}
+        decisions = loss.decide(keys, batch)
+        random = Random(decisions, keys["student_dropout"], None)
+        totals = loss.totals(batch, decisions)
+        return LossInputs(batch, state.teacher, state.queue, jnp.float32(0), random, totals)
 
-    def loss(params: Any, teacher: Any, queue: Any, part: Part, key: jax.Array) -> jax.Array:
-        return student_loss(config, params, teacher, queue, jnp.float32(0), part, key)[0]
+    given = jax.eval_shape(inputs, state, jax.tree.map(cut, batch))
 
-    part = Part(inputs, positions, noise)
-    return kept_bytes(loss, state.params, teacher, state.queue, part, state.key)
+    def objective(params: Any, given: LossInputs) -> jax.Array:
+        return loss(params, given).metrics["loss"]
+
+    return kept_bytes(objective, state.params, given)

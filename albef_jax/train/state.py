@@ -40,8 +40,7 @@ class TrainState:
         """The parts that a checkpoint keeps apart, so that tools can read one alone."""
         train = {"opt_state": self.opt_state, "key": self.key, "step": self.step}
         if self.queue is not None:
-            queue = self.queue._asdict()
-            train["queue"] = {name: leaf for name, leaf in queue.items() if leaf is not None}
+            train["queue"] = self.queue.arrays()
         teacher = {"teacher": self.teacher} if self.teacher else {}
         return {"params": self.params, **teacher, "train": train}
 

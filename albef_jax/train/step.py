@@ -1,15 +1,15 @@
-"""One pre-training step: a pure function of state and batch, jitted once, its state donated.
+"""One train step for all tasks: a pure function of state and batch, jitted once, state donated.
 
-Order of events, as officially (LEDGER, ITC): clamp the temperature; update the teacher with the
-student's weights from before this step's update; teacher forward; student forward and loss;
-enqueue the teacher's features; update the student.
+A task differs in its `Loss` alone. Order of events, as officially (LEDGER, ITC): clamp the
+temperature, where the loss asks for it; update the teacher with the student's weights from before
+this step's update; the loss and its gradient; enqueue the teacher's features; update the student.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,31 +17,24 @@ import optax
 from jax.sharding import Mesh
 
 from albef_jax.distributed.mesh import batch_sharding, on_mesh, state_shardings
-from albef_jax.losses import masked_lm, pretraining
-from albef_jax.losses.masked_lm import Positions
-from albef_jax.losses.matching import Negatives, Noise, draw_noise
-from albef_jax.losses.pretraining import Inputs, Recipe, Student, Teacher
+from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput, Metrics, Random
 from albef_jax.losses.queue import Queue, enqueue
 from albef_jax.models.albef import Params
 from albef_jax.models.common import normalize
-from albef_jax.models.config import ModelConfig
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.gradient_accumulation import accumulate, merge, split
 from albef_jax.train.resilience.nonfinite import skip_unless_finite
 from albef_jax.train.schedules import Schedule
 from albef_jax.train.state import TrainState
 
-TEMPERATURE_RANGE = (0.001, 0.5)
-COUNTED = ("mlm_overflow", "pairs_without_negative")  # summed over parts, not averaged
-STREAMS = ("mask", "negatives", "student_dropout", "teacher_dropout")
+COUNTED = ("mlm_overflow", "pairs_without_negative")  # summed over micro-batches, not averaged
 
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
+L = TypeVar("L", bound=Loss)
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 @dataclass(frozen=True)
-class StepConfig:
+class StepConfig(Generic[L]):
     """What a step needs to know.
 
     Attributes:
@@ -52,8 +45,7 @@ class StepConfig:
         shards: devices that rows of a batch lie on.
     """
 
-    model: ModelConfig
-    recipe: Recipe
+    loss: L
     optimizer: optax.GradientTransformation
     learning_rate: Schedule
     alpha: Schedule
@@ -62,64 +54,35 @@ class StepConfig:
     shards: int = 1
 
 
-class Part(NamedTuple):
-    """A batch, or a part of one, and its random decisions."""
-
-    inputs: Inputs
-    positions: Positions
-    negatives: Negatives | Noise
-
-
-class Outcome(NamedTuple):
-    """What comes out of a part besides its gradient."""
-
-    metrics: Metrics
-    student: Student
-    teacher: Teacher
-
-
-def streams(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+def step_keys(loss: Loss, key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
     """Independent random keys of one step, by purpose."""
     key = jax.random.fold_in(key, step)
-    return {name: jax.random.fold_in(key, number) for number, name in enumerate(STREAMS)}
+    return {name: jax.random.fold_in(key, number) for number, name in enumerate(loss.streams)}
 
 
 def update(
-    config: StepConfig,
-    state: TrainState,
-    inputs: Inputs,
-    negatives: Negatives | Noise,
-    dropout: tuple[jax.Array | None, jax.Array | None],
+    config: StepConfig, state: TrainState, batch: Batch, random: Random
 ) -> tuple[TrainState, Metrics, dict[str, Any]]:
-    """The step with its random decisions given.
-
-    Args:
-        negatives: hard negatives, or the noise to draw them with.
-        dropout: keys for student and teacher; None switches dropout off.
+    """The step with its random decisions given; images are normalised already.
 
     Returns:
-        The next state, the metrics, and `grads` for those who look inside; of a batch in one part
-        also `student` and `teacher`.
+        The next state, the metrics, and for those who look inside `grads` and the loss's `aux`
+        (None where the batch was taken in parts).
     """
-    temperature = jnp.clip(state.params["temperature"], *TEMPERATURE_RANGE)
-    params = {**state.params, "temperature": temperature}
+    loss = config.loss
+    params = _clamp_temperature(loss, state.params)
     teacher = update_teacher(state.teacher, params, config.momentum)
     alpha = config.alpha(state.step)
-    assert state.queue is not None
-    batch = Part(inputs, pretraining.pack_masked(config.recipe, inputs), negatives)
-    gradient = partial(_gradient, config, params, teacher, state.queue, alpha)
+    gradient = partial(_gradient, loss, params, teacher, state.queue, alpha)
+    totals = loss.totals(batch, random.decisions)
     if config.microbatches == 1:
-        grads, outcome = gradient(batch, dropout)
-        features = outcome.teacher.image_feat, outcome.teacher.text_feat
-        metrics, inside = outcome.metrics, {"student": outcome.student, "teacher": outcome.teacher}
+        grads, output = gradient(batch, random, totals)
     else:
-        grads, metrics, features = _in_parts(config, gradient, params, batch, dropout)
-        inside = {}
+        grads, output = _in_microbatches(config, gradient, params, batch, random, totals)
     updates, opt_state = config.optimizer.update(grads, state.opt_state, params)
     metrics = {
-        **metrics,
+        **output.metrics,
         "lr": config.learning_rate(state.step),
-        "temperature": temperature,
         "alpha": alpha,
         "grad_norm": optax.tree.norm(grads),
     }
@@ -128,97 +91,92 @@ def update(
         params=optax.apply_updates(params, updates),
         teacher=teacher,
         opt_state=opt_state,
-        queue=enqueue(state.queue, *features),
+        queue=_enqueued(state.queue, output, batch),
     )
     state, metrics = skip_unless_finite(state, after, grads, metrics)
-    return state, metrics, {**inside, "grads": grads}
+    return state, metrics, {"aux": output.aux, "grads": grads}
+
+
+def _clamp_temperature(loss: Loss, params: Params) -> Params:
+    if loss.temperature_range is None:
+        return params
+    return {**params, "temperature": jnp.clip(params["temperature"], *loss.temperature_range)}
 
 
 def _gradient(
-    config: StepConfig,
+    loss: Loss,
     params: Params,
-    teacher_params: Params,
-    queue: Queue,
+    teacher: Params,
+    queue: Queue | None,
     alpha: jax.Array,
-    part: Part,
-    dropout: tuple[jax.Array | None, jax.Array | None],
-    mlm_weight: jax.Array | float = 1.0,
-) -> tuple[Params, Outcome]:
-    """Teacher, student, loss and gradient."""
-    teacher = pretraining.teacher_forward(
-        config.model, teacher_params, part.inputs, part.positions, dropout[1]
-    )
-    loss = partial(student_loss, config)
-    return jax.grad(loss, has_aux=True)(params, teacher, queue, alpha, part, dropout[0], mlm_weight)
+    batch: Batch,
+    random: Random,
+    totals: dict[str, jax.Array],
+) -> tuple[Params, LossOutput]:
+    """The gradient of the loss on a batch or a micro-batch, and what else the loss returns."""
+    inputs = LossInputs(batch, teacher, queue, alpha, random, totals)
+
+    def objective(params: Params) -> tuple[jax.Array, LossOutput]:
+        output = loss(params, inputs)
+        return output.metrics["loss"], output
+
+    return jax.grad(objective, has_aux=True)(params)
 
 
-def student_loss(
+def _in_microbatches(
     config: StepConfig,
+    gradient: Callable[[Batch, Random, dict[str, jax.Array]], tuple[Params, LossOutput]],
     params: Params,
-    teacher: Teacher,
-    queue: Queue,
-    alpha: jax.Array,
-    part: Part,
-    dropout_key: jax.Array | None,
-    mlm_weight: jax.Array | float = 1.0,
-) -> tuple[jax.Array, Outcome]:
-    """The loss, a function of the student's parameters, and what else comes out of it."""
-    inputs, positions, negatives = part
-    student = pretraining.student_forward(
-        config.model,
-        config.recipe,
-        params,
-        inputs,
-        positions,
-        teacher,
-        pretraining.Keys(queue.image, queue.text),
-        negatives,
-        dropout_key,
-    )
-    trained = config.recipe.losses
-    metrics = pretraining.losses(student, teacher, inputs, positions, alpha, mlm_weight, trained)
-    return metrics["loss"], Outcome(metrics, student, teacher)
+    batch: Batch,
+    random: Random,
+    totals: dict[str, jax.Array],
+) -> tuple[Params, LossOutput]:
+    """The same as `gradient` of the whole batch, one part after the other.
 
+    Each part is dropped out by keys of its own. `blocks` keeps rows on their devices: every part
+    takes rows from each of them.
+    """
+    parts = config.microbatches
+    groups = len(batch["image"]) // config.loss.contrast_group
+    blocks = math.gcd(groups // parts, config.shards)
+    totals = {name: total / parts for name, total in totals.items()}
 
-def _in_parts(config: StepConfig, gradient: Callable, params: Params, batch: Part, dropout):
-    """Gradients, metrics and teacher features of the batch, computed part by part."""
-    count = config.microbatches
-    blocks = math.gcd(len(batch.positions.used) // count, config.shards)
-    masked = jnp.maximum(jnp.sum(batch.positions.used), 1)
+    def of_part(part: tuple[Batch, Any], number: jax.Array):
+        rows, decisions = part
+        keys = (
+            None if key is None else jax.random.fold_in(key, number)
+            for key in (random.student_dropout, random.teacher_dropout)
+        )
+        grads, output = gradient(rows, Random(decisions, *keys), totals)
+        return grads, (output.metrics, output.teacher_features)
 
-    def one(part: Part, number: jax.Array):
-        keys = tuple(None if key is None else jax.random.fold_in(key, number) for key in dropout)
-        weight = count * jnp.sum(part.positions.used) / masked
-        grads, outcome = gradient(part, keys, weight)
-        return grads, (outcome.metrics, (outcome.teacher.image_feat, outcome.teacher.text_feat))
-
-    grads, (metrics, features) = accumulate(
-        one, jax.tree.map(jnp.zeros_like, params), split(batch, count, blocks), count
-    )
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    cut = split((batch, random.decisions), parts, blocks)
+    grads, (metrics, features) = accumulate(of_part, zeros, cut, parts)
     metrics = {
-        name: jnp.sum(values) if name in COUNTED else jnp.mean(values)
+        name: jnp.sum(values) if name in COUNTED else jnp.mean(values, axis=0)
         for name, values in metrics.items()
     }
-    return grads, metrics, merge(features, blocks)
+    return grads, LossOutput(metrics, merge(features, blocks))
+
+
+def _enqueued(queue: Queue | None, output: LossOutput, batch: Batch) -> Queue | None:
+    if queue is None or output.teacher_features is None:
+        return queue
+    return enqueue(queue, *output.teacher_features, batch.get("image_id"))
 
 
 def train_step(config: StepConfig, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """Draw this step's random decisions, then `update`.
+    """Normalise the images, draw this step's random decisions, then `update`.
 
     Args:
-        batch: `image` uint8 `[B, H, W, 3]`, `text_ids` and `text_mask` int32 `[B, T]`.
+        batch: `image` uint8 `[B, H, W, 3]` (two images `[B, 2, H, W, 3]`), and what the loss needs.
     """
-    keys = streams(state.key, state.step)
-    recipe = config.recipe
-    draws = masked_lm.draw_masking(
-        keys["mask"], batch["text_ids"].shape, recipe.mlm_probability, config.model.vocab_size
-    )
-    masked = masked_lm.mask_text(batch["text_ids"], draws, recipe.special)
-    inputs = Inputs(normalize(batch["image"]), batch["text_ids"], batch["text_mask"], masked)
-    dropout = (keys["student_dropout"], keys["teacher_dropout"])
-    size = recipe.contrast_group
-    noise = draw_noise(keys["negatives"], len(inputs.text_ids) // size, size)
-    state, metrics, _ = update(config, state, inputs, noise, dropout)
+    keys = step_keys(config.loss, state.key, state.step)
+    batch = {**batch, "image": normalize(batch["image"])}
+    decisions = config.loss.decide(keys, batch)
+    random = Random(decisions, keys["student_dropout"], keys["teacher_dropout"])
+    state, metrics, _ = update(config, state, batch, random)
     return state, metrics
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import TASKS, default
+from albef_jax.config.defaults import default
+from albef_jax.config.renamed import modernise
+from albef_jax.config.tasks import TASKS
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import ConfigError
 from albef_jax.utils import atomic
@@ -17,12 +19,11 @@ FREE = (
     "log.",
     "checkpoint.",
     "guards.",
-    "hosts.",
+    "distributed.",
     "evaluation.",
     "mesh.",
     "data.if_changed",
     "data.threads",
-    "data.prefetch",
     "data.workers",
 )
 
@@ -88,6 +89,7 @@ def compare_configs(file: Path, kept: dict, now: dict) -> None:
         ConfigError: with the keys that differ.
     """
     # An option that did not exist when the run began has its default.
+    kept = modernise(kept)
     task = kept.get("task")
     since = json.loads(default(task).to_json()) if task in TASKS else {}
     found, wanted = flatten(since) | flatten(kept), flatten(now)

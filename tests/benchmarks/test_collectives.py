@@ -9,7 +9,7 @@ import pytest
 
 from albef_jax.distributed import mesh as mesh_module
 from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.losses.queue import init_queue
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
@@ -23,8 +23,9 @@ QUEUE = 1600  # no other dimension is as long
 def compiled(tiny, fsdp):
     """The program of one step, and the state it is for."""
     config = StepConfig(
-        model=replace(tiny.config, dropout=0.1, attention_dropout=0.1),
-        recipe=Recipe(contrast_group=GROUP),
+        loss=PretrainingLoss(
+            replace(tiny.config, dropout=0.1, attention_dropout=0.1), Recipe(contrast_group=GROUP)
+        ),
         optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
         learning_rate=lambda step: jnp.float32(1e-4),
         alpha=lambda step: jnp.float32(0.4),
@@ -132,8 +133,7 @@ ENTRY %main.2 (p: f32[2]) -> f32[2] {
 def test_one_program_for_all_batches(tiny, fresh_state, batch):
     """The second batch, and the state that a step returns, find the compiled program."""
     config = StepConfig(
-        model=tiny.config,
-        recipe=Recipe(contrast_group=8),
+        loss=PretrainingLoss(tiny.config, Recipe(contrast_group=8)),
         optimizer=adamw(lambda step: jnp.float32(1e-4), 0.02),
         learning_rate=lambda step: jnp.float32(1e-4),
         alpha=lambda step: jnp.float32(0.4),

@@ -47,9 +47,7 @@ def items(task, step):
     moments = [jax.tree.map(np.ones_like, model.params)]
     train = {"opt_state": moments, "key": jax.random.key(0), "step": jnp.int32(step)}
     if model.queues:
-        ours = {"image_queue": "image", "text_queue": "text", "queue_ptr": "pointer"}
-        queue = {ours.get(name, name): jnp.asarray(v) for name, v in model.queues.items()}
-        train["queue"] = queue
+        train["queue"] = jax.tree.map(jnp.asarray, model.queues)
     return {
         "params": model.params,
         **({"teacher": model.teacher} if model.teacher else {}),

@@ -13,7 +13,7 @@ from albef_jax.config.file_patterns import split_list
 from albef_jax.errors import ConfigError
 from albef_jax.losses import pretraining
 from albef_jax.models.config import PRESETS
-from albef_jax.tasks.base import for_devices
+from albef_jax.tasks.shared.base import for_devices
 from albef_jax.validate import LOSSES, validate, value_of
 from albef_jax.workdir.saved_steps import has_steps
 

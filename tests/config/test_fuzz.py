@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import TASKS, default
+from albef_jax.config.defaults import default
+from albef_jax.config.tasks import TASKS
 from albef_jax.errors import ConfigError
 from albef_jax.validate import CHOICES, NOT_NEGATIVE, POSITIVE, RANGES, SHARES, validate
 from albef_jax.workdir.config_file import flatten

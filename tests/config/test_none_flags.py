@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from albef_jax.config.defaults import TASKS, default
+from albef_jax.config.defaults import default
 from albef_jax.config.none_flags import OPTIONAL, without_none
+from albef_jax.config.tasks import TASKS
 from tools import check_data
 
 

@@ -243,7 +243,7 @@ def tiny_config(files):
     config.train.update({"batch_size": BATCH, "contrast_group": 4, "queue_size": 16})
     config.train.steps = SIZE // BATCH
     config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 5})
-    config.evaluation.update({"pairs": 8, "rerank": 2, "batch_size": 8, "examples": 1})
+    config.evaluation.update({"limit": 8, "rerank": 2, "batch_size": 8, "examples": 1})
     config.log.every_steps = 10
     validate(config)
     return config

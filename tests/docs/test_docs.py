@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from albef_jax.config.defaults import TASKS, default
+from albef_jax.config.defaults import default
+from albef_jax.config.tasks import TASKS
 from albef_jax.report.panels import PANELS
 from albef_jax.report.render import COUNTS
 from albef_jax.workdir.config_file import flatten

@@ -32,7 +32,7 @@ def scenes_config(**train) -> ConfigDict:
     config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 5})
     config.checkpoint.every_steps = 5
     config.log.every_steps = 5
-    config.evaluation.update({"pairs": 12, "rerank": 3, "batch_size": 8, "examples": 2})
+    config.evaluation.update({"limit": 12, "rerank": 3, "batch_size": 8, "examples": 2})
     return config
 
 

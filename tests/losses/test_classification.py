@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from albef_jax.losses.classification import distilled_loss, entailment_logits, nlvr_logits
+from albef_jax.losses.classification import distilled_loss
+from albef_jax.models.classifiers import entailment_logits, nlvr_logits
 from albef_jax.models.common import normalize
 from albef_jax.models.two_image_fusion import init_pair_encoder
 

@@ -45,7 +45,7 @@ def both(config, params, inputs, keys):
         return losses["loss"], losses
 
     def fused(params):
-        positions = pretraining.pack_masked(recipe, inputs)
+        positions = pretraining.pack_masked(recipe, inputs.masked.selected)
         theirs = pretraining.teacher_forward(config, teacher, inputs, positions, None)
         ours = pretraining.student_forward(
             config, recipe, params, inputs, positions, theirs, keys, NEGATIVES, None

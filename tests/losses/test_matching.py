@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from albef_jax.losses.matching import draw_negatives, exclude_self, itm_loss
+from albef_jax.losses.matching import exclude_self, itm_loss
+from tests.helpers.draws import draw_negatives
 
 DRAWS = 20_000
 

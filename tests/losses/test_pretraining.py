@@ -10,10 +10,11 @@ from scipy.special import log_softmax, softmax
 
 from albef_jax.losses import masked_lm, pretraining
 from albef_jax.losses.masked_lm import MaskedText, Positions
-from albef_jax.losses.matching import Negatives, draw_negatives, draw_noise, exclude_self
+from albef_jax.losses.matching import Negatives, draw_noise, exclude_self
 from albef_jax.losses.pretraining import LOSSES, Inputs, Keys, Recipe, mlm_loss
 from albef_jax.models import albef
 from albef_jax.models.common import normalize
+from tests.helpers.draws import draw_negatives
 
 GROUP, B, ALPHA = 4, 8, 0.4
 RECIPE = Recipe(contrast_group=GROUP, mlm_probability=0.3)
@@ -64,7 +65,7 @@ def run(tiny, teacher_tree):
 
     @jax.jit
     def everything(inputs):
-        positions = pretraining.pack_masked(RECIPE, inputs)
+        positions = pretraining.pack_masked(RECIPE, inputs.masked.selected)
         teacher = pretraining.teacher_forward(config, teacher_tree, inputs, positions, None)
         gradients, (student, losses) = jax.grad(forward, has_aux=True)(
             tiny.params, inputs, positions, teacher
@@ -270,7 +271,7 @@ def test_negatives_are_drawn_from_the_students_similarities(tiny, teacher_tree, 
 
     @jax.jit
     def forward(inputs):
-        positions = pretraining.pack_masked(RECIPE, inputs)
+        positions = pretraining.pack_masked(RECIPE, inputs.masked.selected)
         teacher = jax.tree.map(jnp.asarray, full.teacher)
         student = pretraining.student_forward(
             tiny.config, RECIPE, params, inputs, positions, teacher, KEYS, noise, None

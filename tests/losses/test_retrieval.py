@@ -11,10 +11,11 @@ from scipy.special import log_softmax, softmax
 
 from albef_jax.losses import retrieval
 from albef_jax.losses.contrastive import Contrast, Positives, Similarities
-from albef_jax.losses.matching import Negatives, draw_negatives
+from albef_jax.losses.matching import Negatives, draw_noise
 from albef_jax.losses.retrieval import Inputs, Keys
 from albef_jax.models import albef
 from albef_jax.models.common import normalize
+from tests.helpers.draws import draw_negatives
 
 GROUP, B = 4, 8
 RNG = np.random.default_rng(0)
@@ -96,8 +97,9 @@ def draw(tiny, student_tree, inputs, full):
     def draw(key, image_id):
         teacher = jax.tree.map(jnp.asarray, full.teacher)
         given = inputs._replace(image_id=image_id)
+        noise = draw_noise(key, B // GROUP, GROUP)
         student = retrieval.student_forward(
-            tiny.config, GROUP, student_tree, given, teacher, KEYS, key, None
+            tiny.config, GROUP, student_tree, given, teacher, KEYS, noise, None
         )
         return student.negatives, student.contrast
 

@@ -13,13 +13,15 @@ from albef_jax.losses.text_assignment import (
     SECOND,
     TEMPERATURE,
     Assignment,
-    draw_assignment,
+    draw,
     forward,
     image_similarities,
 )
-from albef_jax.models import albef, task_models
+from albef_jax.models import albef
+from albef_jax.models.classifiers import assignment_logits
 from albef_jax.models.common import normalize
 from albef_jax.models.two_image_fusion import fuse_pair, init_pair_encoder
+from tests.helpers.draws import draw_assignment
 
 DRAWS, G, SIZE = 40_000, 2, 4
 OWN = np.arange(SIZE)
@@ -201,7 +203,7 @@ def test_texts_are_judged_with_the_images_they_are_shown(tiny, params, inputs, s
         first, second = (albef.encode_image(tiny.config, params, image[p]) for p in places)
         text = albef.encode_text(tiny.config, params, text_ids, mask)
         fused = fuse_pair(tiny.config, params, text, mask, first, second)
-        return task_models.assignment_logits(params, fused[:, 0])
+        return assignment_logits(params, fused[:, 0])
 
     (logits, assignment, _), _ = shown
     np.testing.assert_allclose(logits, official(params), rtol=1e-4, atol=1e-5)
@@ -229,7 +231,8 @@ def test_with_a_key_the_images_are_drawn_by_similarity(tiny, params, inputs):
 
     @jax.jit
     def run(params):
-        _, assignment, similarities = forward(tiny.config, SIZE, params, *inputs, key, None)
+        shown = draw(key, len(inputs[1]) // SIZE, SIZE)
+        _, assignment, similarities = forward(tiny.config, SIZE, params, *inputs, shown, None)
         return assignment, similarities
 
     assignment, similarities = run(params)

@@ -92,7 +92,9 @@ def test_take_in_group():
 
 
 def one_call(config, params, hidden, image_embeds):
-    return albef.fuse(config, params, hidden, jnp.asarray(MASK), image_embeds, swapped=SWAPPED)
+    return albef.fuse(
+        config, params, hidden, jnp.asarray(MASK), image_embeds, negative_image=SWAPPED
+    )
 
 
 def four_calls(config, params, hidden, image_embeds):

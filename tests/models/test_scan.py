@@ -22,12 +22,18 @@ IMAGE_EMBEDS = RNG.standard_normal((2, 5, 32), np.float32)
 
 def fused_and_gradients(config, params):
     """The fusion stack, the one with most inputs, under dropout."""
-    mask, swapped = jnp.ones((2, 2, 6), jnp.int32), jnp.array([[1, 0]])
+    mask, negative_image = jnp.ones((2, 2, 6), jnp.int32), jnp.array([[1, 0]])
     key = jax.random.key(0, impl="rbg")  # compiles faster than the default
 
     def loss(params, image_embeds):
         fused = albef.fuse(
-            config, params, HIDDEN, mask, image_embeds, swapped=swapped, dropout_key=key
+            config,
+            params,
+            HIDDEN,
+            mask,
+            image_embeds,
+            negative_image=negative_image,
+            dropout_key=key,
         )
         return jnp.mean(jnp.sin(fused)), fused
 

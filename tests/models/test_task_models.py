@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albef_jax.models import albef, task_models
-from albef_jax.models.task_models import assignment_logits, class_logits
+from albef_jax.models.classifiers import assignment_logits, class_logits
 
 ENCODERS = {"image_encoder", "text_encoder"}
 CONTRAST = {"image_proj", "text_proj", "temperature"}

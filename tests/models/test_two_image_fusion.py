@@ -121,8 +121,8 @@ def test_one_set_of_projections_for_each_pair(tiny, params):
 
 
 def test_the_order_of_the_images_matters(run, fused):
-    swapped = run(left=RIGHT, right=LEFT)
-    assert np.abs(swapped - fused).max(axis=(1, 2)).min() > 1e-3
+    negative_image = run(left=RIGHT, right=LEFT)
+    assert np.abs(negative_image - fused).max(axis=(1, 2)).min() > 1e-3
 
 
 @pytest.mark.parametrize("side, image", [("left", LEFT), ("right", RIGHT)])

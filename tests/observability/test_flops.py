@@ -52,7 +52,7 @@ def arguments():
 
 
 def fused_loss(params, teacher, inputs, keys, negatives):
-    positions = pretraining.pack_masked(RECIPE, inputs)
+    positions = pretraining.pack_masked(RECIPE, inputs.masked.selected)
     theirs = pretraining.teacher_forward(CONFIG, teacher, inputs, positions, None)
     ours = pretraining.student_forward(
         CONFIG, RECIPE, params, inputs, positions, theirs, keys, negatives, None

@@ -10,8 +10,9 @@ import pytest
 
 from albef_jax.checkpoints.official import state_dict
 from albef_jax.losses import masked_lm
+from albef_jax.losses.base import Random
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import pack_masked
+from albef_jax.losses.pretraining import PretrainingLoss, pack_masked
 from albef_jax.losses.queue import Queue
 from albef_jax.train import schedules
 from albef_jax.train.optimizer import adamw, decay_mask
@@ -65,14 +66,14 @@ def step(golden):
     def step(whose, alpha, state, inputs, negatives):
         learning_rate = partial(chosen, whose, rates)
         config = StepConfig(
-            model=golden.config,
-            recipe=golden.recipe,
+            loss=PretrainingLoss(golden.config, golden.recipe),
             optimizer=adamw(learning_rate, 0.02),
             learning_rate=learning_rate,
             alpha=partial(chosen, whose, [lambda step: alpha, *ramps]),
             momentum=golden.sizes["momentum"],
         )
-        return update(config, state, inputs, negatives, dropout=(None, None))
+        batch = {name: getattr(inputs, name) for name in ("image", "text_ids", "text_mask")}
+        return update(config, state, batch, Random(config.loss.given(inputs.masked, negatives)))
 
     return jax.jit(step)
 
@@ -91,7 +92,7 @@ def replay(golden: GoldenSet, step, name: str):
     inputs = inputs_of(arrays, arrays)
     negatives = rows_of_negatives(arrays, golden.sizes["batch"])
     outputs = step(REPLAY, arrays["alpha"], state, inputs, negatives)
-    return outputs, pack_masked(golden.recipe, inputs), arrays
+    return outputs, pack_masked(golden.recipe, inputs.masked.selected), arrays
 
 
 @pytest.fixture(scope="module", params=["pretrain_alpha00", "pretrain_alpha04"])
@@ -125,7 +126,7 @@ def test_losses(full, compare):
 
 def test_activations(full, compare):
     name, (_, _, inside), _, recorded = full
-    student, teacher = inside["student"], inside["teacher"]
+    student, teacher = inside["aux"]["student"], inside["aux"]["teacher"]
     ours = {
         "image_embeds": student.image_embeds,
         "text_embeds": student.text_embeds,
@@ -143,7 +144,7 @@ def test_activations(full, compare):
 
 def test_similarities(full, compare):
     name, (_, _, inside), _, recorded = full
-    student = inside["student"]
+    student = inside["aux"]["student"]
     for suffix, contrast in (("", student.contrast), ("_m", student.teacher_contrast)):
         for way, both in (("i2t", contrast.image_to_text), ("t2i", contrast.text_to_image)):
             ours = jnp.concatenate([both.group[0], both.queue[0]], axis=1)
@@ -159,8 +160,8 @@ def test_vocabulary_logits_at_masked_tokens(full, compare):
     name, (_, _, inside), positions, recorded = full
     used = np.asarray(positions.used[0])
     for quantity, ours in (
-        ("mlm_logits", inside["student"].mlm_logits),
-        ("mlm_logits_m", inside["teacher"].mlm_logits),
+        ("mlm_logits", inside["aux"]["student"].mlm_logits),
+        ("mlm_logits_m", inside["aux"]["teacher"].mlm_logits),
     ):
         theirs = np.asarray(masked_lm.gather(recorded[quantity], positions))[0][used]
         compare.add(quantity, np.asarray(ours[0])[used], theirs, ACTIVATIONS, name)

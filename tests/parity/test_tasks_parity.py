@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from albef_jax.checkpoints.official import state_dict
-from albef_jax.losses.classification import entailment_logits, nlvr_logits
+from albef_jax.losses.base import Random
+from albef_jax.losses.classification import ClassificationLoss
 from albef_jax.losses.matching import Negatives
 from albef_jax.losses.queue import Queue
-from albef_jax.losses.text_assignment import Assignment
-from albef_jax.train.finetune import FinetuneConfig, Random, update
-from albef_jax.train.losses import assignment_loss, classification_loss, retrieval_loss, vqa_loss
+from albef_jax.losses.retrieval import RetrievalLoss
+from albef_jax.losses.text_assignment import Assignment, TextAssignmentLoss
+from albef_jax.losses.vqa import VqaLoss
+from albef_jax.models.classifiers import entailment_logits, nlvr_logits
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState
+from albef_jax.train.step import StepConfig, update
 from tests.helpers.golden_set import GoldenSet, nhwc
 
 LOSSES, ACTIVATIONS, GRADIENTS, KEPT = 1e-5, 1e-4, 1e-3, 1e-5
@@ -75,14 +78,14 @@ def replay(golden: GoldenSet, file, task, variant, loss, batch, decisions=None, 
     def step(before, alpha, batch, random):
         """With `alpha` an argument, the variants of a task with a queue are one program."""
         momentum = golden.sizes["momentum"]
-        config = FinetuneConfig(loss, optimizer, lambda _: 1e-4, lambda _: alpha, momentum)
+        config = StepConfig(loss, optimizer, lambda _: 1e-4, lambda _: alpha, momentum)
         return update(config, before, batch, random)
 
     random = Random(decisions(recorded) if decisions else None)
     state, metrics, looked = step(before, np.float32(alpha), batch(recorded), random)
     norms = norms[variant] if variant else norms
     return Replayed(
-        where, task, recorded, norms, before, state, metrics, looked["inside"], looked["grads"]
+        where, task, recorded, norms, before, state, metrics, looked["aux"], looked["grads"]
     )
 
 
@@ -96,7 +99,7 @@ def retrieved(golden, request):
         image, other = (recorded[f"neg_{side}_idx"].astype(np.int32) for side in ("image", "text"))
         return Negatives(image[None], other[None], jnp.ones((1, len(image)), bool))
 
-    loss = retrieval_loss(golden.config, golden.sizes["batch"])
+    loss = RetrievalLoss(golden.config, golden.sizes["batch"])
     return replay(golden, "retrieval", "retrieval", request.param, loss, batch, decisions)
 
 
@@ -114,7 +117,7 @@ def classified(golden, request):
         return {"image": image, **text(recorded), "label": recorded["targets"].astype(np.int32)}
 
     file, logits = {"entailment": ("ve", entailment_logits), "nlvr": ("nlvr", nlvr_logits)}[task]
-    loss = classification_loss(golden.config, logits)
+    loss = ClassificationLoss(golden.config, logits)
     return replay(golden, file, task, variant, loss, batch)
 
 
@@ -132,7 +135,7 @@ def assigned(golden):
         "pretrain_nlvr",
         "nlvr_pretrain",
         "",
-        assignment_loss(golden.config, golden.sizes["batch"]),
+        TextAssignmentLoss(golden.config, golden.sizes["batch"]),
         batch,
         decisions,
         ("image_proj", "text_proj", "temperature"),
@@ -165,7 +168,7 @@ def answered(golden, request):
             "answer_weight": weight,
         }
 
-    return replay(golden, "vqa", "vqa", request.param, vqa_loss(golden.config), batch)
+    return replay(golden, "vqa", "vqa", request.param, VqaLoss(golden.config), batch)
 
 
 def compare_gradients(compare, replayed):

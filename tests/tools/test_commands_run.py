@@ -38,7 +38,7 @@ TINY = {
 PRETRAINING = TINY | {
     "train.contrast_group": 8,
     "train.queue_size": 16,
-    "evaluation.pairs": 8,
+    "evaluation.limit": 8,
     "evaluation.rerank": 2,
 }
 OWN = PRETRAINING | {"model.image_size": 96, "model.image_width": 64, "model.text_width": 64}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.train.gradient_accumulation import merge, split
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.step import StepConfig, train_step
@@ -37,8 +37,9 @@ def _precise(leaf):
 def run(fresh_state, tiny, batch):
     """One step from the same state, in so many parts; two pairs a group."""
     plain = StepConfig(
-        model=replace(tiny.config, dtype="float64"),
-        recipe=Recipe(contrast_group=2, mlm_probability=0.3),
+        loss=PretrainingLoss(
+            replace(tiny.config, dtype="float64"), Recipe(contrast_group=2, mlm_probability=0.3)
+        ),
         optimizer=adamw(lambda step: jnp.float32(1e-3), 0.02),
         learning_rate=lambda step: jnp.float32(1e-3),
         alpha=lambda step: jnp.float32(0.4),

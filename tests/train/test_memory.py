@@ -9,8 +9,9 @@ import pytest
 
 from albef_jax.distributed import mesh as mesh_module
 from albef_jax.distributed.mesh import make_mesh
-from albef_jax.losses.pretraining import Recipe
-from albef_jax.train.memory import kept_bytes, of_pretraining
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
+from albef_jax.train.memory import estimate as estimate_memory
+from albef_jax.train.memory import kept_bytes
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import init_state
 from albef_jax.train.step import StepConfig
@@ -31,17 +32,19 @@ def estimate(tiny):
 
     def estimate(devices=1, fsdp=1, microbatches=1, **model):
         config = StepConfig(
-            model=replace(tiny.config, **model),
-            recipe=Recipe(contrast_group=8),
+            loss=PretrainingLoss(replace(tiny.config, **model), Recipe(contrast_group=8)),
             optimizer=optimizer,
             learning_rate=lambda step: jnp.float32(1e-4),
             alpha=lambda step: jnp.float32(0.4),
             microbatches=microbatches,
         )
-        start = partial(init_state, config.model, optimizer, 64)
+        start = partial(init_state, config.loss.model, optimizer, 64)
         state = jax.eval_shape(start, jax.random.key(0))
         mesh = make_mesh(fsdp, devices=jax.devices()[:devices])
-        return of_pretraining(config, mesh, state, 64, 6)
+        ids = jax.ShapeDtypeStruct((64, 6), jnp.int32)
+        image = jax.ShapeDtypeStruct((64, 16, 16, 3), jnp.uint8)
+        batch = {"image": image, "text_ids": ids, "text_mask": ids}
+        return estimate_memory(config, mesh, state, batch)
 
     return estimate
 

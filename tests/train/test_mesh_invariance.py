@@ -9,7 +9,7 @@ import pytest
 
 from albef_jax.distributed import mesh as mesh_module
 from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.losses.queue import init_queue
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
@@ -22,8 +22,9 @@ MESHES = {f"data {8 // fsdp}, fsdp {fsdp}": fsdp for fsdp in (1, 2, 4, 8)}
 
 def step_config(tiny):
     return StepConfig(
-        model=replace(tiny.config, dropout=0.1, attention_dropout=0.1),
-        recipe=Recipe(contrast_group=GROUP),
+        loss=PretrainingLoss(
+            replace(tiny.config, dropout=0.1, attention_dropout=0.1), Recipe(contrast_group=GROUP)
+        ),
         optimizer=adamw(lambda step: jnp.float32(RATE), 0.02),
         learning_rate=lambda step: jnp.float32(RATE),
         alpha=lambda step: jnp.float32(0.4),

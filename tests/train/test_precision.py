@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.step import StepConfig, train_step
 
@@ -22,8 +22,9 @@ def run(tiny, fresh_state, batch):
 
     def run(dtype):
         config = StepConfig(
-            model=replace(tiny.config, dtype=dtype),
-            recipe=Recipe(contrast_group=4, mlm_probability=0.3),
+            loss=PretrainingLoss(
+                replace(tiny.config, dtype=dtype), Recipe(contrast_group=4, mlm_probability=0.3)
+            ),
             optimizer=adamw(lambda step: jnp.float32(1e-2), 0.02),
             learning_rate=lambda step: jnp.float32(1e-2),
             alpha=lambda step: jnp.float32(0.4),

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef
 from albef_jax.models.common import normalize
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
-from albef_jax.train.step import STREAMS, StepConfig, streams, train_step
+from albef_jax.train.step import StepConfig, step_keys, train_step
 
 MOMENTUM, RATE = 0.9, 1e-3
 
@@ -31,8 +31,10 @@ def state(tiny):
 def compiled(tiny, batch, **recipe):
     """The update of eight pairs in two groups, as a jitted function of the state."""
     config = StepConfig(
-        model=replace(tiny.config, dropout=0.1, attention_dropout=0.1),
-        recipe=Recipe(contrast_group=4, mlm_probability=0.3, **recipe),
+        loss=PretrainingLoss(
+            replace(tiny.config, dropout=0.1, attention_dropout=0.1),
+            Recipe(contrast_group=4, mlm_probability=0.3, **recipe),
+        ),
         optimizer=adamw(lambda step: jnp.float32(RATE), 0.02),
         learning_rate=lambda step: RATE * jnp.float32(step),
         alpha=lambda step: jnp.minimum(step / 10, 0.4),
@@ -72,14 +74,15 @@ def test_other_random_decisions(step, state, after, change):
         assert float(metrics[name]) != pytest.approx(float(after[1][name]), rel=1e-5), name
 
 
-def test_streams_are_distinct_by_purpose_and_step():
+def test_keys_are_distinct_by_purpose_and_step():
+    loss = PretrainingLoss
     keys = [
         tuple(jax.random.key_data(key).tolist())
         for step in range(4)
-        for key in streams(jax.random.key(0), jnp.int32(step)).values()
+        for key in step_keys(loss, jax.random.key(0), jnp.int32(step)).values()
     ]
-    assert len(set(keys)) == 4 * len(STREAMS)
-    assert set(streams(jax.random.key(0), jnp.int32(0))) == set(STREAMS)
+    assert len(set(keys)) == 4 * len(loss.streams)
+    assert set(step_keys(loss, jax.random.key(0), jnp.int32(0))) == set(loss.streams)
 
 
 def test_metrics(after):

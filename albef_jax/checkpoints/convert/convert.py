@@ -139,7 +139,7 @@ def _report(source: Source, found: Inventory, allow: tuple[str, ...], to_orbax: 
 
 def _is_cast(entry: inventory.Entry, array: np.ndarray) -> bool:
     """Position numbers, the queue's pointer and image ids are integers in every form."""
-    is_number = bool(entry.path) and entry.path not in (("queue_ptr",), ("image_id",))
+    is_number = bool(entry.path) and entry.path not in (("pointer",), ("image_id",))
     return is_number and array.dtype != np.float32
 
 

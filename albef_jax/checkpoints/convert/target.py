@@ -94,9 +94,7 @@ def _write_orbax(directory: Path, source: Source, found: Inventory) -> None:
     source.state.clear()
     train: dict[str, Any] = {"step": np.asarray(source.step or 0, np.int32)}
     if trees.queues:
-        ours = {"image_queue": "image", "text_queue": "text", "queue_ptr": "pointer"}
-        queue = {ours.get(name, name): array for name, array in trees.queues.items()}
-        train["queue"] = queue | {"pointer": np.asarray(queue["pointer"], np.int32)}
+        train["queue"] = trees.queues | {"pointer": np.asarray(trees.queues["pointer"], np.int32)}
     teacher = {"teacher": trees.teacher} if trees.teacher else {}
     try:
         with Checkpoints(directory / "checkpoints", keep=1) as checkpoints:

@@ -17,13 +17,12 @@ from albef_jax.checkpoints.init_from.report import format_table as format_table
 from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.errors import CheckpointError
 from albef_jax.models.position_embedding import resize_position_embedding
+from albef_jax.models.task_models import MODELS
 
 Tree = Mapping[str, Any]
 Arrays = dict[str, Any]  # of one module; an array on its own has the empty name
 Modules = dict[str, Arrays]  # by path
 
-# What a task adds to the pre-training model. No other task's can take its place.
-_ADDED = {"entailment": "cls_head", "nlvr": "cls_head", "nlvr_pretrain": "ta_head"}
 # Where modules come from when the checkpoint has none of their own; the longest path first.
 _ORIGINS = {
     "answer_decoder/embeddings": "text_encoder/embeddings",
@@ -75,7 +74,7 @@ def transfer(
 
     Args:
         fresh: a fresh model of the task; `fresh_teacher` and `fresh_queues` are empty where the
-            task has none. Queues are named as in `names.Official`.
+            task has none. Queues are named as in `losses.queue.Queue`.
         source: the checkpoint's student; `source_teacher` and `source_queues` may be empty.
         teacher: `student` makes it a copy of the loaded student. `official` takes it from the
             checkpoint's teacher, or copies the student where there is none; but NLVR2's stays
@@ -87,9 +86,10 @@ def transfer(
         CheckpointError: the checkpoint lacks something, or is of another size.
     """
     _check_allowed(allow_missing, _modules(fresh))
-    same = _model(task) == _model(source_task)
-    added = () if same or task not in _ADDED else (_ADDED[task],)
-    rules = _Rules(f"the start of {task} from {source_task}", added, allow_missing)
+    same = MODELS[task] == MODELS[source_task]
+    added = MODELS[task].starts_fresh
+    fresh_parts = (added,) if added and not same else ()
+    rules = _Rules(f"the start of {task} from {source_task}", fresh_parts, allow_missing)
     params, rows = _load("student", _modules(fresh), _modules(source), rules)
 
     momentum, theirs = _modules(fresh_teacher or {}), _modules(source_teacher or {})
@@ -107,10 +107,6 @@ def transfer(
 
     queues, queue_rows = _queues(fresh_queues or {}, source_queues or {}, task == source_task)
     return Start(_tree(params), _tree(momentum), queues, rows + teacher_rows + queue_rows)
-
-
-def _model(task: str) -> str:
-    return "retrieval" if task == "grounding" else task
 
 
 def _check_allowed(allowed: tuple[str, ...], modules: Modules) -> None:
@@ -210,7 +206,7 @@ def _queues(
 ) -> tuple[dict[str, Any], list[ModuleOrigin]]:
     """The checkpoint's features, if the queues fit; their images' ids only within one task."""
     queues, rows = dict(fresh), []
-    here, there = (np.shape(queue.get("image_queue", ())) for queue in (fresh, source))
+    here, there = (np.shape(queue.get("image", ())) for queue in (fresh, source))
     for name, array in fresh.items():
         status: Status = "new"
         if name not in source:
@@ -221,9 +217,10 @@ def _queues(
             note = "of other images there"
         else:
             status, note, queues[name] = "loaded", "", source[name]
-        rows.append(ModuleOrigin.of("queues", name, status, {"": array}, note))
+        rows.append(ModuleOrigin.of("queues", f"queue/{name}", status, {"": array}, note))
     used = {row.path for row in rows if row.status == "loaded"}
-    left = {name: {"": array} for name, array in source.items() if name not in used}
+    left = {f"queue/{name}": {"": array} for name, array in source.items()}
+    left = {path: arrays for path, arrays in left.items() if path not in used}
     return queues, rows + _all("queues", left, "unused")
 
 

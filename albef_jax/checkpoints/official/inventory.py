@@ -12,17 +12,10 @@ import jax
 import numpy as np
 
 from albef_jax.checkpoints.official import state_dict
-from albef_jax.checkpoints.official.name_table import TABLES, ParameterName
+from albef_jax.checkpoints.official.name_table import QUEUE_NAMES, TABLES, ParameterName
 from albef_jax.checkpoints.official.state_dict import State
 
 Part = Literal["student", "teacher", "queues"]
-
-_QUEUES = {  # axes, and the name in our trees
-    "image_queue": ((1, 0), "image_queue"),
-    "text_queue": ((1, 0), "text_queue"),
-    "queue_ptr": (None, "queue_ptr"),
-    "idx_queue": (None, "image_id"),
-}
 
 
 @dataclass(frozen=True)
@@ -95,8 +88,8 @@ def take(state: State, task: str) -> Inventory:
             )
     queues: dict[str, Entry] = {}
     for name in table.queues:
-        axes, ours = _QUEUES[name]
-        queues[name] = Entry("queues", (ours,), axes)
+        features = name in ("image_queue", "text_queue")
+        queues[name] = Entry("queues", (QUEUE_NAMES[name],), (1, 0) if features else None)
     entries = dict(student)
     for optional in (teacher, queues):
         if any(name in state for name in optional):

@@ -1,8 +1,8 @@
 """The table of names: each parameter's place in our tree, its official name, its order of axes.
 
 PyTorch keeps matrices `[out, in]` and convolutions `[out, in, h, w]`; we keep `[in, out]` and
-`[h, w, in, out]`, and stack the layers of a tower on a leading axis. To add a task, choose its rows
-as `TABLES` does; `names` turns any such choice into trees and back.
+`[h, w, in, out]`, and stack the layers of a tower on a leading axis. The names of a model
+are those of its parts; `state_dict` turns them into trees and back.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from albef_jax.models.albef import STUDENT_ONLY
+from albef_jax.models.task_models import MODELS, TaskModel
 
 _Axes = tuple[int, ...] | None  # our order of the official axes; None: as they are
 _Module = tuple[str, str, tuple[tuple[str, str, _Axes], ...]]  # our path, official name, leaves
@@ -65,17 +66,14 @@ _WORD_HEAD: tuple[_Module, ...] = (
     ("norm", "transform.LayerNorm", NORM),
     ("bias", "bias", ARRAY),
 )
-_CONTRAST: tuple[_Module, ...] = (
-    ("image_proj", "vision_proj", DENSE),
-    ("text_proj", "text_proj", DENSE),
-    ("temperature", "temp", ARRAY),
-)
-_MATCH: tuple[_Module, ...] = (("itm_head", "itm_head", DENSE),)
-_CLASSES: tuple[_Module, ...] = (
-    ("cls_head/hidden", "cls_head.0", DENSE),
-    ("cls_head/out", "cls_head.2", DENSE),
-)
-_ASSIGNMENT: tuple[_Module, ...] = (("ta_head", "ta_head", DENSE),)
+_HEADS: dict[str, tuple[_Module, ...]] = {
+    "image_proj": (("image_proj", "vision_proj", DENSE),),
+    "text_proj": (("text_proj", "text_proj", DENSE),),
+    "temperature": (("temperature", "temp", ARRAY),),
+    "itm_head": (("itm_head", "itm_head", DENSE),),
+    "cls_head": (("cls_head/hidden", "cls_head.0", DENSE), ("cls_head/out", "cls_head.2", DENSE)),
+    "ta_head": (("ta_head", "ta_head", DENSE),),
+}
 
 
 @dataclass(frozen=True)
@@ -186,42 +184,55 @@ def _pairs(bert: str) -> Table:
     return Table(rows, tied=_rows(_KEYS_VALUES, root, layer, "second of pair", wins=True))
 
 
-_PLAIN = "text_encoder"  # downstream models leave out `bert`
-_BERT = f"{_PLAIN}.bert"
-_ENCODERS = _rows(_IMAGE, "image_encoder", "visual_encoder") + _text(_PLAIN)
-_FUSED = _ENCODERS + _fusion(_PLAIN, "fusion_encoder/layers", "fusion")
 _QUEUES = ("image_queue", "text_queue", "queue_ptr")
-_MLM = _words("mlm_head", "text_encoder/embeddings", "text_encoder.cls.predictions")
-_ANSWERS = _words(
-    "answer_decoder/head", "answer_decoder/embeddings", "text_decoder.cls.predictions"
-)
-_PAIRED = _pairs(_PLAIN)
-_RETRIEVAL = Table(_FUSED + _rows(_CONTRAST + _MATCH), queues=(*_QUEUES, "idx_queue"))
-
-TABLES = {
-    "pretrain": Table(
-        _rows(_IMAGE, "image_encoder", "visual_encoder")
-        + _text(_BERT)
-        + _fusion(_BERT, "fusion_encoder/layers", "fusion")
-        + _MLM.rows
-        + _rows(_CONTRAST + _MATCH),
-        tied=_MLM.tied,
-        queues=_QUEUES,
-    ),
-    "retrieval": _RETRIEVAL,
-    "grounding": _RETRIEVAL,
-    "entailment": Table(_FUSED + _rows(_CLASSES)),
-    "vqa": Table(
-        _FUSED
-        + _rows(_EMBEDDINGS, "answer_decoder/embeddings", "text_decoder.bert.embeddings")
-        + _fusion("text_decoder.bert", "answer_decoder/layers", "all")
-        + _ANSWERS.rows,
-        tied=_ANSWERS.tied,
-    ),
-    "nlvr": Table(_ENCODERS + _PAIRED.rows + _rows(_CLASSES), tied=_PAIRED.tied),
-    "nlvr_pretrain": Table(
-        _ENCODERS + _PAIRED.rows + _rows(_CONTRAST + _ASSIGNMENT),
-        tied=_PAIRED.tied,
-        has_teacher=False,
-    ),
+# What checkpoints of ours call what an official one keeps as queues.
+QUEUE_NAMES = {
+    "image_queue": "image",
+    "text_queue": "text",
+    "queue_ptr": "pointer",
+    "idx_queue": "image_id",
 }
+
+
+def _part(part: str, bert: str) -> Table:
+    """The names of one part of a model.
+
+    Args:
+        bert: what the official code calls the text encoder: a model without a vocabulary head
+            leaves out `bert`.
+    """
+    tables = {
+        "image_encoder": Table(_rows(_IMAGE, "image_encoder", "visual_encoder")),
+        "text_encoder": Table(_text(bert)),
+        "fusion_encoder": Table(_fusion(bert, "fusion_encoder/layers", "fusion")),
+        "pair_encoder": _pairs(bert),
+        "mlm_head": _words("mlm_head", "text_encoder/embeddings", "text_encoder.cls.predictions"),
+        "answer_decoder": _answers(),
+    }
+    return tables.get(part) or Table(_rows(_HEADS[part]))
+
+
+def _answers() -> Table:
+    ours, official = "answer_decoder/embeddings", "text_decoder.cls.predictions"
+    head = _words("answer_decoder/head", ours, official)
+    bert = "text_decoder.bert"
+    embeddings = _rows(_EMBEDDINGS, ours, f"{bert}.embeddings")
+    layers = _fusion(bert, "answer_decoder/layers", "all")
+    return Table(embeddings + layers + head.rows, tied=head.tied)
+
+
+def _table(model: TaskModel) -> Table:
+    bert = "text_encoder.bert" if "mlm_head" in model.parts else "text_encoder"
+    parts = [_part(part, bert) for part in model.parts]
+    ids = () if "mlm_head" in model.parts else ("idx_queue",)
+    return Table(
+        sum((part.rows for part in parts), ()),
+        sum((part.tied for part in parts), ()),
+        has_teacher="ta_head" not in model.parts,
+        queues=(*_QUEUES, *ids) if "itm_head" in model.parts else (),
+    )
+
+
+# By model; grounding's is retrieval's.
+_BY_PARTS = {model: _table(model) for model in dict.fromkeys(MODELS.values())}
+TABLES = {name: _BY_PARTS[model] for name, model in MODELS.items()}

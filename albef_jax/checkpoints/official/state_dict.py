@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from albef_jax.checkpoints.official.name_table import (
+    QUEUE_NAMES,
     TABLES,
     ParameterName,
     Table,
@@ -21,7 +22,7 @@ from albef_jax.checkpoints.official.name_table import (
     stack_depth,
 )
 from albef_jax.errors import CheckpointError
-from albef_jax.models.task_models import CLASSES
+from albef_jax.models.task_models import MODELS, model_of
 
 State = Mapping[str, np.ndarray]
 
@@ -30,13 +31,6 @@ _COMPILED = re.compile(r"(?<![^.])_orig_mod\.")  # a part of the name of its own
 _INNER_BERT = re.compile(r"^(text_encoder(?:_m)?)\.bert\.")
 _FUSED = re.compile(r"text_encoder\.(?:bert\.)?encoder\.layer\.(\d+)\.crossattention\.")
 _LISTED = 40  # names in an error message
-# A parameter that no other task has. Retrieval and grounding have the same.
-_MARKS = {
-    "text_encoder.cls.predictions.bias": "pretrain",
-    "text_decoder.cls.predictions.bias": "vqa",
-    "ta_head.weight": "nlvr_pretrain",
-    "itm_head.weight": "retrieval",
-}
 
 
 @dataclass(frozen=True)
@@ -46,8 +40,8 @@ class Official:
     Attributes:
         params: the student's nested dictionary, float32.
         teacher: the momentum twins, the same without `itm_head` and `temperature`; may be empty.
-        queues: `image_queue` and `text_queue` `[Q, E]` float32, `queue_ptr`, an int, and for
-            retrieval `image_id` `[Q]` int32; may be empty.
+        queues: as in `losses.queue.Queue`: `image` and `text` `[Q, E]` float32, `pointer`, an int,
+            and for retrieval `image_id` `[Q]` int32; may be empty.
         unused: names that the model has no place for.
     """
 
@@ -84,19 +78,16 @@ def find_task(state: State) -> str:
     Raises:
         CheckpointError: the names are those of no task.
     """
-    # the match head last, since pre-training has it too
-    for name, task in _MARKS.items():
-        if name in state:
-            return task
-    if "cls_head.2.bias" not in state:
-        raise CheckpointError(
-            f"no state dict of an official model: its names are {_some([*state])}"
-        )
-    classes = state["cls_head.2.bias"].size
-    for task, count in CLASSES.items():
-        if count == classes:
-            return task
-    raise CheckpointError(f"cls_head has {classes} classes; the tasks with one have {CLASSES}")
+    marks = {model.mark for model in MODELS.values()}
+    rows = (row for table in TABLES.values() for row in table.rows if row.path[0] in marks)
+    parts = {row.path[0] for row in rows if row.name in state}
+    classes = state["cls_head.2.bias"].size if "cls_head.2.bias" in state else 0
+    if found := model_of(parts, classes):
+        return found
+    if classes:
+        known = {name: model.classes for name, model in MODELS.items() if model.classes}
+        raise CheckpointError(f"cls_head has {classes} classes; the tasks with one have {known}")
+    raise CheckpointError(f"no state dict of an official model: its names are {_some([*state])}")
 
 
 def fusion_layer_of(state: Iterable[str]) -> int:
@@ -259,20 +250,21 @@ def _queues(state: State, names: Iterable[str]) -> dict[str, Any]:
             pointer = state[name]
             if pointer.size != 1:
                 raise CheckpointError(f"{name}: shape {pointer.shape}; it should hold one number")
-            queues[name] = int(pointer.item())
+            queues["pointer"] = int(pointer.item())
         elif name == "idx_queue":
             queues["image_id"] = np.array(state[name].reshape(-1), np.int32)
         else:
-            queues[name] = _ours(state[name], name, (1, 0))
+            queues[QUEUE_NAMES[name]] = _ours(state[name], name, (1, 0))
     return queues
 
 
 def _official_queue(name: str, queues: Mapping[str, Any]) -> np.ndarray:
+    array = queues[QUEUE_NAMES[name]]
     if name == "queue_ptr":
-        return np.array([queues[name]], np.int64)
+        return np.array([array], np.int64)
     if name == "idx_queue":
-        return np.array(queues["image_id"], np.int64)[None]
-    return np.array(np.transpose(queues[name]), order="C")
+        return np.array(array, np.int64)[None]
+    return np.array(np.transpose(array), order="C")
 
 
 def positions(table: Table) -> dict[str, ParameterName]:

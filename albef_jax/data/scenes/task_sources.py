@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from albef_jax.data.records import Question, Referring, Sentence, TwoImages
+from albef_jax.data.records import Labelled, Question, Referring, Sentence, TwoImages
 from albef_jax.data.scenes.drawing.render import render
 from albef_jax.data.scenes.language import entailment, two_images
 from albef_jax.data.scenes.language.entailment import Judged
@@ -13,7 +13,9 @@ from albef_jax.data.scenes.language.questions import Asked, ask
 from albef_jax.data.scenes.language.referring import Referred, candidates, pixel_box, refer
 from albef_jax.data.scenes.language.two_images import Compared
 from albef_jax.data.scenes.world.draw import ENTAILMENT, QUESTION, REFERRING, TWO_IMAGES
+from albef_jax.data.scenes.world.graph import COLOURS, SceneObject
 from albef_jax.data.scenes.world.sample import HELD_OUT
+from albef_jax.data.scenes.world.shapes import SHAPES
 from albef_jax.data.scenes.world.split import SceneSplit
 
 
@@ -50,6 +52,33 @@ class ScenesQuestions(_TaskSource):
             "vqa",
             int(index),
             told.kind,
+        )
+
+
+@dataclass(frozen=True)
+class ScenesObjects(SceneSplit):
+    """Scenes with one object each, whose colour and shape are the class."""
+
+    classes = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+    most_objects: int = 1
+
+    def thing(self, index: int) -> SceneObject:
+        """The object, without an image."""
+        return next(self.scenes(index)).objects[0]
+
+    def unseen(self, index: int) -> bool:
+        """Whether the combination is never trained on."""
+        thing = self.thing(index)
+        return (thing.colour, thing.shape) in HELD_OUT
+
+    def __getitem__(self, index: int) -> Labelled:
+        """The image `scenes/<split>/object/<index>`."""
+        scene = next(self.scenes(index))
+        thing = scene.objects[0]
+        return Labelled(
+            f"scenes/{self.split}/object/{index}",
+            render(scene, self.image_size),
+            self.classes.index(f"{thing.colour} {thing.shape}"),
         )
 
 

@@ -199,7 +199,7 @@ def test_what_is_allowed_is_left_out_and_said(tmp_path):
     }
     found = read_checkpoint(tmp_path / "orbax")
     assert found.params["itm_head"].keys() == {"kernel"}
-    assert found.queues.keys() == {"image_queue", "text_queue", "queue_ptr"}
+    assert found.queues.keys() == {"image", "text", "pointer"}
     convert(src, tmp_path / "new.pth", allow=allow)
     expected = {n: a for n, a in saved("retrieval").items() if n not in ("idx_queue",)}
     del expected["itm_head.bias"]

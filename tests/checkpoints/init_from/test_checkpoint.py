@@ -122,12 +122,13 @@ def test_positions_are_resized_in_student_and_teacher(size):
 
 def test_a_queue_of_another_shape_stays_fresh():
     queues = official("retrieval").queues
-    longer = {k: np.concatenate([v, v]) for k, v in queues.items() if k != "queue_ptr"}
-    fresh = changed("retrieval", queues=longer | {"queue_ptr": 3})
+    longer = {k: np.concatenate([v, v]) for k, v in queues.items() if k != "pointer"}
+    fresh = changed("retrieval", queues=longer | {"pointer": 3})
     made = start("retrieval", "pretrain", fresh=fresh)
     assert_equal(made.queues, fresh.queues)
     notes = {row.path: row.note for row in made.rows if row.part == "queues" and row.note}
-    assert notes["image_queue"] == notes["queue_ptr"] == "features (12, 16) there and (24, 16) here"
+    expected = "features (12, 16) there and (24, 16) here"
+    assert notes["queue/image"] == notes["queue/pointer"] == expected
 
 
 def test_without_source_queues_they_stay_fresh():

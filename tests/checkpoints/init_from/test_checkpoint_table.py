@@ -63,7 +63,7 @@ def test_the_table_as_text():
         "teacher of the checkpoint      74 tensors   82.5 k  unused\n"
         "  image_encoder, text_encoder, fusion_encoder, mlm_head, image_proj, text_proj\n"
         "queues of the checkpoint        3 tensors      385  unused\n"
-        "  image_queue, text_queue, queue_ptr"
+        "  queue/image, queue/text, queue/pointer"
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 from albef_jax.checkpoints.init_from.encoders import warm_start_encoders
 from albef_jax.checkpoints.init_from.report import format_table
 from albef_jax.checkpoints.init_from.unimodal import read_image_encoder, read_text_encoder
-from albef_jax.config.defaults import TASKS, default, model_config, use_preset
+from albef_jax.config.defaults import default, model_config, use_preset
+from albef_jax.config.tasks import TASKS
 from albef_jax.data.tokenizer import VOCAB_DIR
 from albef_jax.errors import CheckpointError
 from albef_jax.models import albef, bert, task_models

@@ -86,9 +86,9 @@ def test_values_land_where_they_belong(state, official):
 
 def test_queues_are_transposed(state, official):
     size = (SIZES["queue_size"], SIZES["embed_dim"])
-    assert official.queues["image_queue"].shape == official.queues["text_queue"].shape == size
+    assert official.queues["image"].shape == official.queues["text"].shape == size
     np.testing.assert_array_equal(official.queues["text_queue"].T, state["text_queue"])
-    assert official.queues["queue_ptr"] == 0
+    assert official.queues["pointer"] == 0
 
 
 def test_parameter_names_are_those_of_the_golden_gradients(official):

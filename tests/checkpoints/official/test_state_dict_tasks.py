@@ -244,8 +244,8 @@ def test_full_depth_has_the_official_names_types_and_shapes(task):
     teacher = {} if task == "nlvr_pretrain" else albef.teacher_params(params)
     queues = {}
     if task in ("pretrain", "retrieval"):
-        queues = {name: np.zeros((6, 8), np.float32) for name in ("image_queue", "text_queue")}
-        queues |= {"queue_ptr": 0, "image_id": np.zeros(6, np.int32)}
+        queues = {name: np.zeros((6, 8), np.float32) for name in ("image", "text")}
+        queues |= {"pointer": 0, "image_id": np.zeros(6, np.int32)}
     state = state_dict.to_official(params, teacher, queues, task)
     found = {name: [array.dtype.name, *array.shape] for name, array in state.items()}
     narrow = {

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from albef_jax.losses.base import LossInputs, LossOutput, Random
 from albef_jax.losses.masked_lm import SpecialTokens
-from albef_jax.losses.pretraining import Recipe
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.models.config import ModelConfig
 from albef_jax.train import step as step_module
-from albef_jax.train.finetune import FinetuneConfig, Known, Outcome, Random
-from albef_jax.train.finetune import update as finetune_update
 from albef_jax.train.loop import Window
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.resilience import nonfinite
 from albef_jax.train.resilience.nonfinite import SkipCounter, TrainingDiverged, skip_unless_finite
 from albef_jax.train.state import TrainState, state_from_params
-from albef_jax.train.step import StepConfig, train_step
+from albef_jax.train.step import StepConfig, train_step, update
+from tests.helpers.function_loss import FunctionLoss
 
 RATE = 1e-3
 CHANGING = ("params", "teacher", "opt_state", "queue")
@@ -31,8 +31,7 @@ def constant(step):
 
 def step_config(model: ModelConfig) -> StepConfig:
     return StepConfig(
-        model=model,
-        recipe=Recipe(4, 0.15, SpecialTokens(0, 101, 103)),
+        loss=PretrainingLoss(model, Recipe(4, 0.15, SpecialTokens(0, 101, 103))),
         optimizer=adamw(constant, 0.02),
         learning_rate=constant,
         alpha=lambda step: jnp.float32(0.4),
@@ -84,16 +83,16 @@ def test_a_poisoned_step_changes_nothing_but_its_number(compiled, fresh_state, b
 def small_update(factor: float):
     """One update of a model with one number, whose loss and gradient grow with `factor`."""
 
-    def loss(params: dict, known: Known) -> Outcome:
+    def loss(params: dict, known: LossInputs) -> LossOutput:
         value = params["layer"]["kernel"] * known.batch["factor"]
-        return Outcome({"loss": jnp.sum(value * known.batch["factor"])})
+        return LossOutput({"loss": jnp.sum(value * known.batch["factor"])})
 
-    config = FinetuneConfig(loss, adamw(constant, 0.0), constant, constant)
+    config = StepConfig(FunctionLoss(loss), adamw(constant, 0.0), constant, constant)
     state = state_from_params(
         {"layer": {"kernel": jnp.zeros(1)}}, config.optimizer, None, jax.random.key(0), {}
     )
     batch = {"factor": jnp.float32(factor)}
-    return state, *finetune_update(config, state, batch, Random(None))[:2]
+    return state, *update(config, state, batch, Random(None))[:2]
 
 
 def test_a_finite_loss_with_an_infinite_gradient_is_skipped():

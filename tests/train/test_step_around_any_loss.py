@@ -1,4 +1,4 @@
-"""The downstream step, with a loss of two numbers."""
+"""The step around any loss, here one of two numbers."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,20 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.losses.queue import enqueue, init_queue
+from albef_jax.losses.base import LossInputs, LossOutput, Random
+from albef_jax.losses.queue import init_queue
 from albef_jax.models.common import normalize
-from albef_jax.train.finetune import (
-    STREAMS,
-    FinetuneConfig,
-    Known,
-    Outcome,
-    Random,
-    finetune_step,
-    update,
-)
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
+from albef_jax.train.step import StepConfig, train_step, update
+from tests.helpers.function_loss import FunctionLoss
 
+STREAMS = FunctionLoss.streams
 MOMENTUM, RATE, DECAY = 0.9, 1e-3, 0.5
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), np.uint8)
 BATCH = {"image": jnp.asarray(IMAGE), "label": jnp.arange(4)}
@@ -33,12 +28,12 @@ def small_loss(params, known):
     found = params["layer"]["kernel"] * brightness + params["layer"]["bias"]
     metrics = {"loss": jnp.mean((found - known.batch["label"]) ** 2)}
     inside = {"teacher": known.teacher, "alpha": known.alpha, "decisions": known.random.decisions}
-    return Outcome(metrics, known.queue, inside)
+    return LossOutput(metrics, aux=inside)
 
 
 def small_config(loss=small_loss, frozen=("still",)):
-    return FinetuneConfig(
-        loss=loss,
+    return StepConfig(
+        loss=FunctionLoss(loss),
         optimizer=adamw(lambda step: jnp.float32(RATE), DECAY, frozen),
         learning_rate=lambda step: RATE * jnp.float32(step),
         alpha=lambda step: 0.1 * step,
@@ -80,9 +75,9 @@ def test_the_teacher_follows_the_student_from_before_the_update(small):
 
 def test_the_loss_is_given_the_updated_teacher_alpha_and_decisions(small):
     _, after, _, looked = small
-    jax.tree.map(np.testing.assert_array_equal, looked["inside"]["teacher"], after.teacher)
-    assert float(looked["inside"]["alpha"]) == pytest.approx(0.3)
-    assert float(looked["inside"]["decisions"]) == 7
+    jax.tree.map(np.testing.assert_array_equal, looked["aux"]["teacher"], after.teacher)
+    assert float(looked["aux"]["alpha"]) == pytest.approx(0.3)
+    assert float(looked["aux"]["decisions"]) == 7
 
 
 def test_one_step_of_adam(small):
@@ -124,7 +119,7 @@ def test_metrics_are_of_this_step(small):
 
 @pytest.fixture(scope="module")
 def step():
-    compiled = jax.jit(partial(finetune_step, small_config()))
+    compiled = jax.jit(partial(train_step, small_config()))
     return lambda state: compiled(state, BATCH)
 
 
@@ -142,14 +137,14 @@ def test_without_a_teacher_none_is_computed():
         given.append(known)
         return small_loss(params, known)
 
-    jax.eval_shape(partial(finetune_step, small_config(loss)), small_state(teacher={}), BATCH)
+    jax.eval_shape(partial(train_step, small_config(loss)), small_state(teacher={}), BATCH)
     (known,) = given
-    assert isinstance(known, Known)
+    assert isinstance(known, LossInputs)
     assert known.teacher == {}
     assert known.queue is None
 
 
-def test_the_next_queue_is_the_losss(step):
+def test_the_losss_features_enter_the_queue(step):
     queue = init_queue(jax.random.key(0), 8, 3, with_ids=True)
     same, _ = step(small_state(queue=queue))
     jax.tree.map(np.testing.assert_array_equal, same.queue, queue)
@@ -157,23 +152,24 @@ def test_the_next_queue_is_the_losss(step):
     def loss(params, known):
         outcome = small_loss(params, known)
         feat = jnp.ones((4, 3))
-        return replace(outcome, queue=enqueue(known.queue, feat, -feat, known.batch["label"]))
+        return replace(outcome, teacher_features=(feat, -feat))
 
-    after, _ = jax.jit(partial(finetune_step, small_config(loss)))(small_state(queue=queue), BATCH)
+    step = jax.jit(partial(train_step, small_config(loss)))
+    after, _ = step(small_state(queue=queue), BATCH | {"image_id": BATCH["label"]})
     assert after.queue.image_id.tolist() == [0, 1, 2, 3, -100, -100, -100, -100]
     assert np.all(np.asarray(after.queue.image)[:4] == 1)
     assert int(after.queue.pointer) == 4
 
 
 def seen_by_the_loss(state):
-    """What `finetune_step` hands on: the batch, and the random keys as numbers."""
+    """What `train_step` hands on: the batch, and the random keys as numbers."""
 
     def loss(params, known):
         random = {name: jax.random.key_data(getattr(known.random, name)) for name in STREAMS}
         metrics = small_loss(params, known).metrics
-        return Outcome({**metrics, **random, **known.batch}, known.queue)
+        return LossOutput({**metrics, **random, **known.batch})
 
-    return jax.device_get(jax.jit(partial(finetune_step, small_config(loss)))(state, BATCH)[1])
+    return jax.device_get(jax.jit(partial(train_step, small_config(loss)))(state, BATCH)[1])
 
 
 def test_images_are_normalised_and_the_rest_is_handed_on():

@@ -1,4 +1,4 @@
-"""The downstream step with a contrastive loss: on any mesh the same steps as on one device."""
+"""The step with a contrastive loss of its own: on any mesh the same steps as on one device."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,16 @@ import pytest
 
 from albef_jax.distributed import mesh as mesh_module
 from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
+from albef_jax.losses.base import LossOutput
 from albef_jax.losses.contrastive import Contrast, itc_loss, same_image, similarities
-from albef_jax.losses.matching import draw_negatives, itm_loss
-from albef_jax.losses.queue import enqueue, init_queue
+from albef_jax.losses.matching import itm_loss
+from albef_jax.losses.queue import init_queue
 from albef_jax.models.bert import take_in_group
-from albef_jax.train.finetune import FinetuneConfig, Outcome, compile_finetune_step
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
+from albef_jax.train.step import StepConfig, compile_step
+from tests.helpers.draws import draw_negatives
+from tests.helpers.function_loss import FunctionLoss
 
 RATE = 1e-3
 STEPS, ROWS, GROUP = 3, 16, 4
@@ -70,7 +73,7 @@ def contrastive_loss(traced):
         logits = [(one * other) @ params["head"]["kernel"] for one, other in pairs]
         itm = itm_loss(*logits, negatives.valid.reshape(-1))
         metrics = {"loss": itc + itm.loss, "loss_itc": itc, "loss_itm": itm.loss}
-        return Outcome(metrics, enqueue(queue, image_m, text_m, batch["image_id"]))
+        return LossOutput(metrics, (image_m, text_m))
 
     return loss
 
@@ -104,8 +107,8 @@ def run(mesh):
     """Metrics of each step, what is kept at the end, the first state, and how often the loss was
     traced."""
     traced = []
-    config = FinetuneConfig(
-        loss=contrastive_loss(traced),
+    config = StepConfig(
+        loss=FunctionLoss(contrastive_loss(traced)),
         optimizer=adamw(lambda step: jnp.float32(RATE), 0.02),
         learning_rate=lambda step: jnp.float32(RATE),
         alpha=lambda step: jnp.float32(0.4),
@@ -114,7 +117,7 @@ def run(mesh):
     first = jax.device_get(state.params)
     abstract = jax.eval_shape(lambda: state)
     state = jax.device_put(state, state_shardings(mesh, state))
-    step = compile_finetune_step(config, mesh, abstract)
+    step = compile_step(config, mesh, abstract)
     history = []
     for batch in batches():
         state, metrics = step(state, to_devices(mesh, batch))

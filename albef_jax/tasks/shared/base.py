@@ -4,18 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from albef_jax.checkpoints.init_from.checkpoint import transfer
-from albef_jax.checkpoints.init_from.encoders import warm_start_encoders
-from albef_jax.checkpoints.init_from.report import ModuleOrigin, format_table
-from albef_jax.checkpoints.load import read_checkpoint
+from albef_jax.checkpoints.init_from.report import format_table
 from albef_jax.config.defaults import model_config
+from albef_jax.config.tasks import task_spec
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.batching import shuffled_batches, steps_per_epoch
 from albef_jax.data.build import train_transform
@@ -27,16 +25,19 @@ from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import fetch
 from albef_jax.distributed.sync import is_main_process, print_on_main, raise_on_all_processes
 from albef_jax.errors import ConfigError
-from albef_jax.losses.queue import Queue, init_queue
+from albef_jax.losses.base import Loss
+from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef, task_models
 from albef_jax.models.attention import available
 from albef_jax.models.config import ModelConfig
+from albef_jax.tasks.shared.start import start_from, start_from_encoders
 from albef_jax.train import schedules
-from albef_jax.train.finetune import FinetuneConfig, Loss, compile_finetune_step
-from albef_jax.train.memory import Memory
+from albef_jax.train.memory import Memory, estimate
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.state import TrainState
-from albef_jax.train.step import Step
+from albef_jax.train.state import TrainState, state_from_params
+from albef_jax.train.step import Step, StepConfig, compile_step
+
+QueueContent = Literal["", "features", "features and image ids"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Task(ABC):
     inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
     example: type[Examples]  # what is made of a record
     items = "images"  # what an epoch is counted in
+    queue_holds: QueueContent = ""  # what the teacher's queue keeps; empty: there is none
     step_flops: float | None = None
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
@@ -114,12 +116,8 @@ class Task(ABC):
         """The held-out records, and what they are, in words."""
 
     @abstractmethod
-    def init_state(self) -> TrainState:
-        """A fresh state from `seed`; runs inside jit."""
-
-    @abstractmethod
-    def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
-        """The compiled update."""
+    def loss(self) -> Loss:
+        """What the train step minimises."""
 
     @abstractmethod
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
@@ -174,6 +172,40 @@ class Task(ABC):
             alpha=train.alpha, ramp_steps=round(train.alpha_ramp_epochs * self.steps_per_epoch)
         )
 
+    @property
+    def distilled(self) -> bool:
+        """Whether the teacher's soft targets are part of the loss."""
+        train = self.config.train
+        return "alpha" in train and train.get("distill", True)
+
+    def init_state(self) -> TrainState:
+        """A fresh state from `seed`; runs inside jit."""
+        config, model = self.config, self.model
+        params_key, queue_key, root = jax.random.split(jax.random.key(config.seed), 3)
+        params = task_models.init(model, task_spec(config.task).model, params_key)
+        queue = None
+        if self.queue_holds:
+            with_ids = self.queue_holds == "features and image ids"
+            queue = init_queue(queue_key, config.train.queue_size, model.embed_dim, with_ids)
+        teacher = albef.teacher_params(params) if queue is not None or self.distilled else {}
+        return state_from_params(params, self.optimizer, queue, root, teacher)
+
+    def step_config(self) -> StepConfig:
+        """What a train step of this task needs to know."""
+        no_distillation = schedules.alpha_ramp(alpha=0.0, ramp_steps=0)
+        return StepConfig(
+            loss=self.loss(),
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            alpha=self.alpha() if self.distilled else no_distillation,
+            momentum=self.config.train.get("momentum", 1.0),
+            microbatches=self.config.train.microbatches,
+        )
+
+    def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
+        """The compiled update."""
+        return compile_step(self.step_config(), mesh, abstract_state)
+
     def start(self, shardings: TrainState) -> TrainState:
         """The state at step 0, on its devices: fresh, or from what `init` names."""
         state = jax.jit(self.init_state, out_shardings=shardings)()
@@ -203,14 +235,33 @@ class Task(ABC):
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             threads=data.threads,
-            prefetch=data.prefetch,
             workers=data.workers,
             order=source.order(self.batch_size, self.config.seed) if mixed else None,
         )
 
-    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory | None:
-        """Not estimated."""
-        return None
+    def row_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """One row of each array of a batch that a task may have."""
+        side, length = self.model.image_size, self.config.data.text_len
+
+        def row(*shape: int, dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype)
+
+        return {
+            "image": row(side, side, 3, dtype=np.uint8),
+            "text_ids": row(length),
+            "text_mask": row(length),
+            "image_id": row(),
+            "label": row(),
+        }
+
+    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
+        """What a step takes on each device, estimated by tracing."""
+        rows = self.row_shapes()
+        batch = {
+            name: jax.ShapeDtypeStruct((self.batch_size, *rows[name].shape), rows[name].dtype)
+            for name in self.inputs
+        }
+        return estimate(self.step_config(), mesh, abstract_state, batch)
 
     def describe_data(self) -> str:
         """One line on what is trained on."""
@@ -260,99 +311,3 @@ def for_devices(model: ModelConfig) -> ModelConfig:
             f"model.attention={model.attention} needs an NVIDIA card; here it is {attention}"
         )
     return replace(model, attention=attention)
-
-
-def start_from(config: ConfigDict, fresh: TrainState) -> tuple[TrainState, list[ModuleOrigin]]:
-    """A fresh state with what `init.checkpoint` has of it, and what became of every module.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read, lacks something that `init.allow_missing`
-            does not name, or is of another size.
-    """
-    found = read_checkpoint(config.init.checkpoint)
-    print_on_main(*(f"{config.init.checkpoint}: {note}" for note in found.notes))
-    allowed = (part.strip() for part in config.init.allow_missing.split(","))
-    start = transfer(
-        config.task,
-        fresh.params,
-        found.task,
-        found.params,
-        fresh.teacher,
-        found.teacher,
-        _queues(fresh.queue),
-        found.queues,
-        teacher=config.init.get("teacher", "official"),
-        allow_missing=tuple(filter(None, allowed)),
-    )
-    queue = fresh.queue
-    if queue is not None:
-        queue = Queue(**{ours: start.queues[name] for ours, name in _names(queue).items()})
-        # Another batch size: whole batches must fit up to the queue's end.
-        aligned = queue.pointer - queue.pointer % config.train.batch_size
-        queue = queue._replace(pointer=jax.numpy.int32(aligned))
-    return fresh.replace(params=start.params, teacher=start.teacher, queue=queue), start.rows
-
-
-def start_from_encoders(
-    config: ConfigDict, fresh: TrainState
-) -> tuple[TrainState, list[ModuleOrigin]]:
-    """A fresh state with the encoders of `init.text` and `init.vision`, in the teacher too.
-
-    Raises:
-        CheckpointError: an encoder cannot be found or read, or is of another size.
-    """
-    params, rows = warm_start_encoders(config, fresh.params)
-    teacher = jax.device_get(albef.teacher_params(params)) if fresh.teacher else {}
-    return fresh.replace(params=params, teacher=teacher), rows
-
-
-def _names(queue: Queue) -> dict[str, str]:
-    """What checkpoints call the parts of a queue that are there."""
-    names = {"image": "image_queue", "text": "text_queue", "pointer": "queue_ptr"}
-    return names if queue.image_id is None else names | {"image_id": "image_id"}
-
-
-def _queues(queue: Queue | None) -> dict[str, Any]:
-    if queue is None:
-        return {}
-    return {name: getattr(queue, ours) for ours, name in _names(queue).items()}
-
-
-class FinetuneTask(Task):
-    """A downstream task: its model, its loss, and the step around it."""
-
-    queued = False  # whether the teacher keeps queues
-
-    @abstractmethod
-    def loss(self) -> Loss:
-        """The task's loss."""
-
-    @property
-    def distilled(self) -> bool:
-        """Whether there is a teacher."""
-        return bool(self.config.train.get("distill", False))
-
-    def init_state(self) -> TrainState:
-        """A fresh state from `seed`."""
-        config, model = self.config, self.model
-        params_key, queue_key, root = jax.random.split(jax.random.key(config.seed), 3)
-        params = task_models.init(model, config.task, params_key)
-        queue = None
-        if self.queued:
-            queue = init_queue(queue_key, config.train.queue_size, model.embed_dim, with_ids=True)
-        teacher = albef.teacher_params(params) if self.queued or self.distilled else {}
-        return TrainState(
-            jax.numpy.int32(0), params, teacher, self.optimizer.init(params), queue, root
-        )
-
-    def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
-        """The compiled update."""
-        constant = schedules.alpha_ramp(alpha=0.0, ramp_steps=0)
-        config = FinetuneConfig(
-            loss=self.loss(),
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            alpha=self.alpha() if self.distilled else constant,
-            momentum=self.config.train.get("momentum", 1.0),
-        )
-        return compile_finetune_step(config, mesh, abstract_state)

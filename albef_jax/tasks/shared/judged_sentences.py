@@ -14,12 +14,12 @@ from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.compositional import lines_of, of_unseen
+from albef_jax.losses.base import Loss
+from albef_jax.losses.classification import ClassificationLoss, Logits
 from albef_jax.models.albef import Params
 from albef_jax.models.common import normalize
 from albef_jax.report.task_examples import JudgedSentence, right_and_wrong
-from albef_jax.tasks.base import Evaluation, FinetuneTask
-from albef_jax.train.finetune import Loss
-from albef_jax.train.losses import Logits, classification_loss
+from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.state import TrainState
 
 
@@ -58,7 +58,7 @@ def read_verdicts(
     ]
 
 
-class Classification(FinetuneTask):
+class Classification(Task):
     """Sentences about one image or two, each with a label."""
 
     inputs = ("image", "text_ids", "text_mask", "label")
@@ -68,7 +68,7 @@ class Classification(FinetuneTask):
 
     def loss(self) -> Loss:
         """Cross-entropy with distillation."""
-        return classification_loss(self.model, type(self).logits)
+        return ClassificationLoss(self.model, type(self).logits)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy with a confusion matrix."""
