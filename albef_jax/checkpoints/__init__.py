@@ -1,1 +1,12 @@
 """Keeping states, and reading those of others."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "Checkpoints": "manager",
+        "Checkpoint": "load",
+        "read_checkpoint": "load",
+    },
+)

@@ -1,6 +1,15 @@
 """The configuration: options with their defaults, recipes, file patterns."""
 
-from albef_jax.config.defaults import default, model_config, recipe, use_preset, use_small_world
-from albef_jax.errors import ConfigError
+from albef_jax.utils.lazy import public
 
-__all__ = ["ConfigError", "default", "model_config", "recipe", "use_preset", "use_small_world"]
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "default": "defaults",
+        "recipe": "defaults",
+        "use_preset": "defaults",
+        "use_small_world": "defaults",
+        "model_config": "defaults",
+        "task_spec": "tasks",
+    },
+)

@@ -1,1 +1,15 @@
 """Several processes as one job: who they are, how they meet, agree and part."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "joined": "initialize",
+        "make_mesh": "mesh",
+        "to_devices": "mesh",
+        "fetch": "mesh",
+        "print_on_main": "sync",
+        "raise_on_all_processes": "sync",
+    },
+)

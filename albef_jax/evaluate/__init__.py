@@ -1,1 +1,14 @@
 """Measuring a trained model, and showing what it does."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "evaluate": "retrieval",
+        "judge": "accuracy",
+        "soft_accuracy": "vqa_accuracy",
+        "top_k": "top_k_accuracy",
+        "of_unseen": "compositional",
+    },
+)

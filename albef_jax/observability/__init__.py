@@ -1,1 +1,14 @@
 """Numbers of a run on their way to files and screens."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "open_writers": "metrics",
+        "read_lines": "metrics",
+        "PretrainingFlops": "flops",
+        "Profile": "profiler",
+        "ProfileWindow": "profile_window",
+    },
+)

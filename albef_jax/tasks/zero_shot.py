@@ -17,7 +17,7 @@ from albef_jax.data.examples import LabelledExamples
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.errors import ConfigError, NothingToEvaluate
 from albef_jax.evaluate.compositional import lines_of, of_unseen
-from albef_jax.evaluate.top_k import top_k
+from albef_jax.evaluate.top_k_accuracy import top_k
 from albef_jax.inference.prompts import PromptClassifier
 from albef_jax.losses.base import Loss
 from albef_jax.report.task_examples import right_and_wrong

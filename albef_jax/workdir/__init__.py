@@ -1,1 +1,13 @@
 """A run's directory: its lock, its configuration, and what it was trained on."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "open_workdir": "config_file",
+        "locked": "lock",
+        "check_data": "trained_on",
+        "has_steps": "saved_steps",
+    },
+)

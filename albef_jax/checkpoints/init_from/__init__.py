@@ -1,1 +1,12 @@
 """Starting a run from something else: another task's checkpoint, or public BERT and ViT weights."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "transfer": "checkpoint",
+        "warm_start_encoders": "encoders",
+        "format_table": "report",
+    },
+)

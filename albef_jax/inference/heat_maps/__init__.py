@@ -1,1 +1,14 @@
 """Where the model looks: Grad-CAM, one heat map a word, and boxes ranked by them."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "match_maps": "gradcam",
+        "image_map": "gradcam",
+        "by_word": "word_heat",
+        "rank_boxes": "boxes",
+        "pointing_game": "boxes",
+    },
+)
