@@ -24,7 +24,7 @@ def test_the_equations_of_the_paper_stand_on_one_page_once():
 def test_an_equation_stands_beside_its_function(number):
     sections = read(DOCS / "method.md").split("\n## ")
     (section,) = [text for text in sections if f"\\tag{{{number}}}" in text]
-    assert re.search(r"`albef_jax\.(objectives|train)\.\w+\.\w+`", section)
+    assert re.search(r"`albef_jax\.(losses|train)\.\w+\.\w+`", section)
 
 
 @each_page
