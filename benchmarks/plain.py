@@ -27,7 +27,7 @@ def plain_loss(
     alpha: Float[Array, ""] | float,
     dropout: tuple[Array | None, Array | None] = (None, None),
 ) -> tuple[dict[str, Float[Array, ""]], tuple[Float[Array, "B E"], Float[Array, "B E"]]]:
-    """The losses, named as in `objectives.pretraining.losses`, and the teacher's features of
+    """The losses, named as in `losses.pretraining.losses`, and the teacher's features of
     images and texts, for the queue."""
     ours = _Passes(config, params, inputs, dropout[0])
     theirs = jax.lax.stop_gradient(_Passes(config, teacher, inputs, dropout[1]).read())

@@ -41,7 +41,7 @@ class Checkpoint:
             configuration tells them apart.
         params: the student's tree.
         teacher: may be empty.
-        queues: named as in `names.Official`; may be empty.
+        queues: named as in `state_dict.Official`; may be empty.
         step: updates so far, or None where the file does not say.
         config: the run's `config.json`, or None where there is none. Files written by
             `weights_file` carry it along.

@@ -39,7 +39,7 @@ def make_mesh(fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
     shape = (len(devices) // fsdp, fsdp)
     mesh = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
     # On TPUs neighbours in the mesh may belong to different hosts. Rows of a batch are read in the
-    # order of processes (`data.pipeline`), so devices must lie in that order, too.
+    # order of processes (`data.batching`), so devices must lie in that order, too.
     ordered = sorted(mesh.devices.flat, key=lambda device: device.process_index)
     return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 

@@ -109,7 +109,7 @@ class PretrainingFlops:
     slots: float
 
     def fused(self) -> float:
-        """What the step needs: as `objectives.pretraining` computes it."""
+        """What the step needs: as `losses.pretraining` computes it."""
         c, slots = self.config, self.slots
         student = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
         student += fusion(c, self.length, texts=4, images=1, read=3 + slots)

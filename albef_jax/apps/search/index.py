@@ -50,7 +50,7 @@ class Built:
     """An index that is complete.
 
     Attributes:
-        manifest: see `index_files`.
+        manifest: see `storage`.
         computed: how many items were encoded now; the others were there already.
         bad: images that cannot be used, with the reasons.
     """

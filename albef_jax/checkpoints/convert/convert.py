@@ -61,7 +61,7 @@ def convert(
     """Write the checkpoint `src` as `dst`, in the form that `dst` is named after.
 
     Args:
-        src: as for `read.read_checkpoint`.
+        src: as for `load.read_checkpoint`.
         dst: a `.pth` or `.safetensors` file, or a new Orbax directory; a file `model.safetensors`,
             or any folder `as_release`, becomes a release.
         task: where the names fit two tasks, or none.

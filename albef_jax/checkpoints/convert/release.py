@@ -1,6 +1,6 @@
 """The release form: a folder with weights, configuration, vocabulary and model card, to give away.
 
-The weights are the student's, as `.safetensors` under the official names; `read.read_checkpoint`
+The weights are the student's, as `.safetensors` under the official names; `load.read_checkpoint`
 reads the folder. Absolute paths of the machine that trained are cut to their last part.
 """
 

@@ -75,7 +75,7 @@ def transfer(
 
     Args:
         fresh: a fresh model of the task; `fresh_teacher` and `fresh_queues` are empty where the
-            task has none. Queues are named as in `names.Official`.
+            task has none. Queues are named as in `state_dict.Official`.
         source: the checkpoint's student; `source_teacher` and `source_queues` may be empty.
         teacher: `student` makes it a copy of the loaded student. `official` takes it from the
             checkpoint's teacher, or copies the student where there is none; but NLVR2's stays

@@ -31,7 +31,7 @@ Tree = dict[str, Any]
 Arrays = dict[str, Any]  # of one module; an array on its own has the empty name
 Modules = dict[str, Arrays]  # by path
 
-# What the parts of all tasks' models start from: a ViT, or a part of BERT. What `warm_start` makes
+# What the parts of all tasks' models start from: a ViT, or a part of BERT. What `checkpoint` makes
 # of fusion layers comes from the same layers here.
 _ORIGINS = {
     "image_encoder": "image",
@@ -83,7 +83,7 @@ def warm_start_encoders(
         params: on the host.
 
     Returns:
-        The parameters, and the rows of `start_table.format_table`.
+        The parameters, and the rows of `report.format_table`.
 
     Raises:
         CheckpointError: no such checkpoint, or one of another size.

@@ -2,7 +2,7 @@
 
 PyTorch keeps matrices `[out, in]` and convolutions `[out, in, h, w]`; we keep `[in, out]` and
 `[h, w, in, out]`, and stack the layers of a tower on a leading axis. To add a task, choose its rows
-as `TABLES` does; `names` turns any such choice into trees and back.
+as `TABLES` does; `state_dict` turns any such choice into trees and back.
 """
 
 from collections.abc import Iterable

@@ -117,7 +117,7 @@ def from_official(
     """The official checkpoint `state` of a task as our trees.
 
     Args:
-        state: official names to arrays, as `torch_file.read_state_dict` returns them.
+        state: official names to arrays, as `reader.read_state_dict` returns them.
         fusion_layer: how many BERT layers come before fusion (6 in the official model); by
             default as the names say.
 

@@ -1,7 +1,7 @@
 """The few names a PyTorch checkpoint may use, and what stands for them here.
 
 A name from a file is never imported: it is looked up in a table of our own functions, which build
-numpy views, or inert objects, after checking every number. Errors are `ValueError`; `torch_file`
+numpy views, or inert objects, after checking every number. Errors are `ValueError`; `reader`
 adds the file and the member.
 """
 

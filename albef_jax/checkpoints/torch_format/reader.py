@@ -35,7 +35,7 @@ def read_pth(path: str | Path) -> dict:
     """Everything in a `.pth` file: the saved dictionary, its tensors as read-only numpy arrays.
 
     Tensors that share a storage share memory. `argparse.Namespace` objects come back as
-    `torch_globals.Inert`.
+    `allowed_globals.Inert`.
 
     Raises:
         CheckpointError: damaged, big-endian, compressed, or using a name that is not allowed.
@@ -54,7 +54,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_model(path: str | Path) -> weights_entry.Found:
-    """The weights in a `.pth` file, wherever in it they are; see `torch_model.find`.
+    """The weights in a `.pth` file, wherever in it they are; see `weights_entry.find`.
 
     Of other tensors in the file only the sizes are read.
 

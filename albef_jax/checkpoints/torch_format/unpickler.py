@@ -2,8 +2,8 @@
 
 A pickle is a program for a small stack machine, and Python's own machine lets it call anything.
 This one knows only the operations that tensors, numbers, texts and containers need, and the names
-in `torch_globals`; whatever else a file asks for is refused. Errors here are `ValueError`;
-`torch_file` adds the file and the member.
+in `allowed_globals`; whatever else a file asks for is refused. Errors here are `ValueError`;
+`reader` adds the file and the member.
 """
 
 import io
