@@ -1,4 +1,4 @@
-"""Recipes travel with the package, for who installs it without the repository."""
+"""Ships the recipes inside the wheel."""
 
 import shutil
 from pathlib import Path

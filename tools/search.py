@@ -1,7 +1,7 @@
 """Builds an index of images or captions with a checkpoint, and searches it.
 
-The nearest are found by ITC, exactly, and put in order by ITM. The same `build` goes on after an
-interruption, and brings an index up to date. It needs the extra 'search'.
+ITC finds the nearest items, exactly, and ITM orders them. The same `build` continues after an
+interruption, and updates an index. It needs the extra 'search'.
 
 Examples:
     python -m tools.search build indexes/photos --model=runs/demo --images=photos
@@ -113,7 +113,7 @@ def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
 
 
 def main() -> int:
-    """Build or search; mistakes are a line each, and exit code 2."""
+    """Build or search; errors are one line each, with exit code 2."""
     print_anything()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):

@@ -1,1 +1,1 @@
-"""Keeping states, and reading those of others."""
+"""Saves, loads, converts and releases checkpoints."""

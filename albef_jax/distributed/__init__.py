@@ -1,1 +1,1 @@
-"""Several processes as one job: who they are, how they meet, agree and part."""
+"""Several processes as one job: how they find each other, synchronise and end."""

@@ -1,1 +1,1 @@
-"""Measuring a trained model, and showing what it does."""
+"""Metrics of trained models."""

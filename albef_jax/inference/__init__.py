@@ -1,1 +1,1 @@
-"""Trained models for people and programs: images and texts in, numpy out."""
+"""Trained models: images and texts in, numpy out."""

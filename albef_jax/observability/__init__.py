@@ -1,1 +1,1 @@
-"""Numbers of a run on their way to files and screens."""
+"""Metrics, profiles and operation counts of a run."""

@@ -1,7 +1,7 @@
 """How many floating-point operations a step needs, counted from the sizes.
 
-Matrix products only, two operations a multiply-add; what a backward pass computes a second time to
-save memory is not needed, and so not counted. `docs/performance.md` has the terms at base size.
+Counts matrix products only, two operations for a multiply-add, and no recomputation.
+`docs/performance.md` has the terms at base size.
 Shape letters: T text tokens, N image tokens.
 """
 
@@ -36,7 +36,7 @@ GiB = 2**30
 
 
 def peak(device: jax.Device) -> float | None:
-    """Operations a second of a device at its best; None where it is not known."""
+    """Peak operations per second of a device; None if unknown."""
     return next((1e12 * peak for name, peak in PEAKS.items() if name in device.device_kind), None)
 
 

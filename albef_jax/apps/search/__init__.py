@@ -1,1 +1,1 @@
-"""Search images by text and texts by image: an index, its files, contact sheets."""
+"""Searches images by text and texts by image: an index, its files, contact sheets."""

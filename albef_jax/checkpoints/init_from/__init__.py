@@ -1,1 +1,1 @@
-"""Starting a run from something else: another task's checkpoint, or public BERT and ViT weights."""
+"""Starts a run from another task's checkpoint, or from public BERT and ViT weights."""
