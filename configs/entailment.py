@@ -1,6 +1,6 @@
 """Visual entailment recipes: `configs/entailment.py[:preset]`.
 
-demo     the built-in world and a tiny model, minutes on a laptop (the bare file)
+demo     the built-in world and a tiny model, minutes on a laptop (the default)
 snli_ve  the official fine-tuning (paper table 4)
 """
 
@@ -10,7 +10,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("entailment", preset, {"demo": demo, "snli_ve": snli_ve})
 
 

@@ -1,6 +1,6 @@
 """Grounding recipes: `configs/grounding.py[:preset]`.
 
-demo          the built-in world and a tiny model, minutes on a laptop (the bare file)
+demo          the built-in world and a tiny model, minutes on a laptop (the default)
 refcoco_plus  the official fine-tuning on RefCOCO+, without boxes (paper table 5)
 """
 
@@ -10,7 +10,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("grounding", preset, {"demo": demo, "refcoco_plus": refcoco_plus})
 
 

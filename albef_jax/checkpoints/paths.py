@@ -1,7 +1,7 @@
 """Checks whether Orbax can write and read checkpoints in a directory.
 
 It looks for the files of each process by a pattern made of the whole path: under `r[1]` it finds
-nothing, or the files of `r1`. TensorStore takes `\` for `/`, and needs UTF-8.
+nothing, or the files of `r1`. TensorStore takes `\\` for `/`, and needs UTF-8.
 """
 
 from pathlib import Path

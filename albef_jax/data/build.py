@@ -41,7 +41,7 @@ def open_train_pairs(config: ConfigDict) -> PairSource:
     sources = {part.name: open_pairs(config, part) for part in parts}
     weights = [part.weight for part in parts if part.weight is not None]
     mixed = MixedPairs(sources, weights or None)
-    mixed.order(config.train.batch_size, config.seed)  # its errors come now
+    mixed.order(config.train.batch_size, config.seed)  # raises its errors now
     return mixed
 
 
@@ -68,17 +68,17 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
 
 
 def _paths(config: ConfigDict, part: PairFiles) -> tuple[Path, ...]:
-    """The files of a part; none where it is drawn, or a data set known by name."""
+    """The files of a part; none for scenes and for data sets given by name."""
     return () if part.source in ("scenes", "tfds") else expand(config.data.root, part.files)
 
 
 def _by_image(pairs: PairSource) -> PairSource:
-    """Lists name an image once a caption, or once for all; other sources are as they were made."""
+    """Join the rows of an image in JSON lists; other sources are unchanged."""
     return PairsByImage(pairs) if isinstance(pairs, JsonPairs) else pairs
 
 
 def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
-    """The pairs of one kind; libraries that only one kind needs are imported with it."""
+    """The pairs of one kind; libraries that only one kind needs are imported here."""
     root = config.data.root
     if part.source == "scenes":
         return _training_scenes(config)
@@ -101,7 +101,7 @@ def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
 
 
 def _oriented(config: ConfigDict, source: Any) -> Any:
-    """A source of files, told whether to turn their images upright."""
+    """Set whether a source turns its images upright."""
     source.upright = config.data.exif_orientation
     return source
 
@@ -137,7 +137,7 @@ def open_questions(config: ConfigDict, part: Part) -> Opened:
 
 
 def open_answer_list(config: ConfigDict) -> tuple[str, ...]:
-    """The answers to rank; none where answers are generated."""
+    """The answers to rank; none if answers are generated."""
     if config.data.answer_list:
         return read_answer_list(Path(config.data.root) / config.data.answer_list)
     return ANSWERS if config.data.source == "scenes" else ()
@@ -207,7 +207,7 @@ def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
 
 
 def train_transform(config: ConfigDict) -> Transform:
-    """What happens to an image on its way into a training batch."""
+    """The transform of training images."""
     if config.data.augment == "none":
         return EvalTransform(config.model.image_size)
     scale = config.data.get("crop_scale")

@@ -1,4 +1,4 @@
-"""What lies outside docs/: the README, as the first page, and files that pages link to."""
+"""Adds files from outside docs/: the README, as the first page, and linked files."""
 
 import posixpath
 import re
@@ -9,16 +9,16 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 README = "index.md"
-BESIDE = "repository"  # where files from outside lie in the site
+BESIDE = "repository"  # the folder of files from outside in the site
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)]*)?(\))")
 
 
 def moved(target: str, page: str) -> str:
-    """Where a relative link of a page leads in the site.
+    """The target of a page's relative link in the site.
 
     Args:
-        target: as it is written.
-        page: its path in docs/; `index.md` is the README, which lies one folder above.
+        target: as written.
+        page: its path in docs/; `index.md` is the README, which is one folder above.
     """
     if re.match(r"[a-z]+:", target):
         return target
@@ -30,7 +30,7 @@ def moved(target: str, page: str) -> str:
 
 
 def links_moved(markdown: str, page: str) -> str:
-    """A page's text with its links as they are in the site."""
+    """A page's text with the links of the site."""
     return _LINK.sub(lambda m: m[1] + moved(m[2], page) + (m[3] or "") + m[4], markdown)
 
 
@@ -45,7 +45,7 @@ def on_files(files: Files, config: Any) -> Files:
             )
             if path.startswith(f"{BESIDE}/") and files.get_file_from_path(path) is None:
                 source = ROOT / path.removeprefix(f"{BESIDE}/")
-                if source.is_file():  # else the link is reported as dead
+                if source.is_file():  # otherwise the link is reported as dead
                     files.append(File.generated(config, path, abs_src_path=str(source)))
     return files
 

@@ -1,4 +1,4 @@
-"""Short digests of images and names, to find images that lie under several names."""
+"""Short digests of images and names, to find images under several names."""
 
 import hashlib
 

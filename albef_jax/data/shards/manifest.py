@@ -1,4 +1,4 @@
-"""`manifest.json`: what lies in a directory of shards. It is written last: packing is complete."""
+"""`manifest.json` of a directory of shards. It is written last and so marks complete packing."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ FORMAT, VERSION = "albef_jax.shards", 1
 
 
 class Listed(NamedTuple):
-    """What a manifest says that a reader needs.
+    """The part of a manifest that a reader needs.
 
     Attributes:
         records: number of records of each shard, by file name.
@@ -45,7 +45,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def listed(directory: Path) -> Listed | None:
-    """What `read_manifest` found, for a reader of shards."""
+    """The result of `read_manifest` for a reader of shards."""
     found = read_manifest(directory)
     if found is None:
         return None
