@@ -86,7 +86,7 @@ def told(manifest: dict[str, Any], out: Path, max_bad_share: float) -> int:
     if manifest["bad"] <= max_bad_share * manifest["items"]:
         return 0
     print(
-        f"error: that is more than data.max_bad_share={max_bad_share:g} allows; mend the source "
+        f"error: that is more than data.max_bad_share={max_bad_share:g} allows; repair the source "
         "and pack it into another directory, or use the shards as they are",
         file=sys.stderr,
     )

@@ -128,7 +128,7 @@ class Checkpoints:
                 [
                     f"{self._directory}: no checkpoint can be used",
                     *(f"  step {step}: {reason}" for step, reason in unusable.items()),
-                    "Nothing was changed. Repair them, or move this directory away to start anew.",
+                    "Nothing was changed. Repair them, or move this directory away to start over.",
                 ]
             )
         )
@@ -171,7 +171,7 @@ class Checkpoints:
         intact = f"steps {', '.join(map(str, steps))} are intact" if steps else "there is none yet"
         return SaveError(
             f"{self._directory}: a checkpoint could not be written: {_reason(error)}. Of those "
-            f"before it, {intact}. Make room or mend the disk; the same command continues."
+            f"before it, {intact}. Make room or repair the disk; the same command continues."
         )
 
 

@@ -142,7 +142,7 @@ def _part_problems(part: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(part.get(key, ""), str):
             yield f"{key!r} must be a text, not {part[key]!r}"
     if not part.get("name"):
-        yield "has no 'name'; its bad samples are told by it"
+        yield "has no 'name', which its bad samples need"
     source, weight = part.get("source"), part.get("weight", 1)
     if source not in SOURCES:
         hint = did_you_mean(source, SOURCES)

@@ -63,7 +63,7 @@ def _read_vocab(path: Path) -> dict[str, int]:
         )
     if len(ids) < len(pieces):
         twice = next(piece for number, piece in enumerate(pieces) if ids[piece] != number)
-        raise ValueError(f"{path}: the piece {twice!r} stands there twice; remove one line")
+        raise ValueError(f"{path}: the piece {twice!r} occurs twice; remove one line")
     _check_case(path, pieces)
     return ids
 

@@ -24,7 +24,7 @@ from absl import flags
 
 from albef_jax.errors import WorkerLost
 
-# Rows come through pipes, which are as fast as shared memory, leave nothing behind a killed run, and
+# Rows come through pipes, as fast as shared memory: a killed run leaves nothing behind, and they
 # work in containers with little shared memory.
 _BY_PIPE = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
 _ANSWER_S = 2.0  # for a worker to write its stack

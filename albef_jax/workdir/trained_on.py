@@ -49,7 +49,7 @@ def check_data(workdir: Path, config: ConfigDict, source: Any, *, eval_only: boo
     if found and config.data.if_changed == "refuse":
         raise ConfigError(
             "\n  ".join([f"{workdir} was trained on other data than there are now:", *found])
-            + "\nBring them back, choose another --workdir, or go on all the same with "
+            + "\nBring them back, choose another --workdir, or continue nevertheless with "
             "--config.data.if_changed=accept"
         )
     if not eval_only:

@@ -82,7 +82,7 @@ def _of_token_file(file: Path, lines: list[str]) -> list[str]:
         if not found:
             raise SearchError(
                 f"{file}, line {number}: not NAME.jpg#0, a tab and a caption, as the lines before; "
-                "mend or remove it"
+                "fix or remove it"
             )
         texts.append(found[1])
     return texts
@@ -104,11 +104,11 @@ def _of_table(file: Path, text: str) -> list[str]:
             if row and len(row) <= column:
                 raise SearchError(
                     f"{file}, line {rows.line_num}: has {len(row)} of {len(names)} columns, and no "
-                    f"{names[column]!r}; mend or remove it"
+                    f"{names[column]!r}; fix or remove it"
                 )
             texts += [row[column].strip()] if row else []
     except csv.Error as error:
-        raise SearchError(f"{file}, line {rows.line_num}: {error}; mend or remove it") from None
+        raise SearchError(f"{file}, line {rows.line_num}: {error}; fix or remove it") from None
     return texts
 
 
@@ -150,7 +150,7 @@ def _json_line(file: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise SearchError(f"{file}, line {number}: not JSON ({error}); mend or remove it") from None
+        raise SearchError(f"{file}, line {number}: not JSON ({error}); fix or remove it") from None
 
 
 def _entries(file: Path, entries: Any, what: str, counted: str) -> list[str]:

@@ -313,6 +313,6 @@ def open_index(
     if (digest := model_digest(model)) != manifest["model"]["digest"]:
         raise SearchError(
             f"{folder}: built with another model ({manifest['model']['path']}, "
-            f"{manifest['model']['digest'][:12]}, not {digest[:12]}); give that one, or build anew"
+            f"{manifest['model']['digest'][:12]}, not {digest[:12]}); give that one, or build again"
         )
     return Index(folder, manifest, model, items, vectors)

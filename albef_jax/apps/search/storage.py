@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise SearchError(f"{path}: not the manifest of an index")
     if manifest.get("version") != VERSION:
         raise SearchError(
-            f"{path}: version {manifest.get('version')}, this program reads {VERSION}; build anew"
+            f"{path}: version {manifest.get('version')}, this program reads {VERSION}; build again"
         )
     return manifest
 

@@ -187,7 +187,7 @@ def _missing_message(what: str, missing: list[str], fresh: Modules) -> str:
         names.append(f"{whole} (from {_ORIGINS[whole]})" if whole in _ORIGINS else whole)
     return (
         f"{what}: not in the checkpoint: {', '.join(dict.fromkeys(names))}; choose another "
-        "checkpoint, or name in init.allow_missing what may start anew"
+        "checkpoint, or list modules that may start fresh in init.allow_missing"
     )
 
 
@@ -201,7 +201,7 @@ def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modul
     ]
     return (
         f"{what}: the checkpoint is of another size: {'; '.join(sizes or misfits)}; set the sizes "
-        "as they are there, or name in init.allow_missing what may start anew"
+        "as they are there, or list modules that may start fresh in init.allow_missing"
     )
 
 

@@ -64,9 +64,7 @@ def read_references(file: str | Path) -> dict[int, Reference]:
         else:
             told = Reference(entry["image_id"], entry["ann_id"], entry["split"])
             if references.setdefault(entry["ref_id"], told) != told:
-                problems.append(
-                    f"{file}, item {number}: ref_id {entry['ref_id']} stands there twice"
-                )
+                problems.append(f"{file}, item {number}: ref_id {entry['ref_id']} occurs twice")
     refuse(problems)
     return references
 

@@ -108,7 +108,7 @@ def _writing(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition(";")[0]
         raise PackingError(
-            f"{path}: cannot be written: {reason}. Finished shards are kept; make room or mend the "
+            f"{path}: cannot be written: {reason}. Finished shards are kept; make room or fix the "
             "directory, and give the same command again"
         ) from error
 

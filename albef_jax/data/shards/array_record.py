@@ -117,7 +117,7 @@ def _count(file: Path, manifest: Listed | None) -> int:
             f"{file}: not in the {MANIFEST} beside it; keep what was packed apart in directories "
             "of its own"
         )
-    remedy = "copy it again, or delete it and its manifest and pack anew"
+    remedy = "copy it again, or delete it and its manifest and pack again"
     reader = ArrayRecordReader(str(file), "readahead_buffer_size:0,max_parallelism:0")
     records = reader.num_records() if reader.ok() else 0
     try:

@@ -36,7 +36,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a manifest of packed pairs; move it away, or pack anew")
+        raise ValueError(f"{path}: not a manifest of packed pairs; move it away, or pack again")
     if found.get("version") != VERSION:
         raise ValueError(
             f"{path}: version {found.get('version')!r}, this program reads {VERSION}; update it"
@@ -53,4 +53,4 @@ def listed(directory: Path) -> Listed | None:
         records = {shard["file"]: int(shard["records"]) for shard in found["shards"]}
         return Listed(records, int(found["image_id_limit"]))
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{directory / MANIFEST}: damaged; pack anew") from None
+        raise ValueError(f"{directory / MANIFEST}: damaged; pack again") from None

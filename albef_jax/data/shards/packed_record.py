@@ -16,7 +16,7 @@ from albef_jax.data.tokenizer import well_formed
 from albef_jax.errors import BadSample
 
 FORMAT, VERSION = "albef_jax.pair", 1
-_REMEDY = "pack the data anew (python -m tools.pack_dataset)"
+_REMEDY = "pack the data again (python -m tools.pack_dataset)"
 _LARGEST_ID = 2**31 - 1
 
 
