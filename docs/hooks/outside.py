@@ -1,4 +1,4 @@
-"""Adds files from outside docs/: the README, as the first page, and linked files."""
+"""Adds files from outside docs/: the README, as the first page, other pages, linked files."""
 
 import posixpath
 import re
@@ -8,7 +8,12 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
-README = "index.md"
+# Pages from the root of the repository, by their place in the site.
+PAGES = {
+    "index.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+}
 BESIDE = "repository"  # the folder of files from outside in the site
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)]*)?(\))")
 
@@ -18,14 +23,15 @@ def moved(target: str, page: str) -> str:
 
     Args:
         target: as written.
-        page: its path in docs/; `index.md` is the README, which is one folder above.
+        page: its path in docs/, or one of `PAGES`, which are one folder above.
     """
     if re.match(r"[a-z]+:", target):
         return target
-    folder = "" if page == README else posixpath.join("docs", posixpath.dirname(page))
+    folder = "" if page in PAGES else posixpath.join("docs", posixpath.dirname(page))
     path = posixpath.normpath(posixpath.join(folder, target))
     inside = path.removeprefix("docs/") if path.startswith("docs/") else f"{BESIDE}/{path}"
-    inside = README if path == "README.md" else inside
+    places = {file: place for place, file in PAGES.items()}
+    inside = places.get(path, inside)
     return posixpath.relpath(inside, posixpath.dirname(page) or ".")
 
 
@@ -35,9 +41,10 @@ def links_moved(markdown: str, page: str) -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the README, and each file outside docs/ that a page links to."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    files.append(File.generated(config, README, content=readme))
+    """Add the pages from the root, and each file outside docs/ that a page links to."""
+    for place, file in PAGES.items():
+        content = (ROOT / file).read_text("utf-8")
+        files.append(File.generated(config, place, content=content))
     for page in list(files.documentation_pages()):
         for _, target, _, _ in _LINK.findall(page.content_string):
             path = posixpath.normpath(
