@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build an index, go on with one, or update it")
     build.add_argument("index", type=Path, help="folder of the index")
-    build.add_argument("--model", type=Path, required=True, help="whatever albef_jax.load takes")
+    build.add_argument(
+        "--model", type=Path, required=True, help="a checkpoint, as for albef_jax.load"
+    )
     what = "a folder, or an annotation file (JSON) whose items have 'image'"
     build.add_argument("--images", type=Path, help=what)
     what = "a caption a line, .json, .jsonl, .csv with a column 'caption', or a Flickr token file"

@@ -51,7 +51,7 @@ class BadSamples:
         return len(self._reasons)
 
     def requested(self) -> None:
-        """Count one attempt to read a sample, whatever its outcome."""
+        """Count one attempt to read a sample, with any outcome."""
         with self._lock:
             self._requests += 1
 

@@ -29,7 +29,7 @@ from albef_jax.data.scenes.task_sources import (
 from albef_jax.data.scenes.world.split import SceneSplit
 
 Part = Literal["train", "eval"]
-Opened = tuple[Any, str]  # a source, and what it is, in words
+Opened = tuple[Any, str]  # a source, and its description
 SCENES = 1000  # held-out scenes where no number is given
 
 
@@ -46,7 +46,7 @@ def open_train_pairs(config: ConfigDict) -> PairSource:
 
 
 def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
-    """The pairs to evaluate on, and what they are, in words."""
+    """The pairs to evaluate on, and their description."""
     part = pair_files.eval_files(config)
     if part is None:
         return _by_image(open_train_pairs(config)), "TRAINING items (data.eval_files is empty)"
@@ -199,7 +199,7 @@ def _from_json(config: ConfigDict, part: Part, kind: Callable) -> Opened:
 
 
 def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
-    """The annotation files of a part, and what they are, in words."""
+    """The annotation files of a part, and their description."""
     files = annotation_files(config, f"{part}_files")
     if files or part == "train":
         return files, held_out.describe(annotation_files(config, "train_files"), files)

@@ -74,7 +74,7 @@ class Question:
 def weighted_answers(question: Question) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The distinct answers in order of first appearance, and their weights in training.
 
-    An answer of 'vqa' weighs the share of annotators who gave it; the one of 'vg' weighs 0.5.
+    An answer of 'vqa' weighs its share of the annotators; an answer of 'vg' weighs 0.5.
     """
     if question.dataset == "vg":
         return question.answers, (0.5,) * len(question.answers)

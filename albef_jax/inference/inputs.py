@@ -128,7 +128,7 @@ def _list_of(given: Any, name: str, what: str) -> list[Any]:
 
 
 def _is_array(given: Any) -> bool:
-    """Of numpy, or of jax and others that convert to it."""
+    """Whether this is an array of numpy, jax or another library that converts to numpy."""
     return hasattr(given, "__array__") and hasattr(given, "dtype") and hasattr(given, "ndim")
 
 

@@ -73,13 +73,13 @@ def fusion(config: ModelConfig, length: int, texts: int, images: int, read: floa
     Args:
         texts: R, rows of `length` tokens that attend to it.
         images: how often its keys and values are projected in a layer.
-        read: tokens that the last layer goes on with.
+        read: tokens that the last layer computes after attention.
     """
     width, tokens = config.text_width, config.image_tokens
     keys_values = images * 4 * tokens * config.encoder_width * width
 
     def layer(read: float) -> float:
-        # Scores are computed for every token: packing pays for what is done token by token.
+        # Scores are computed for every token; packing saves only the work token by token.
         own = texts * _text_layer(config, length, read / texts)
         cross = 4 * read * width**2 + _scores(texts * length, tokens, width)
         return own + cross + keys_values

@@ -1,1 +1,1 @@
-"""A run's directory: its lock, its configuration, and what it was trained on."""
+"""A run's directory: its lock, configuration, data fingerprint and saved steps."""

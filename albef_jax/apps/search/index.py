@@ -76,7 +76,7 @@ def build_index(
 
     Args:
         folder: of the index.
-        model_path, vocab: what the model was loaded from, to load it again for searching.
+        model_path, vocab: the arguments that loaded the model, to load it again for searching.
         block: items between two writes.
         bar: show progress.
 

@@ -123,7 +123,7 @@ def write_index(
     bad: Sequence[tuple[Item, str]],
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write everything, the manifest last, and remove what it does not name; the manifest."""
+    """Write everything, the manifest last, and remove other files; returns the manifest."""
     stem = stem_of(items)
     vectors, listed = folder / f"vectors-{stem}.faiss", folder / f"items-{stem}.jsonl"
     library = faiss()

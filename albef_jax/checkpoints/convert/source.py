@@ -17,7 +17,7 @@ _HEAD_WIDTH = 64  # channels a head, in all official models
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint in official names, whatever its form was.
+    """A checkpoint of any form in official names.
 
     Attributes:
         form: `orbax`, `release`, `pth` or `safetensors`.
@@ -111,7 +111,7 @@ def _numbers_positions(array: np.ndarray) -> bool:
 
 
 def configuration(source: Source, found: Inventory) -> dict[str, Any]:
-    """The `config.json` of what is written: the run's own, or task and sizes from the shapes.
+    """The `config.json` to write: the run's own, or task and sizes from the shapes.
 
     Shapes do not show the numbers of heads: without a configuration they follow from 64 channels
     a head, and are absent if that does not divide.

@@ -63,7 +63,7 @@ _SEPARATE = tuple(f"attn.{part}" for part in ("query", "key", "value"))
 
 
 def text_trees(state: Mapping[str, np.ndarray]) -> tuple[Tree, State]:
-    """`embeddings`, `layers` `[L, ...]` and, where there is a vocabulary head, `head`; the rest.
+    """`embeddings`, `layers` `[L, ...]` and, if there is a vocabulary head, `head`; then the rest.
 
     Raises:
         CheckpointError: not a BERT, or one with parameters that ours lacks.

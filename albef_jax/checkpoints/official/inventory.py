@@ -127,7 +127,7 @@ def _entry(row: ParameterName, tied_to: str) -> Entry:
 
 
 def shapes(inventory: Inventory, state: State, part: Part = "student") -> dict[str, Any]:
-    """Our tree of a part, with shapes for arrays; what is missing is absent."""
+    """Our tree of a part, with shapes for arrays, without missing ones."""
     depth: dict[tuple[str, ...], int] = {}
     shape: dict[tuple[str, ...], tuple[int, ...]] = {}
     for _, entry, array in inventory.leaves(state, part):

@@ -69,7 +69,7 @@ def pack_shard(
 
     Args:
         out: directory of the shards.
-        packed_one: called after each item; what it raises stops the shard.
+        packed_one: called after each item; its exceptions stop the shard.
 
     Raises:
         PackingError: a file cannot be written; nothing half-written remains.

@@ -21,7 +21,7 @@ class Listed(NamedTuple):
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """The manifest of a directory, None where there is none.
+    """The manifest of a directory; None if there is none.
 
     Raises:
         ValueError: a file that is no manifest, or one of a newer version.

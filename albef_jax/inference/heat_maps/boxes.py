@@ -110,7 +110,7 @@ def grounding_accuracy(
     """Percentage of phrases whose box was found, by split in order of appearance.
 
     Args:
-        chosen: a box for each phrase, None where there was none to choose from: not found.
+        chosen: a box for each phrase; None without candidates, which counts as not found.
         truths: the true boxes.
         splits: the part of the data that each phrase belongs to.
     """

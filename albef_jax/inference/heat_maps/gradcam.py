@@ -1,4 +1,4 @@
-"""Heat maps of what a text refers to: attention times its positive gradient (paper section 5).
+"""Heat maps of texts: attention times its positive gradient (paper section 5).
 
 The gradient with respect to attention probabilities is that with respect to zeros added to them.
 Shape letters: B pairs, T text tokens, N image tokens (class token first), H heads, h patches a
