@@ -151,7 +151,7 @@ class _Parser:
             raise ValueError(f"'question_id' must be a whole number, 0 or more, not {number!r}")
         if not self._training and number in self._ids:
             raise ValueError(
-                f"'question_id' {number} stands in an earlier item, too; answers are handed in by "
+                f"'question_id' {number} occurs in an earlier item, too; answers are submitted by "
                 "it, so give each question its own"
             )
         self._ids.add(number)
