@@ -1,8 +1,4 @@
-"""Visual entailment recipes: `configs/entailment.py[:preset]`.
-
-demo     the built-in world and a tiny model, minutes on a laptop (the default)
-snli_ve  the official fine-tuning (paper table 4)
-"""
+"""Entailment recipes: `configs/entailment.py[:preset]`, listed in docs/tasks/entailment.md."""
 
 from ml_collections import ConfigDict
 

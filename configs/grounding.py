@@ -1,8 +1,4 @@
-"""Grounding recipes: `configs/grounding.py[:preset]`.
-
-demo          the built-in world and a tiny model, minutes on a laptop (the default)
-refcoco_plus  the official fine-tuning on RefCOCO+, without boxes (paper table 5)
-"""
+"""Grounding recipes: `configs/grounding.py[:preset]`, listed in docs/tasks/grounding.md."""
 
 from ml_collections import ConfigDict
 

@@ -1,8 +1,4 @@
-"""NLVR2 recipes: `configs/nlvr.py[:preset]`.
-
-demo   the built-in world and a tiny model, minutes on a laptop (the default)
-nlvr2  the official fine-tuning, from a text-assignment checkpoint (paper table 4)
-"""
+"""NLVR2 recipes: `configs/nlvr.py[:preset]`, listed in docs/tasks/nlvr.md."""
 
 from ml_collections import ConfigDict
 

@@ -1,8 +1,4 @@
-"""Text assignment, the pre-training step before NLVR2: `configs/nlvr_pretrain.py[:preset]`.
-
-demo  the built-in world and a tiny model, minutes on a laptop (the default)
-4m    the official recipe: one epoch over the pre-training pairs
-"""
+"""Recipes of text assignment: `configs/nlvr_pretrain.py[:preset]`, listed in docs/tasks/nlvr.md."""
 
 from ml_collections import ConfigDict
 

@@ -1,9 +1,4 @@
-"""Retrieval recipes: `configs/retrieval.py[:preset]`.
-
-demo             the built-in world and a tiny model, minutes on a laptop (the default)
-coco, flickr     the official fine-tuning (paper table 2)
-zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 3); use --eval_only
-"""
+"""Retrieval recipes: `configs/retrieval.py[:preset]`, listed in docs/tasks/retrieval.md."""
 
 from ml_collections import ConfigDict
 

@@ -1,8 +1,4 @@
-"""Question answering recipes: `configs/vqa.py[:preset]`.
-
-demo  the built-in world and a tiny model, minutes on a laptop (the default)
-vqa   the official fine-tuning: VQA v2 train, val and Visual Genome (paper table 4)
-"""
+"""Question answering recipes: `configs/vqa.py[:preset]`, listed in docs/tasks/vqa.md."""
 
 from ml_collections import ConfigDict
 
