@@ -69,7 +69,7 @@ def judge(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         "accuracy": 100 * int(right.sum()) / len(labels),
         "recall": dict(zip(class_names, recall, strict=True)),
         "majority": 100 * int(truths.max()) / len(labels),
-        "majority_class": class_names[int(truths.argmax())],
+        "majority_class": class_names[int(np.argmax(truths))],
         "chance": 100 / len(class_names),
         "confusion": table.tolist(),
         "classes": list(class_names),

@@ -158,7 +158,7 @@ def points(lines: Lines, metric: str, panel: Panel) -> Points:
         return []
     merged = []
     for chunk in np.array_split(np.arange(len(lines)), min(len(lines), MAX_POINTS)):
-        rows = [lines[number] for number in chunk]
+        rows = [lines[number] for number in chunk.tolist()]
         known = [row[metric] for row in rows if _usable(row.get(metric), panel.log)]
         step = float(np.mean([row["step"] for row in rows]))
         merged.append((step, panel.scale * float(np.mean(known)) if known else None))

@@ -124,6 +124,6 @@ def pointing_game(heat: np.ndarray, box: Sequence[float]) -> bool:
     """Whether the maximum of `heat` `[H, W]` is inside a box; a tie with outside is a miss."""
     outside = np.array(heat, np.float64)
     rows, columns = _slices(np.asarray(box))
-    inside = outside[rows, columns].max(initial=-np.inf)
+    inside = np.max(outside[rows, columns], initial=-np.inf)
     outside[rows, columns] = -np.inf
-    return bool(inside > outside.max())
+    return bool(inside > np.max(outside))
