@@ -1,4 +1,4 @@
-"""Where packages lie; `configs/` is installed as `albef_jax.recipes`."""
+"""Ships the recipes inside the wheel."""
 
 from setuptools import find_packages, setup
 

@@ -20,9 +20,9 @@ _MODULES = {
     "_proj'": "head",
 }
 _HOMES = {
-    "image": r"models/(vit|attention|pixels)\.py$",
+    "image": r"models/(vit|attention|common)\.py$",
     "text": r"models/bert\.py$",
-    "fusion": r"models/(bert|reading)\.py$",
+    "fusion": r"models/(bert|token_selection)\.py$",
     "head": r"models/albef\.py$",
 }
 # Files of what stands outside the modules; the innermost frame that one fits counts.
@@ -30,12 +30,12 @@ _FILES = tuple(
     (re.compile(pattern), belongs)
     for pattern, belongs in (
         (r"-packages/optax/", "optimizer"),
-        (r"albef_jax/train/(optimizer|guards)\.py$", "optimizer"),
-        (r"albef_jax/train/teacher\.py$", "teacher"),
-        (r"albef_jax/(objectives/\w+|train/queue)\.py$", "loss"),
+        (r"albef_jax/train/(optimizer|resilience/nonfinite)\.py$", "optimizer"),
+        (r"albef_jax/train/ema\.py$", "teacher"),
+        (r"albef_jax/losses/\w+\.py$", "loss"),
         (r"albef_jax/models/albef\.py$", "head"),
-        (r"albef_jax/models/(pixels|vit)\.py$", "image"),
-        (r"albef_jax/models/(bert|reading)\.py$", "fusion"),
+        (r"albef_jax/models/(common|vit)\.py$", "image"),
+        (r"albef_jax/models/(bert|token_selection)\.py$", "fusion"),
         (r"albef_jax/train/step\.py$", "optimizer"),
     )
 )

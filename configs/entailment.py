@@ -1,8 +1,4 @@
-"""Visual entailment recipes: `configs/entailment.py[:preset]`.
-
-demo     the built-in world and a tiny model, minutes on a laptop (the bare file)
-snli_ve  the official fine-tuning (paper table 4)
-"""
+"""Entailment recipes: `configs/entailment.py[:preset]`, listed in docs/tasks/entailment.md."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +6,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("entailment", preset, {"demo": demo, "snli_ve": snli_ve})
 
 

@@ -1,8 +1,4 @@
-"""Grounding recipes: `configs/grounding.py[:preset]`.
-
-demo          the built-in world and a tiny model, minutes on a laptop (the bare file)
-refcoco_plus  the official fine-tuning on RefCOCO+, without boxes (paper table 5)
-"""
+"""Grounding recipes: `configs/grounding.py[:preset]`, listed in docs/tasks/grounding.md."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +6,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("grounding", preset, {"demo": demo, "refcoco_plus": refcoco_plus})
 
 

@@ -1,8 +1,4 @@
-"""NLVR2 recipes: `configs/nlvr.py[:preset]`.
-
-demo   the built-in world and a tiny model, minutes on a laptop (the bare file)
-nlvr2  the official fine-tuning, from a text-assignment checkpoint (paper table 4)
-"""
+"""NLVR2 recipes: `configs/nlvr.py[:preset]`, listed in docs/tasks/nlvr.md."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +6,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("nlvr", preset, {"demo": demo, "nlvr2": nlvr2})
 
 
@@ -19,7 +15,7 @@ def demo(config: ConfigDict) -> None:
     use_small_world(config)
     config.init.teacher = "student"
     config.data.scenes.objects = 3
-    # So short a run learns more without a teacher, which knows no more than its student.
+    # A run this short learns more without a teacher, which is no better than its student.
     config.train.update({"steps": 2000, "momentum": 0.98, "distill": False})
     config.optimizer.lr = 3e-4
     config.evaluation.limit = 1000

@@ -1,8 +1,4 @@
-"""Text assignment, the pre-training step before NLVR2: `configs/nlvr_pretrain.py[:preset]`.
-
-demo  the built-in world and a tiny model, minutes on a laptop (the bare file)
-4m    the official recipe: one epoch over the pre-training pairs
-"""
+"""Recipes of text assignment: `configs/nlvr_pretrain.py[:preset]`, listed in docs/tasks/nlvr.md."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +6,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("nlvr_pretrain", preset, {"demo": demo, "4m": published_4m})
 
 

@@ -1,12 +1,4 @@
-"""Pre-training recipes: `configs/pretrain.py[:preset]`.
-
-demo       the built-in world and a tiny model, minutes on a laptop (the bare file gives this)
-demo_long  the same for about an hour
-demo_tasks the same until matching is learnt, in small scenes: the start of the downstream demos
-4m, 14m    the official recipes; annotation files and images under `data.root`
-local      your own JSON pairs, the small model, on one GPU
-laptop     your own JSON pairs, the tiny model, on a CPU
-"""
+"""Pre-training recipes: `configs/pretrain.py[:preset]`, listed in docs/pretraining.md."""
 
 from ml_collections import ConfigDict
 
@@ -14,7 +6,7 @@ from albef_jax.config import recipe, use_preset, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe(
         "pretrain",
         preset,
@@ -37,8 +29,8 @@ def demo(config: ConfigDict) -> None:
         {
             "steps": 500,
             "contrast_group": 64,
-            # A short run changes fast: entries of a long queue, and a slow teacher, would be of
-            # another model, and telling old from new would be all that ITC learns.
+            # A short run changes fast: a long queue and a slow teacher would lag far behind the
+            # student, and ITC would only learn to distinguish old features from new ones.
             "queue_size": 128,
             "momentum": 0.98,
         }
@@ -55,7 +47,7 @@ def demo_long(config: ConfigDict) -> None:
 
 
 def demo_tasks(config: ConfigDict) -> None:
-    """Until matching is learnt, in scenes of few objects: what the downstream demos start from."""
+    """Until matching is learnt, in scenes of few objects: the start of the downstream demos."""
     demo_long(config)
     config.train.steps = 1600
     config.data.scenes.objects = 3
@@ -80,7 +72,7 @@ def local(config: ConfigDict) -> None:
 
 
 def laptop(config: ConfigDict) -> None:
-    """A tiny model that learns a few hundred of your own pairs by heart, on a CPU."""
+    """A tiny model that memorises a few hundred of your own pairs, on a CPU."""
     use_preset(config, "tiny")
     config.data.update({"augment": "none", "threads": 2})
     config.train.update(

@@ -1,9 +1,4 @@
-"""Retrieval recipes: `configs/retrieval.py[:preset]`.
-
-demo             the built-in world and a tiny model, minutes on a laptop (the bare file)
-coco, flickr     the official fine-tuning (paper table 2)
-zeroshot_flickr  evaluation of a checkpoint fine-tuned on COCO (paper table 3); use --eval_only
-"""
+"""Retrieval recipes: `configs/retrieval.py[:preset]`, listed in docs/tasks/retrieval.md."""
 
 from ml_collections import ConfigDict
 
@@ -11,7 +6,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe(
         "retrieval",
         preset,

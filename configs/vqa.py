@@ -1,8 +1,4 @@
-"""Question answering recipes: `configs/vqa.py[:preset]`.
-
-demo  the built-in world and a tiny model, minutes on a laptop (the bare file)
-vqa   the official fine-tuning: VQA v2 train, val and Visual Genome (paper table 4)
-"""
+"""Question answering recipes: `configs/vqa.py[:preset]`, listed in docs/tasks/vqa.md."""
 
 from ml_collections import ConfigDict
 
@@ -10,7 +6,7 @@ from albef_jax.config import recipe, use_small_world
 
 
 def get_config(preset: str = "demo") -> ConfigDict:
-    """The recipe of that name."""
+    """The recipe of a preset."""
     return recipe("vqa", preset, {"demo": demo, "vqa": vqa})
 
 
@@ -19,7 +15,7 @@ def demo(config: ConfigDict) -> None:
     use_small_world(config)
     config.data.update({"text_len": 20, "answer_len": 4, "max_answers": 1})
     config.data.scenes.objects = 3
-    # So short a run learns more without a teacher, which knows no more than its student.
+    # A run this short learns more without a teacher, which is no better than its student.
     config.train.update({"steps": 1500, "momentum": 0.98, "distill": False})
     config.optimizer.lr = 3e-4
     config.evaluation.update({"limit": 1000, "batch_size": 64, "rank": 16})

@@ -1,10 +1,10 @@
-"""Walks a data set as training would read it, and names everything that is wrong with it.
+"""Reads a data set as training would, and reports every problem.
 
-It takes the options of training. Problems are items that cannot be used, texts of which cleaning
-leaves no word, tiny images, the same image under several names, and files in tar shards that
-belong to no sample; images that are not RGB
-are noted, and converted in training. It also says how long the texts are, and what data.text_len
-would hold them. Exit code: 0 for no problem, 1 for some, 2 if the data cannot be opened.
+It takes the options of training. Problems are unusable items, texts without a word after cleaning,
+tiny images, the same image under several names, and files in tar shards that belong to no sample.
+Images that are not RGB are noted; training converts them. It also reports the lengths of texts and
+a data.text_len that would hold them. Exit code: 0 without problems, 1 with problems, 2 if the data
+cannot be opened.
 
 Examples:
     python -m tools.check_data --config configs/pretrain.py:laptop \
@@ -58,7 +58,7 @@ def open_data(config: ConfigDict, part: Part) -> Any:
 
 
 def text_lengths(findings: Findings, config: ConfigDict) -> dict[str, Any]:
-    """How long texts are, against the configuration's limits."""
+    """The lengths of texts, compared with the configuration's limits."""
     lengths, tokens = findings.lengths, findings.lengths.tokens
     total = sum(length * count for length, count in tokens.items())
     return {
@@ -105,7 +105,7 @@ def summary(told: dict[str, Any]) -> str:
 
 
 def run(given: argparse.Namespace, config: ConfigDict) -> int:
-    """Walk, print, and say by the exit code whether all is well."""
+    """Check, print, and return the exit code."""
     if given.report:
         check_file(given.report, "--report")
     if given.limit < 0:

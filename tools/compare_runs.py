@@ -1,7 +1,7 @@
-"""Puts runs side by side: a table here, and a page with their curves over each other.
+"""Compares runs: a table on the terminal, and a page with their curves overlaid.
 
-Figures are those of `results.json`, settings those that differ in `config.json`, curves those of
-`metrics.jsonl`. The page is one file that needs nothing else.
+Figures come from `results.json`, differing settings from `config.json`, curves from
+`metrics.jsonl`. The page is one self-contained file.
 
 Examples:
     python -m tools.compare_runs runs/a runs/b
@@ -18,7 +18,7 @@ from albef_jax.utils.terminal import print_anything
 
 
 def main() -> int:
-    """Compare; mistakes are a line each, and exit code 2."""
+    """Compare; errors are one line each, with exit code 2."""
     print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.compare_runs",

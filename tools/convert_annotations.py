@@ -1,6 +1,6 @@
-"""Turns annotation files as data sets publish them into the lists that training reads.
+"""Converts public annotation files to the lists that training reads.
 
-What a file is follows from what it holds: COCO's captions, Karpathy's splits (COCO, Flickr30K),
+A file is recognised by its content: COCO's captions, Karpathy's splits (COCO, Flickr30K),
 VQA v2's questions with their annotations, VizWiz, SNLI-VE (.jsonl), NLVR2 (.jsonl), and REFER's
 references with instances.json (RefCOCO, RefCOCO+, RefCOCOg). Files may be compressed (.gz).
 Nothing in a pickle is ever executed.
@@ -30,7 +30,7 @@ from albef_jax.utils.terminal import print_anything
 
 
 def run(sources: list[Path], out: Path, options: Options) -> str:
-    """Convert, write, and say what was done.
+    """Convert, write, and print a summary.
 
     Raises:
         ValueError: a source cannot be read or converted.
@@ -61,7 +61,7 @@ def run(sources: list[Path], out: Path, options: Options) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """From the command line; 2 for what a user can mend."""
+    """From the command line; 2 for errors that a user can fix."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.convert_annotations",
         description=__doc__,

@@ -30,7 +30,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("src", type=Path, help=what)
     what = "NAME.pth, NAME.safetensors or a new directory; FOLDER/model.safetensors: a release"
     parser.add_argument("dst", type=Path, help=what)
-    parser.add_argument("--task", choices=TABLES, help="where names fit two (retrieval, grounding)")
+    parser.add_argument(
+        "--task", choices=TABLES, help="needed if names fit two tasks (retrieval, grounding)"
+    )
     parser.add_argument(
         "--allow",
         default="",
@@ -48,13 +50,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Convert, print the report, and say by the exit code whether all names fitted."""
+    """Convert, print the report, and return 0 if all names fitted, else 1."""
     print_anything()
     options = _arguments()
     jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with a run
     allow = tuple(filter(None, (name.strip() for name in options.allow.split(","))))
     try:
-        # A file is written beside its place first, a folder too: the folder above counts.
+        # A file or folder is first written beside its destination, so the parent folder matters.
         check_folder(options.dst.parent, "dst")
         report = convert(
             options.src,

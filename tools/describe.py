@@ -1,4 +1,4 @@
-"""Says what a checkpoint is: task, sizes, step, parts, parameters, and a digest of its weights.
+"""Describes a checkpoint: task, sizes, step, parts, parameters, and a digest of its weights.
 
 The digest is that of the student, and equal for the same weights in any form.
 
@@ -20,7 +20,7 @@ from albef_jax.utils.terminal import print_anything
 
 
 def main() -> int:
-    """Print the facts; 1 if there is no checkpoint to be read."""
+    """Print the facts; 1 if no checkpoint can be read."""
     print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.describe",

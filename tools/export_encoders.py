@@ -1,4 +1,4 @@
-"""Write the image and the text encoder of a checkpoint as StableHLO files.
+"""Exports the image and the text encoder of a checkpoint as StableHLO files.
 
 Example:
     python -m tools.export_encoders runs/demo exported
@@ -13,7 +13,7 @@ from albef_jax.utils.terminal import print_anything
 
 
 def main() -> None:
-    """Load, export, and tell what was written."""
+    """Load, export, and print the files."""
     print_anything()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

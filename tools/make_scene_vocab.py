@@ -1,7 +1,7 @@
 """Adds the words that albef_jax/data/vocab/scenes.txt lacks; run it after a change to the grammar.
 
-New words come last: no id changes, so what was trained before stays valid, as long as the model's
-`vocab_size` leaves room.
+New words come last and no id changes, so trained models stay valid, as long as their `vocab_size`
+leaves room.
 
 Example:
     python -m tools.make_scene_vocab
@@ -17,7 +17,7 @@ PATH = Path(__file__).parents[1] / "albef_jax/data/vocab/scenes.txt"
 
 
 def main() -> None:
-    """Write the vocabulary anew."""
+    """Rewrite the vocabulary."""
     print_anything()
     argparse.ArgumentParser(
         prog="python -m tools.make_scene_vocab",

@@ -1,8 +1,8 @@
 """Packs pairs into ArrayRecord shards with a manifest: counts, digests, bad samples, duplicates.
 
-The source is whatever the configuration trains on. The same command goes on after an interruption,
-from the last shard that is whole. Exit code: 0; 1 if more than data.max_bad_share cannot be used
-(the shards are complete all the same); 2 if packing could not start or go on.
+The source is the configuration's training data. The same command continues after an interruption,
+from the last complete shard. Exit code: 0; 1 if more than data.max_bad_share is unusable (the
+shards are complete nevertheless); 2 if packing could not start or continue.
 
 Examples:
     python -m tools.pack_dataset --config configs/pretrain.py:local --out=packed/mine \
@@ -86,7 +86,7 @@ def told(manifest: dict[str, Any], out: Path, max_bad_share: float) -> int:
     if manifest["bad"] <= max_bad_share * manifest["items"]:
         return 0
     print(
-        f"error: that is more than data.max_bad_share={max_bad_share:g} allows; mend the source "
+        f"error: that is more than data.max_bad_share={max_bad_share:g} allows; repair the source "
         "and pack it into another directory, or use the shards as they are",
         file=sys.stderr,
     )
@@ -94,7 +94,7 @@ def told(manifest: dict[str, Any], out: Path, max_bad_share: float) -> int:
 
 
 def run(given: argparse.Namespace, config: ConfigDict) -> int:
-    """Pack, and say what came of it."""
+    """Pack, and print a summary."""
     source, plan = planned(given, config)
     for note in getattr(source, "notes", ()):
         print(f"note: {note}", file=sys.stderr)

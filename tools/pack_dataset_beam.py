@@ -1,7 +1,7 @@
 """Packs pairs as `tools.pack_dataset` does, on many machines, with Apache Beam.
 
 Each machine opens the source itself and packs whole shards, so annotation files, images and --out
-must lie on a file system that all of them mount. Without flags for Beam this machine packs alone.
+must be on a file system that all of them mount. Without flags for Beam, this machine packs alone.
 It needs the extra 'beam'.
 
 Example:
@@ -23,7 +23,7 @@ from tools.run_config import start
 
 
 def run(given: argparse.Namespace, config: ConfigDict) -> int:
-    """Pack, and say what came of it."""
+    """Pack, and print a summary."""
     what = "packing with Beam, in an environment of its own,"
     needed("apache_beam", what, "beam", "apache-beam", raises=PackingError)
     from albef_jax.data.prepare.with_beam import HERE, pack_with_beam

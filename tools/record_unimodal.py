@@ -1,4 +1,4 @@
-"""Records small random BERT, ViT and DeiT models of `transformers`, and what they compute.
+"""Records small random BERT, ViT and DeiT models of `transformers`, and their outputs.
 
 Writes `tests/golden/unimodal`, which `tests/checkpoints/test_unimodal.py` reads. It needs torch and
 transformers, in an environment of its own.
@@ -67,7 +67,7 @@ def save(model: torch.nn.Module, folder: str) -> None:
 
 
 def record_text() -> dict[str, torch.Tensor]:
-    """BERT with its vocabulary head; the second time as old files are."""
+    """BERT with its vocabulary head; the second time in the form of old files."""
     config = transformers.BertConfig(**TEXT)
     model = randomise(transformers.BertForPreTraining(config), 0)
     old = {name: tensor.half().clone() for name, tensor in model.state_dict().items()}
@@ -109,7 +109,7 @@ def record_image() -> dict[str, torch.Tensor]:
 def record_distilled(image: torch.Tensor) -> dict[str, torch.Tensor]:
     """DeiT with a distillation token, under both kinds of names.
 
-    What it computes is recorded without that token: by a ViT that has DeiT's other weights.
+    Its outputs are recorded without that token, by a ViT that has DeiT's other weights.
     """
     model = randomise(transformers.DeiTModel(transformers.DeiTConfig(**IMAGE)), 2)
     save(model, "deit")
@@ -142,7 +142,7 @@ def to_timm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    """Write everything anew."""
+    """Rewrite everything."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         arrays = record_text() | record_image()

@@ -1,4 +1,4 @@
-"""What tools have in common that take the configuration of a training run."""
+"""Shared by tools that take the configuration of a training run."""
 
 import argparse
 import sys
@@ -37,10 +37,10 @@ def start(
     Args:
         tool: returns the exit code.
         options: of the tool.
-        mendable: what it raises for a user to mend, besides `ValueError` and `OSError`.
+        mendable: errors that a user can fix, besides `ValueError` and `OSError`.
 
     Returns:
-        The exit code; 2 for mistakes, which are a line each and no traceback.
+        The exit code; 2 for such errors, which are one line each, without traceback.
     """
     print_anything()
     given, rest = options.parse_known_args()
@@ -57,7 +57,7 @@ def start(
 
 
 def _configuration(arguments: list[str]) -> ConfigDict:
-    values = flags.FlagValues()  # of its own: tools may be imported side by side
+    values = flags.FlagValues()  # own flags, since tools may be imported side by side
     config = config_flags.DEFINE_config_file(
         "config", None, "Recipe and preset.", lock_config=True, flag_values=values
     )

@@ -1,6 +1,6 @@
-"""Executes notebooks in place: images and figures in them are what the cells just gave.
+"""Executes notebooks in place, so that their images and figures are current.
 
-What the cells train is kept under runs/notebooks, and used again where it is there.
+Models that the cells train are kept under runs/notebooks and reused.
 
 Examples:
     python -m tools.run_notebooks
@@ -26,7 +26,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 def execute(notebook: nbformat.NotebookNode, where: Path) -> None:
-    """Run all cells in `where`, and leave in each what it gave and nothing of when that was.
+    """Run all cells in `where`; keep their outputs without times.
 
     Raises:
         CellExecutionError: a cell failed; its traceback is in the message.
@@ -45,14 +45,14 @@ def execute(notebook: nbformat.NotebookNode, where: Path) -> None:
 
 
 def _is_noise(output: nbformat.NotebookNode) -> bool:
-    """What libraries say to the terminal: it has paths of this machine, and no result."""
+    """Whether this is library output to the terminal, with paths of this machine."""
     return output.output_type == "stream" and output.name == "stderr"
 
 
 def fewer_colours(png: str) -> str:
-    """An image in base 64, with 256 colours: a third of the bytes, and looks the same.
+    """An image in base 64, with 256 colours: a third of the bytes, without a visible change.
 
-    They are chosen so that the worst pixel is close; Pillow's default makes a red heart orange.
+    The colours are chosen for a small maximum error; Pillow's default makes a red heart orange.
     """
     few = Image.Quantize.MAXCOVERAGE
     kept = BytesIO()
@@ -62,7 +62,7 @@ def fewer_colours(png: str) -> str:
 
 
 def main() -> int:
-    """Execute and write each notebook; one whose cell fails stays as it is."""
+    """Execute and write each notebook; one with a failing cell is left unchanged."""
     print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m tools.run_notebooks",

@@ -1,7 +1,7 @@
 """Builds an index of images or captions with a checkpoint, and searches it.
 
-The nearest are found by ITC, exactly, and put in order by ITM. The same `build` goes on after an
-interruption, and brings an index up to date. It needs the extra 'search'.
+ITC finds the nearest items, exactly, and ITM orders them. The same `build` continues after an
+interruption, and updates an index. It needs the extra 'search'.
 
 Examples:
     python -m tools.search build indexes/photos --model=runs/demo --images=photos
@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build an index, go on with one, or update it")
     build.add_argument("index", type=Path, help="folder of the index")
-    build.add_argument("--model", type=Path, required=True, help="whatever albef_jax.load takes")
+    build.add_argument(
+        "--model", type=Path, required=True, help="a checkpoint, as for albef_jax.load"
+    )
     what = "a folder, or an annotation file (JSON) whose items have 'image'"
     build.add_argument("--images", type=Path, help=what)
     what = "a caption a line, .json, .jsonl, .csv with a column 'caption', or a Flickr token file"
@@ -113,7 +115,7 @@ def _draw(given: argparse.Namespace, index, hits: Sequence) -> None:
 
 
 def main() -> int:
-    """Build or search; mistakes are a line each, and exit code 2."""
+    """Build or search; errors are one line each, with exit code 2."""
     print_anything()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
@@ -128,7 +130,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; the same command continues from here", file=sys.stderr)
         return 130
     return 0
 

@@ -1,1 +1,1 @@
-"""Programs for people on top of `inference`: a search index and a demo page."""
+"""Applications of `inference`: a search index and a demo page."""

@@ -1,4 +1,4 @@
-"""Keeping states, and reading those of others."""
+"""Saves, loads, converts and releases checkpoints."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,7 +1,6 @@
-"""Whether what Orbax wrote can be found again, down to the last block of each array.
+"""Checks that a step that Orbax wrote is complete, down to the last block of each array.
 
-No array is read: the index of each item names the blocks of its arrays, and where in which file
-each lies.
+No array is read: the index of each item has the file and the position of every block.
 """
 
 import json
@@ -16,7 +15,7 @@ _REASON = 300  # characters
 
 
 def lack(step: Path) -> str | None:
-    """What the items of a step lack, in words; None if all arrays are there in full."""
+    """What the items of a step lack, in words; None if all arrays are complete."""
     items = sorted(path for path in step.iterdir() if path.is_dir())
     if not items:
         return "it is empty"
@@ -43,7 +42,7 @@ def _arrays(item: Path) -> Iterator[str]:
 
 
 def _out_of_bounds(item: Path) -> str | None:
-    """A file that the index points to, and that is missing or too short."""
+    """A file in the index that is missing or too short."""
     base = ts.KvStore.open(_base(item)).result()
     for file, end in _ends(base).items():
         path = item / file
@@ -55,7 +54,7 @@ def _out_of_bounds(item: Path) -> str | None:
 
 
 def _ends(base: ts.KvStore) -> dict[str, int]:
-    """How long each file must be at least, by the index."""
+    """The smallest possible length of each file, by the index."""
     ends: dict[str, int] = {}
     manifest: Any = ts.ocdbt.dump(base).result()
     nodes = [manifest["versions"][-1]["root"]["location"]]
@@ -80,7 +79,7 @@ def _parts(place: str) -> tuple[str, int, int]:
 
 
 def _not_stored(item: Path) -> str | None:
-    """An array that the index does not name, or not in full."""
+    """An array that the index lacks, entirely or in part."""
     for name in _arrays(item):
         kvstore = {"driver": "ocdbt", "base": _base(item), "path": f"{name}/"}
         array = ts.open({"driver": "zarr", "kvstore": kvstore}).result()

@@ -1,7 +1,6 @@
-"""The seal of a saved step: a list of its files with sizes and checksums.
+"""The checksums of a saved step: a list of its files with sizes and CRCs.
 
-It is written last, before Orbax gives the step its name: so whatever differs from it was damaged
-later.
+The list is written last, before Orbax gives the step its name, so any difference is later damage.
 """
 
 import json
@@ -15,7 +14,7 @@ _BLOCK = 1 << 22
 
 
 def write_checksums(step: Path) -> None:
-    """Write the seal of a complete step: of all files of its items."""
+    """Write the checksums of all files of a complete step."""
     files = sorted(path for path in step.glob("*/**/*") if path.is_file())
     entries = {
         path.relative_to(step).as_posix(): [path.stat().st_size, _checksum(path)] for path in files
@@ -26,11 +25,11 @@ def write_checksums(step: Path) -> None:
 def damage(
     step: Path, items: tuple[str, ...] = ("",), share: tuple[int, int] = (0, 1)
 ) -> str | None:
-    """What is wrong with the files of a step, in words; None if nothing is, or it has no seal.
+    """The damage of a step's files, in words; None without damage, or without checksums.
 
     Args:
-        items: the parts to look at, such as `params/`; the others may be damaged.
-        share: `(i, n)` reads the content of each n-th file alone, from the i-th on; sizes are
+        items: the parts to check, such as `params/`; the others may be damaged.
+        share: `(i, n)` reads the content of every n-th file only, from the i-th on; sizes are
             compared for all.
     """
     number, count = share
@@ -51,7 +50,7 @@ def _entries(step: Path) -> dict[str, list[int]]:
     try:
         return json.loads((step / NAME).read_text("utf-8"))
     except (OSError, ValueError):
-        return {}  # written by an earlier version; reading it will tell
+        return {}  # written by an earlier version; reading will show damage
 
 
 def _checksum(file: Path) -> int:

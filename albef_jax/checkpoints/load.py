@@ -1,4 +1,4 @@
-"""Reads a checkpoint wherever it comes from: a run, Orbax, a release, `.pth` or `.safetensors`."""
+"""Reads a checkpoint of any form: a run, Orbax, a release, `.pth` or `.safetensors`."""
 
 import json
 import warnings
@@ -21,26 +21,25 @@ from albef_jax.models.task_models import model_of
 
 Tree = dict[str, Any]
 
-# The optimizer's state lies among the last, but is not looked at.
+# The optimizer's state is in the last one, but is not read.
 _READ = ("params/", "teacher/", "train/")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds, on the host.
+    """The contents of a checkpoint, on the host.
 
     Attributes:
-        task: as in `--task`; `retrieval` for an official grounding model too, unless a
-            configuration tells them apart.
+        task: as in `--task`; `retrieval` also for an official grounding model, unless a
+            configuration distinguishes them.
         params: the student's tree.
         teacher: may be empty.
         queues: named as in `losses.queue.Queue`; may be empty.
-        step: updates so far, or None where the file does not say.
-        config: the run's `config.json`, or None where there is none. Files written by
-            `weights_file` carry it along.
+        step: updates so far, or None if unknown.
+        config: the run's `config.json`, or None. Files written by `weights_file` hold it.
         origin: the file, the folder of the release or the directory of the step.
-        unused: names in an official file that the model has no place for.
-        notes: what else a person should know of an official file, a line each.
+        unused: names in an official file that the model lacks.
+        notes: remarks on an official file for the user, a line each.
     """
 
     task: str
@@ -102,7 +101,7 @@ def read_official(path: Path) -> weights_file.OfficialFile:
 
 
 def official_task(file: weights_file.OfficialFile) -> str:
-    """The task by the names; the configuration tells apart retrieval and grounding.
+    """The task by the names; the configuration distinguishes retrieval and grounding.
 
     Raises:
         CheckpointError: the names are those of no task.
@@ -130,7 +129,7 @@ def _find_step(path: Path) -> Path:
 
 
 def _newest_whole(steps: list[Path]) -> Path:
-    """The newest step whose files are as they were written; damaged ones are told of."""
+    """The newest step with intact files; damaged ones are reported."""
     newest, *older = sorted(steps, key=lambda step: int(step.name), reverse=True)
     reason = damage(newest, _READ)
     if reason is None:
@@ -171,7 +170,7 @@ def _read_item(directory: Path, parts: tuple[str, ...] | None = None) -> Tree:
         arguments = ocp.args.PyTreeRestore(wanted, restore_args=how, partial_restore=True)
         return handler.restore(directory, args=arguments)
     except (OSError, ValueError, KeyError) as error:
-        # the rest of a message of Orbax is a specification of the array
+        # the rest of Orbax's message is a specification of the array
         reason = str(error)[:300]
         raise CheckpointError(f"{directory}: damaged, or no tree of arrays: {reason}") from error
     finally:
@@ -189,7 +188,7 @@ def _read_config(file: Path) -> dict[str, Any] | None:
 
 
 def _task(step: Path, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> str:
-    """As the configuration says; without one, by the parts of the model."""
+    """From the configuration; without one, by the parts of the model."""
     if config and config.get("task") in TABLES:
         return config["task"]
     head = params.get("cls_head")

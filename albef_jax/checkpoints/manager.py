@@ -1,6 +1,6 @@
-"""Saving and restoring named trees of arrays with Orbax, one directory a step.
+"""Saves and restores named trees of arrays with Orbax, one directory for each step.
 
-The newest step that can be read counts. A damaged one is told of and moved aside, never deleted.
+A restore uses the newest readable step. A damaged one is reported and moved aside, never deleted.
 """
 
 import sys
@@ -25,11 +25,11 @@ class Checkpoints:
     """The `checkpoints/` directory of a workdir. Use as a context manager.
 
     Args:
-        directory: made when missing.
-        keep: how many of the newest to keep.
+        directory: made if missing.
+        keep: how many of the newest steps to keep.
 
     Raises:
-        CheckpointError: Orbax could not find again what it writes there.
+        CheckpointError: Orbax could not find what it writes there.
     """
 
     def __init__(self, directory: Path, keep: int):
@@ -49,7 +49,7 @@ class Checkpoints:
         try:
             self._manager.close()
         except Exception as error:
-            if kind is None:  # else the first error is the one to show
+            if kind is None:  # otherwise the first error is the one to show
                 raise self._save_error(error) from error
 
     def latest(self) -> int | None:
@@ -57,7 +57,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, items: Items) -> None:
-        """Write the trees in the background; a step already saved is left alone.
+        """Write the trees in the background; a step that was saved before is skipped.
 
         Raises:
             SaveError: this save could not begin, or the one before it failed.
@@ -73,10 +73,10 @@ class Checkpoints:
             raise SaveError(f"{self._directory}: step {step} is older than what is there")
 
     def wait(self) -> None:
-        """Until all is written.
+        """Wait until all saves are finished.
 
         Raises:
-            SaveError: something is not.
+            SaveError: a save failed.
         """
         try:
             self._manager.wait_until_finished()
@@ -84,7 +84,7 @@ class Checkpoints:
             raise self._save_error(error) from error
 
     def restore(self, step: int, abstract: Items) -> Items:
-        """Read trees of `step`: those named in `abstract`, onto the shardings given there.
+        """Read the trees of `step` that `abstract` names, with its shardings.
 
         Args:
             abstract: trees of `jax.ShapeDtypeStruct` with a sharding.
@@ -97,9 +97,9 @@ class Checkpoints:
         return {name: restored[name] for name in abstract}
 
     def restore_newest(self, abstract: Items, *, move_aside: bool) -> tuple[int, Items]:
-        """The newest step that can be read, and its number; says which ones cannot, and why.
+        """The number and the trees of the newest readable step; reports the unreadable ones.
 
-        What one process cannot read, all pass over.
+        If one process cannot read a step, all fall back.
 
         Args:
             abstract: as for `restore`.
@@ -116,7 +116,7 @@ class Checkpoints:
             if reason is None:
                 try:
                     found = self.restore(step, abstract)
-                except Exception as error:  # Orbax promises no kinds of errors
+                except Exception as error:  # Orbax documents no types of errors
                     reason = _reason(error)
                 reason = _of_any(reason)
             if reason is None:
@@ -128,7 +128,7 @@ class Checkpoints:
                 [
                     f"{self._directory}: no checkpoint can be used",
                     *(f"  step {step}: {reason}" for step, reason in unusable.items()),
-                    "Nothing was changed. Repair them, or move this directory away to start anew.",
+                    "Nothing was changed. Repair them, or move this directory away to start over.",
                 ]
             )
         )
@@ -158,7 +158,7 @@ class Checkpoints:
         return name
 
     def _seal(self) -> None:
-        """Runs in the thread of a save, when all is written but still under another name."""
+        """Runs in the thread of a save, when everything is written under the temporary name."""
         if is_main_process():
             for written in self._directory.glob("*.orbax-checkpoint-tmp"):
                 if (reason := lack(written)) is not None:
@@ -166,17 +166,17 @@ class Checkpoints:
                 write_checksums(written)
 
     def _save_error(self, error: Exception) -> SaveError:
-        self._manager.reload()  # it counts a step as soon as its save has begun
+        self._manager.reload()  # Orbax lists a step as soon as its save has begun
         steps = sorted(self._manager.all_steps())
         intact = f"steps {', '.join(map(str, steps))} are intact" if steps else "there is none yet"
         return SaveError(
             f"{self._directory}: a checkpoint could not be written: {_reason(error)}. Of those "
-            f"before it, {intact}. Make room or mend the disk; the same command continues."
+            f"before it, {intact}. Make room or repair the disk; the same command continues."
         )
 
 
 def _of_any(reason: str | None) -> str | None:
-    """A reason that any process has, and which one; all must call it."""
+    """The reason of any process, with its number; all must call it."""
     found = {
         number: text for number, text in enumerate(gather_from_all(reason)) if text is not None
     }
@@ -187,7 +187,7 @@ def _of_any(reason: str | None) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """The message without the specification of the array at its end; what matters is the end."""
+    """The message, shortened in the middle; its end matters most."""
     text = " ".join(str(error).split()).partition(" [tensorstore_spec")[0] or repr(error)
     return (
         text if len(text) <= _REASON else f"{text[: _REASON // 3]} ... {text[-_REASON // 3 * 2 :]}"

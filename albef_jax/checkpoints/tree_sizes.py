@@ -1,4 +1,4 @@
-"""What a tree of parameters says about the model it belongs to."""
+"""The sizes of a model from its tree of parameters."""
 
 import math
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ _FUSION = ("fusion_encoder/layers/norm/scale", "pair_encoder/layers/key/kernel")
 def sizes_of(params: Mapping[str, Any]) -> dict[str, int]:
     """The fields of `ModelConfig` that follow from the shapes of `params`.
 
-    A field is absent where the tree has no array that tells, as `embed_dim` is in a model without
-    contrast. Numbers of heads leave no trace in shapes; 64 channels a head is the rule.
+    A field is absent if no array shows it, such as `embed_dim` in a model without contrast. Shapes
+    do not show the numbers of heads; 64 channels a head is the rule.
     """
     sizes = {
         field: shape[axis]

@@ -1,4 +1,4 @@
-"""Counts the images that could not be used, writes them down, and stops the run at too many."""
+"""Counts and records unusable images, and stops the run if there are too many."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ class BadSamples:
     """The register of unusable samples. Safe to share between threads.
 
     Args:
-        path: a JSON-lines file, one `{"name", "reason"}` for each distinct name; what an earlier
-            run left in it counts. None keeps no file.
+        path: a JSON Lines file, one `{"name", "reason"}` for each distinct name; entries of an
+            earlier run count. None keeps no file.
         max_share: the share of the data set that may be bad. One bad sample is always allowed,
             unless this is 0.
         dataset_size: the number of samples in the data set.
-        process: of those that share `path`. Others than process 0 write beside it, to `NAME-I`,
-            from where `merge` fetches what they found.
+        process: of those that share `path`. All except process 0 write beside it, to `NAME-I`;
+            `merge` collects these files.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class BadSamples:
         return len(self._reasons)
 
     def requested(self) -> None:
-        """Count one attempt to read a sample, whatever its outcome."""
+        """Count one attempt to read a sample, with any outcome."""
         with self._lock:
             self._requests += 1
 
@@ -60,7 +60,7 @@ class BadSamples:
 
         Raises:
             TooManyBadSamples: distinct names exceed the share, or more than half of the first 64
-                requests failed (a wrong directory should not take an epoch to be noticed).
+                requests failed (to notice a wrong directory early).
         """
         with self._lock:
             if bad.name not in self._reasons:
@@ -70,10 +70,10 @@ class BadSamples:
             self._check()
 
     def merge(self, *, last: bool = False) -> None:
-        """On process 0, take over what the others have found; on them, nothing.
+        """On process 0, collect the entries of the others; elsewhere, do nothing.
 
         Args:
-            last: nothing more will come: remove their files.
+            last: remove the files of the others, which are complete.
 
         Raises:
             TooManyBadSamples: all together exceed the share.
@@ -130,7 +130,7 @@ def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     text = path.read_text("utf-8")
-    if text and not text.endswith("\n"):  # the last run died while it wrote this line
+    if text and not text.endswith("\n"):  # the last run was killed while it wrote this line
         text = text[: text.rfind("\n") + 1]
         atomic.write_text(path, text)
     return _parse(text, path)

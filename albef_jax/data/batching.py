@@ -5,9 +5,9 @@ positions `k * batch_size` and on) depends on `(seed, p)` only: Grain's shuffle 
 is, and `default_rng([seed, p, attempt])` is all the randomness it gets. So a run that starts at
 step `k` continues an earlier one bit for bit, with any number of threads, workers and hosts, and no
 iterator state is ever saved. Hosts take consecutive blocks of rows: joined in order of
-`process_index`, they are the one-host batch, so contrast groups hold the same samples however many
-hosts there are. Bad records travel with the row that stands in for them and are reported when it
-arrives, so there is one register, filled in one order, whoever reads.
+`process_index`, they are the one-host batch, so contrast groups hold the same samples with any
+number of hosts. Bad records travel with the row that replaces them and are reported when it
+arrives, so there is one register, filled in one order, with any number of readers.
 """
 
 import sys
@@ -25,18 +25,18 @@ from albef_jax.errors import BadSample, TooManyBadSamples
 
 Batch = dict[str, Any]
 ReadExample = Callable[[int, np.random.Generator], Batch]
-Row = tuple[Batch | None, tuple[BadSample, ...]]  # a record, if any, and what was met on the way
+Row = tuple[Batch | None, tuple[BadSample, ...]]  # a record, if any, and the bad samples before it
 
 MAX_ATTEMPTS = 16
 
 
 class Order(Protocol):
-    """Which record stands at which position of the endless stream."""
+    """The record at each position of the endless stream."""
 
     def __getitem__(self, position: int) -> int: ...
 
     def another(self, position: int, rng: np.random.Generator) -> int:
-        """A record, drawn at random, to stand in for the one at `position`."""
+        """A random record that replaces the one at `position`."""
         ...
 
 
@@ -61,12 +61,12 @@ def shuffled_batches(
     workers: int = 0,
     order: Order | None = None,
 ) -> Generator[Batch]:
-    """Batches of what `read` makes of records, in an order new in each epoch.
+    """Batches of examples that `read` makes of records, in a new order in each epoch.
 
     Args:
         read: `(index, rng)` to a flat dict of arrays, equal in shape for all records; called from
-            several threads, and pickled for workers. For a record that raises `BadSample` another
-            one, drawn at random, stands in; which one follows from the seed and the position, too.
+            several threads, and pickled for workers. A record that raises `BadSample` is replaced
+            by a random one, which also follows from the seed and the position.
         size: number of records.
         batch_size: B, over all hosts.
         seed: not negative.
@@ -157,12 +157,12 @@ def ordered_batches(
     threads: int = 8,
     prefetch: int = 2,
 ) -> Generator[Batch]:
-    """Batches of what `read` makes of records, in order, each once; the last batch is padded.
+    """Batches of examples that `read` makes of records, in order, each once; the last is padded.
 
     Args:
         read: index to a flat dict with the keys of `blank`; called from several threads.
-        blank: the row that stands for a bad record and for padding. Where it has an array (or a
-            numpy number), arrays equal in shape are stacked; anything else is gathered in a list.
+        blank: the row for a bad record and for padding. Keys with an array (or a numpy number) are
+            stacked, so their shapes must be equal; other values are collected in a list.
         size: number of records.
         batch_size: b, rows in every batch.
         bad_samples: where bad records are reported; their rows are not valid.
@@ -240,7 +240,7 @@ def _read_or_replace(read: ReadExample, order: Order, seed: int, position: int) 
 
 
 def _report_bad_samples(found: Iterable[Row], bad_samples: BadSamples) -> Generator[Batch]:
-    """The records alone, after the register was told what was met on the way to them."""
+    """The records alone; bad samples met before them are reported to the register."""
     for record, met in found:
         for bad in met:
             bad_samples.requested()

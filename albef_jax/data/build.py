@@ -31,7 +31,7 @@ from albef_jax.data.scenes.task_sources import (
 from albef_jax.data.scenes.world.split import SceneSplit
 
 Part = Literal["train", "eval"]
-Opened = tuple[Any, str]  # a source, and what it is, in words
+Opened = tuple[Any, str]  # a source, and its description
 SCENES = 1000  # held-out scenes where no number is given
 
 
@@ -43,12 +43,12 @@ def open_train_pairs(config: ConfigDict) -> PairSource:
     sources = {part.name: open_pairs(config, part) for part in parts}
     weights = [part.weight for part in parts if part.weight is not None]
     mixed = MixedPairs(sources, weights or None)
-    mixed.order(config.train.batch_size, config.seed)  # its errors come now
+    mixed.order(config.train.batch_size, config.seed)  # raises its errors now
     return mixed
 
 
 def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
-    """The pairs to evaluate on, and what they are, in words."""
+    """The pairs to evaluate on, and their description."""
     part = pair_files.eval_files(config)
     if part is None:
         return _by_image(open_train_pairs(config)), "TRAINING items (data.eval_files is empty)"
@@ -70,17 +70,17 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
 
 
 def _paths(config: ConfigDict, part: PairFiles) -> tuple[Path, ...]:
-    """The files of a part; none where it is drawn, or a data set known by name."""
+    """The files of a part; none for scenes and for data sets given by name."""
     return () if part.source in ("scenes", "tfds") else expand(config.data.root, part.files)
 
 
 def _by_image(pairs: PairSource) -> PairSource:
-    """Lists name an image once a caption, or once for all; other sources are as they were made."""
+    """Join the rows of an image in JSON lists; other sources are unchanged."""
     return PairsByImage(pairs) if isinstance(pairs, JsonPairs) else pairs
 
 
 def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
-    """The pairs of one kind; libraries that only one kind needs are imported with it."""
+    """The pairs of one kind; libraries that only one kind needs are imported here."""
     root = config.data.root
     if part.source == "scenes":
         return _training_scenes(config)
@@ -103,7 +103,7 @@ def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
 
 
 def _oriented(config: ConfigDict, source: Any) -> Any:
-    """A source of files, told whether to turn their images upright."""
+    """Set whether a source turns its images upright."""
     source.upright = config.data.exif_orientation
     return source
 
@@ -139,7 +139,7 @@ def open_questions(config: ConfigDict, part: Part) -> Opened:
 
 
 def open_answer_list(config: ConfigDict) -> tuple[str, ...]:
-    """The answers to rank; none where answers are generated."""
+    """The answers to rank; none if answers are generated."""
     if config.data.answer_list:
         return read_answer_list(Path(config.data.root) / config.data.answer_list)
     return ANSWERS if config.data.source == "scenes" else ()
@@ -217,7 +217,7 @@ def _from_json(config: ConfigDict, part: Part, kind: Callable) -> Opened:
 
 
 def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
-    """The annotation files of a part, and what they are, in words."""
+    """The annotation files of a part, and their description."""
     files = annotation_files(config, f"{part}_files")
     if files or part == "train":
         return files, held_out.describe(annotation_files(config, "train_files"), files)
@@ -225,7 +225,7 @@ def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
 
 
 def train_transform(config: ConfigDict) -> Transform:
-    """What happens to an image on its way into a training batch."""
+    """The transform of training images."""
     if config.data.augment == "none":
         return EvalTransform(config.model.image_size)
     scale = config.data.get("crop_scale")

@@ -1,7 +1,7 @@
 """Training examples: a record's image as it is augmented, and its texts as token ids.
 
-What makes them holds nothing but a source, a transform and tokenizers, all of which can be pickled:
-worker processes get copies of their own (`albef_jax.data.workers`).
+The classes hold only a source, a transform and tokenizers, all of which can be pickled, so that
+worker processes get their own copies (`albef_jax.data.workers`).
 """
 
 from abc import ABC, abstractmethod
@@ -35,12 +35,12 @@ class Examples(ABC):
     max_words: int
 
     def __call__(self, index: int, rng: np.random.Generator | None = None) -> Example:
-        """The example of a record; no `rng` where nothing is drawn, as in most evaluations."""
+        """The example of a record; no `rng` if nothing is drawn, as in most evaluations."""
         return self.of(self.source[index], rng)
 
     @abstractmethod
     def of(self, record: Any, rng: np.random.Generator | None = None) -> Example:
-        """What is made of a record."""
+        """The example of a given record."""
 
     def text(self, text: str) -> Example:
         """text_ids int32 `[T]` and text_mask int32 `[T]` of a cleaned text."""
@@ -106,14 +106,14 @@ class QuestionExamples(Examples):
 
     Attributes:
         answer_tokenizer: of answers, to length L.
-        max_answers: A, what answers are padded to.
+        max_answers: A, the padded number of answers.
     """
 
     answer_tokenizer: Tokenizer
     max_answers: int
 
     def of(self, record: Question, rng: np.random.Generator | None = None) -> Example:
-        """What `asked` gives, answer_ids and answer_mask int32 `[A, L]`, answer_weight `[A]`."""
+        """The result of `asked`, answer_ids and answer_mask int32 `[A, L]`, answer_weight `[A]`."""
         answers, weights = weighted_answers(record)
         answer_ids, answer_mask = encode_answers(self.answer_tokenizer, answers)
         weight = np.zeros(self.max_answers, np.float32)
@@ -135,7 +135,7 @@ def encode_answers(tokenizer: Tokenizer, answers: tuple[str, ...]) -> tuple[np.n
     """Ids and mask int32 `[A, L]` of `[CLS] answer [SEP]`; too long is cut."""
     ids, mask = tokenizer.encode([answer + END for answer in answers])
     full = mask[:, -1] > 0
-    ids[full, -1] = tokenizer.sep_id  # an answer that was cut ends like any other
+    ids[full, -1] = tokenizer.sep_id  # a cut answer also ends in [SEP]
     return ids, mask
 
 

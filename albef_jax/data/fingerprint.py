@@ -1,7 +1,7 @@
-"""What tells a file from another one of the same name: size, and a digest of what it holds.
+"""Fingerprints of files: size, and a digest of the content.
 
-Of large files that are no lists, 64 blocks are digested, and only where size or time of change
-are others than before: terabytes of shards are not read at each start.
+Of large files other than lists, 64 blocks are digested, and only if size or modification time has
+changed, so that terabytes of shards are not read at each start.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ def stamps(
 
     Args:
         lists: annotations and manifests, which are digested whole.
-        shards: of which the large ones are not.
-        before: earlier stamps; where a large file has the same size and time, its digest is kept.
+        shards: digested in part if they are large.
+        before: earlier stamps; a large file with the same size and time keeps its digest.
 
     Raises:
         ValueError: a file cannot be read.
@@ -50,10 +50,10 @@ def stamps(
 
 
 def different(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list[str]:
-    """What became of files, a line each; the first five in full.
+    """The changes of files, a line each; the first five in full.
 
-    A large file with another time of change, but the same size and digest, was copied; a file of
-    the same name and content in another folder was moved.
+    A large file with another modification time, but the same size and digest, was copied; a file of
+    the same name and content in another folder was moved. Neither is a change.
     """
     before = _where_they_are(before, now)
     found = [f"{name}: is no longer named" for name in before if name not in now]
@@ -66,7 +66,7 @@ def different(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list[str
 
 
 def _where_they_are(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> dict[str, Stamp]:
-    """Earlier stamps, those of files that were moved under their paths of now."""
+    """Earlier stamps, with moved files under their present paths."""
     moved = {_identity(name, now[name]): name for name in now if name not in before}
     found = {}
     for name, stamp in before.items():
@@ -100,7 +100,7 @@ def _stamp(file: Path, whole: bool, before: Stamp) -> Stamp:
 
 
 def _blocks(opened: BinaryIO, size: int) -> str:
-    """Of blocks spread evenly from the first byte to the last."""
+    """A digest of blocks spread evenly from the first byte to the last."""
     total = hashlib.sha256()
     for number in range(_BLOCKS):
         opened.seek((size - _BLOCK) * number // (_BLOCKS - 1))

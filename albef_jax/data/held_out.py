@@ -1,4 +1,4 @@
-"""Whether what is called held out is held out: files and images that training reads, too."""
+"""Reports overlaps of evaluation and training data: shared files and images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ class NamedImages(Protocol):
 
 
 def describe(train: Iterable[Path], held_out: Sequence[Path]) -> str:
-    """What an evaluation on files is on, in words.
+    """The evaluation data in words.
 
     Args:
         train: the files of training.
@@ -32,12 +32,11 @@ def describe(train: Iterable[Path], held_out: Sequence[Path]) -> str:
 
 
 def with_shared_images(what: str, train: Any, held_out: Any) -> str:
-    """What `describe` says, and how many of the images training reads, too.
+    """The description, and the number of evaluation images that training reads, too.
 
     Args:
         what: from `describe`.
-        train, held_out: the sources. Those that do not know the paths of their images share none
-            that could be found.
+        train, held_out: the sources. Without known image paths, no overlap can be found.
     """
     known = isinstance(train, NamedImages) and isinstance(held_out, NamedImages)
     if not known or "TRAINING" in what:

@@ -1,11 +1,11 @@
 """Several sources of pairs as one, each with its share of an epoch.
 
-All records of all parts stand one after the other, so the mixture is a source like any other. What
-is new is the order in which training reads it. An epoch has as many samples as there are records
-(cut to whole batches), and each part gets its share of them: a small part with a large weight comes
-several times, a large one with a small weight in part. A part is gone through in passes, each a new
-permutation that goes on in the next epoch where it stopped, so all its records come equally often.
-Which record comes at a position follows from the seed and the position alone.
+The records of all parts are concatenated, so the mixture is a source like any other; only the order
+in which training reads it differs. An epoch has as many samples as there are records (cut to whole
+batches), and each part gets its share of them: a small part with a large weight is repeated, of a
+large part with a small weight only a fraction is read. A part is read in passes, each a new
+permutation that continues in the next epoch where it stopped, so all its records come equally
+often. The record at a position follows from the seed and the position alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class MixedPairs:
     """Random access to the pairs of all parts, one part after the other.
 
     Names of records start with the name of their part. Image ids of different parts are kept apart:
-    each part has a range of its own, 2^31 / parts wide, into which larger ids are folded.
+    each part has its own range of 2^31 / parts numbers, and larger ids are reduced modulo it.
 
     Args:
         parts: sources by name.
@@ -57,7 +57,7 @@ class MixedPairs:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files of parts that find theirs by themselves."""
+        """The files of parts that find their files themselves."""
         return tuple(file for part in self._parts for file in getattr(part, "files", ()))
 
     @property
@@ -67,7 +67,7 @@ class MixedPairs:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The share of each part, and what the parts note about themselves."""
+        """The share of each part, and the notes of the parts."""
         shares = self._weights / self._weights.sum()
         lines = [
             f"{name} {share:.1%}, its {size} records {share * len(self) / size:.3g} times an epoch"
@@ -78,7 +78,7 @@ class MixedPairs:
         return tuple(lines)
 
     def strays(self) -> Iterator[Stray]:
-        """What parts have that belongs to no record."""
+        """Files of the parts that belong to no record."""
         for name, part in zip(self._names, self._parts, strict=True):
             for stray in getattr(part, "strays", tuple)():
                 yield Stray(f"{name}: {stray.name}", stray.reason)
@@ -134,7 +134,7 @@ class _MixedOrder:
 
 
 def _shares(samples: int, weights: np.ndarray) -> list[int]:
-    """Whole numbers that add up to `samples`, as near to the weights as can be."""
+    """Whole numbers with the sum `samples`, as near as possible to the weights."""
     exact = samples * weights / weights.sum()
     counts = np.floor(exact).astype(int)
     largest = np.argsort(counts - exact, kind="stable")  # the largest remainders first

@@ -1,4 +1,4 @@
-"""Which files hold which pairs: the configuration's words, checked before anything is opened."""
+"""The sources of pairs in the configuration, checked before anything is opened."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -18,7 +18,7 @@ from albef_jax.data.annotations.checks import did_you_mean
 
 SOURCES = ("json", "webdataset", "array_record", "tfds", "scenes")
 _FILES = {"json": "annotation files", "webdataset": "tar shards", "array_record": "shards"}
-# Who heeds a field that names something in a record.
+# The sources that use an option for a field of a record.
 _HEEDED = {"caption_field": ("webdataset", "tfds"), "image_field": ("tfds",)}
 
 _MISSING_SHOWN = 5
@@ -26,15 +26,15 @@ _MISSING_SHOWN = 5
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Pairs of one kind: all there is, or a part of `data.mixture`.
+    """Pairs of one kind: all, or a part of `data.mixture`.
 
     Attributes:
         source: one of `SOURCES`.
-        files: patterns (see `patterns.expand`), or names of data sets for 'tfds'; comma-separated.
+        files: patterns (see `file_patterns.expand`), or data sets for 'tfds'; comma-separated.
         image_root: where relative image paths of 'json' start from.
-        caption_field: what holds the captions, for 'webdataset' and 'tfds'; empty for the usual.
-        image_field: what holds the image, for 'tfds'; empty for the only one there is.
-        name: of the part, to tell its bad samples by.
+        caption_field: the field with the captions ('webdataset', 'tfds'); empty for the usual.
+        image_field: the feature with the image, for 'tfds'; empty for the only one.
+        name: of the part, used in the names of its bad samples.
         weight: its share of an epoch, relative to the other parts; None for its size.
         setting: where the files are named in the configuration, for messages.
     """
@@ -54,12 +54,12 @@ _TEXTS = tuple(key for key in _KEYS if key != "weight")
 
 
 def train_files(config: ConfigDict) -> PairFiles:
-    """What to train on where `data.mixture` is empty."""
+    """The training pairs if `data.mixture` is empty."""
     return _plain(config, config.data.source, "train_files")
 
 
 def eval_files(config: ConfigDict) -> PairFiles | None:
-    """What to evaluate on; None for the training pairs."""
+    """The evaluation pairs; None for the training pairs."""
     source = config.data.eval_source or config.data.source
     if source != "scenes" and not split_list(config.data.eval_files):
         return None
@@ -75,7 +75,7 @@ def mixture(config: ConfigDict) -> tuple[PairFiles, ...]:
 
 
 def problems(config: ConfigDict, eval_only: bool) -> Iterator[str]:
-    """What is wrong with the pairs that a configuration names, a line each."""
+    """Problems of the pairs in a configuration, a line each."""
     data = config.data
     if data.eval_source not in ("", *SOURCES):
         hint = did_you_mean(data.eval_source, SOURCES)
@@ -114,7 +114,7 @@ def _place(number: int, part: Mapping[str, Any]) -> str:
 
 
 def _mixture_problems(config: ConfigDict) -> Iterator[str]:
-    """Problems of the parts as they are written; `Path`s are not looked at yet."""
+    """Problems of the parts as written; paths are not checked yet."""
     if config.data.train_files:
         yield "data.train_files and data.mixture exclude each other; leave one empty"
     names: set[Any] = set()
@@ -142,7 +142,7 @@ def _part_problems(part: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(part.get(key, ""), str):
             yield f"{key!r} must be a text, not {part[key]!r}"
     if not part.get("name"):
-        yield "has no 'name'; its bad samples are told by it"
+        yield "has no 'name', which its bad samples need"
     source, weight = part.get("source"), part.get("weight", 1)
     if source not in SOURCES:
         hint = did_you_mean(source, SOURCES)
@@ -155,7 +155,7 @@ def _part_problems(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _file_problems(part: PairFiles, root: str, key: str = "") -> Iterator[str]:
-    """Files and directories that are not there."""
+    """Files and directories that do not exist."""
     setting = part.setting if not key else f"{part.setting}: {key}"
     if part.source not in SOURCES or part.source == "scenes":
         return

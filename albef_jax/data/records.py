@@ -1,7 +1,7 @@
-"""What a data source hands out: records, and the error for a record that cannot be read.
+"""The records of data sources.
 
-Every source is random access (`__len__`, `__getitem__`), so that shuffling, host sharding and exact
-resume are the pipeline's business alone and the same for all of them.
+Every source allows random access (`__len__`, `__getitem__`), so that shuffling, host sharding and
+exact continuation are the same for all of them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Pair:
     """One image with its captions.
 
     Attributes:
-        name: what a person would look for: a file path, or `scenes/train/12`.
+        name: to find it by: a file path, or `scenes/train/12`.
         image: uint8 RGB `[H, W, 3]`.
         captions: at least one, as written (cleaning happens later).
         image_id: equal for records that show the same image.
@@ -29,11 +29,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A pair whose image is still as it lies on the disk.
+    """A pair whose image is not decoded.
 
     Attributes:
         name: see `Pair.name`.
-        data: the bytes of an image file, not looked at yet.
+        data: the unchecked bytes of an image file.
         captions: see `Pair.captions`.
         image_id: see `Pair.image_id`.
     """
@@ -53,13 +53,13 @@ class Question:
     """A question about an image.
 
     Attributes:
-        name: what a person would look for (see `Pair.name`).
+        name: see `Pair.name`.
         image: uint8 RGB `[H, W, 3]`.
         question: as written.
-        answers: as given: ten annotators' ('vqa'), the one answer ('vg'), or none in a test set.
-        dataset: 'vqa' or 'vg'; says how the answers are weighted.
-        question_id: what an answer is handed in under.
-        kind: of question, for a breakdown of the accuracy; empty where not known.
+        answers: as given: ten annotators' ('vqa'), one answer ('vg'), or none in a test set.
+        dataset: 'vqa' or 'vg'; decides how the answers are weighted.
+        question_id: the id under which an answer is submitted.
+        kind: of question, for a breakdown of the accuracy; empty if unknown.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Question:
 def weighted_answers(question: Question) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The distinct answers in order of first appearance, and their weights in training.
 
-    An answer of 'vqa' weighs the share of annotators who gave it; the one of 'vg' weighs 0.5.
+    An answer of 'vqa' weighs its share of the annotators; an answer of 'vg' weighs 0.5.
     """
     if question.dataset == "vg":
         return question.answers, (0.5,) * len(question.answers)
@@ -86,10 +86,10 @@ def weighted_answers(question: Question) -> tuple[tuple[str, ...], tuple[float, 
 
 @dataclass(frozen=True)
 class Sentence:
-    """An image and a sentence that it bears out, contradicts, or leaves open.
+    """An image and a sentence that it entails, contradicts, or leaves open.
 
     Attributes:
-        name: what a person would look for (see `Pair.name`).
+        name: see `Pair.name`.
         image: uint8 RGB `[H, W, 3]`.
         sentence: as written.
         label: a place in `LABELS`.
@@ -103,10 +103,10 @@ class Sentence:
 
 @dataclass(frozen=True)
 class TwoImages:
-    """A statement over two images, true or false.
+    """A statement about two images, true or false.
 
     Attributes:
-        name: what a person would look for (see `Pair.name`).
+        name: see `Pair.name`.
         left: uint8 RGB `[H, W, 3]`.
         right: uint8 RGB `[H, W, 3]`, of any other size.
         sentence: as written.
@@ -122,10 +122,10 @@ class TwoImages:
 
 @dataclass(frozen=True)
 class Referring:
-    """An expression that picks out one thing in an image.
+    """An expression that refers to one thing in an image.
 
     Attributes:
-        name: what a person would look for (see `Pair.name`).
+        name: see `Pair.name`.
         image: uint8 RGB `[H, W, 3]`.
         text: as written.
         image_id: equal for records that show the same image.
@@ -170,7 +170,7 @@ class PairSource(Protocol):
 
 @runtime_checkable
 class EncodedPairs(Protocol):
-    """A source that can also hand out the bytes of its image files."""
+    """A source that can also return the bytes of its image files."""
 
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index`, not decoded; raises `BadSample` if its file cannot be read."""

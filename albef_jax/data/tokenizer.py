@@ -1,6 +1,6 @@
-"""Captions and questions to token ids: cleaning, then WordPiece, as the official system does.
+"""Converts captions and questions to token ids: cleaning, then WordPiece, as officially.
 
-Facts worth knowing (LEDGER, Tokenizer): a text becomes `[CLS] pieces` with no `[SEP]` at its end;
+Note (LEDGER, Tokenizer): a text becomes `[CLS] pieces` with no `[SEP]` at its end;
 a literal "[SEP]" inside a text is the special token, "[sep]" is three ordinary pieces.
 """
 
@@ -63,13 +63,13 @@ def _read_vocab(path: Path) -> dict[str, int]:
         )
     if len(ids) < len(pieces):
         twice = next(piece for number, piece in enumerate(pieces) if ids[piece] != number)
-        raise ValueError(f"{path}: the piece {twice!r} stands there twice; remove one line")
+        raise ValueError(f"{path}: the piece {twice!r} occurs twice; remove one line")
     _check_case(path, pieces)
     return ids
 
 
 def _check_case(path: Path, pieces: Sequence[str]) -> None:
-    """Texts are lower-cased, so that a cased vocabulary knows few of their words."""
+    """Refuse a cased vocabulary, which lacks most words of lower-cased texts."""
     cased = [piece for piece in pieces if piece != piece.lower() and not piece.startswith("[")]
     if len(cased) > _MOST_CASED * len(pieces):
         raise ValueError(

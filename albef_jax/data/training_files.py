@@ -1,4 +1,4 @@
-"""The files that a run is trained on: their content decides what is learnt."""
+"""The files that a run is trained on, for its fingerprint."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,19 +14,19 @@ from albef_jax.data.tokenizer import vocab_path
 
 
 class Inputs(NamedTuple):
-    """Files by how they are digested, see `fingerprint.stamps`."""
+    """Files, by the way they are digested; see `fingerprint.stamps`."""
 
     lists: tuple[Path, ...]
     shards: tuple[Path, ...]
 
 
 def vocabulary(config: ConfigDict) -> Inputs:
-    """The file of the vocabulary; it counts in an evaluation, too."""
+    """The file of the vocabulary, which matters in evaluation, too."""
     return Inputs((vocab_path(config.data.vocab),), ())
 
 
 def training(config: ConfigDict, source: Any) -> Inputs:
-    """What `source`, opened with this configuration, reads; images beside lists are left out."""
+    """The files that `source` reads with this configuration, without images beside lists."""
     if "mixture" not in config.data:
         lists = annotation_files(config, "train_files") if config.data.source == "json" else ()
         return Inputs(lists, ())
@@ -37,7 +37,7 @@ def training(config: ConfigDict, source: Any) -> Inputs:
 def of_pairs(parts: Iterable[PairFiles], root: str, source: Any) -> Inputs:
     """The files of pairs of one or more kinds."""
     lists: list[Path] = []
-    shards: list[Path] = list(getattr(source, "files", ()))  # a library found them
+    shards: list[Path] = list(getattr(source, "files", ()))  # found by a library
     for part in parts:
         if part.source in ("scenes", "tfds"):
             continue

@@ -1,8 +1,8 @@
-"""Processes that read and transform, for where one process's Python is what bounds the data.
+"""Processes that read and transform, for hosts where one Python process limits the data.
 
-Grain starts them and hands rows over in order. Here is what a long run needs besides: they end with
-the process that started them, however it ends; they leave signals to it; and when nothing moves
-they say where they are.
+Grain starts them and passes rows in order. This module adds what a long run needs: they end with
+the process that started them, even if it is killed; they leave signals to it; and they report their
+stacks when the run stalls.
 """
 
 import faulthandler
@@ -24,10 +24,10 @@ from absl import flags
 
 from albef_jax.errors import WorkerLost
 
-# Rows come through pipes: they are as fast, a killed run leaves nothing behind, and containers give
-# little shared memory.
+# Rows come through pipes, as fast as shared memory: a killed run leaves nothing behind, and they
+# work in containers with little shared memory.
 _BY_PIPE = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
-_ANSWER_S = 2.0  # for a worker to write down where it is
+_ANSWER_S = 2.0  # for a worker to write its stack
 _live: list[Path] = []  # a directory for each group of workers, a file for each worker
 
 
@@ -38,17 +38,17 @@ def read_in_processes(
     """The same rows in the same order, read by processes.
 
     Args:
-        rows: what can be pickled.
-        workers: how many; 0 leaves all as it is.
+        rows: a picklable data set.
+        workers: how many; 0 changes nothing.
         ahead: rows to have ready, by all workers together.
 
     Raises:
-        WorkerLost: one was killed, as for want of memory.
+        WorkerLost: a worker was killed, for example for lack of memory.
     """
     if not workers:
         yield rows
         return
-    if not flags.FLAGS.is_parsed():  # Grain asks for its flags; without absl.app nobody reads them
+    if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which are unparsed without absl.app
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=-(-ahead // workers))
     with tempfile.TemporaryDirectory(prefix="albef_jax-workers-") as name:
@@ -62,7 +62,7 @@ def read_in_processes(
                 raise
             reason = str(error).partition(".")[0]
             raise WorkerLost(
-                f"{reason} (data.workers={workers}); was it for want of memory? The same command "
+                f"{reason} (data.workers={workers}), perhaps for lack of memory. The same command "
                 "continues from the newest checkpoint"
             ) from error
         finally:
@@ -70,7 +70,7 @@ def read_in_processes(
 
 
 def stacks() -> str:
-    """Where each worker of this process is, its main thread last; empty without workers."""
+    """The stacks of all workers of this process, main threads last; empty without workers."""
     files = [file for directory in _live for file in sorted(directory.glob("data worker *"))]
     before = {file: file.stat().st_size for file in files}
     for file in files:
@@ -85,14 +85,14 @@ def stacks() -> str:
 
 
 def _begin(directory: Path, number: int, _: int) -> None:
-    """The first thing that a worker does."""
-    # Ctrl-C and schedulers signal all processes; the one that trains saves, then ends the others.
+    """Set up a worker."""
+    # Ctrl-C and schedulers signal all processes; the training process saves, then ends the others.
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(directory,), daemon=True).start()
     file = (directory / f".{number}").open("wb")
     faulthandler.register(signal.SIGUSR1, file, all_threads=True)  # keeps the file open
-    # Now it can be asked: before, the signal would have ended it.
+    # Now it can be signalled; before, the signal would have ended it.
     Path(file.name).rename(directory / f"data worker {number}, process {os.getpid()}")
 
 
@@ -100,7 +100,7 @@ def _end_with_parent(directory: Path) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
-    shutil.rmtree(directory, ignore_errors=True)  # a killed parent could not
+    shutil.rmtree(directory, ignore_errors=True)  # a killed parent could not remove it
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Several processes as one job: who they are, how they meet, agree and part."""
+"""Several processes as one job: how they find each other, synchronise and end."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,4 +1,4 @@
-"""Meeting the other processes, leaving together, and what happens when one of them is lost."""
+"""Joins the processes of a job, ends them together, and handles a lost process."""
 
 import ctypes
 import math
@@ -19,12 +19,12 @@ from albef_jax.distributed.launch import AUTO, Group
 from albef_jax.errors import ConfigError
 
 LOST = 75  # exit code: "temporary failure, try again" of sysexits.h
-_TOGETHER = 10  # seconds in which the others should come to an end, too
+_TOGETHER = 10  # seconds until the others should have ended, too
 _RETRY = 0.5  # seconds
 
 
 class _End:
-    """What to say, and the exit code, when the runtime ends this process."""
+    """The message and the exit code for when the runtime ends this process."""
 
     text = ""
     code = LOST
@@ -37,10 +37,10 @@ def _aborted(_: int) -> None:
 
 
 def _tell_when_aborted() -> None:
-    """Give `abort` our words and exit code.
+    """Make `abort` print our message and exit with our code.
 
-    jax notices a lost process by missing heartbeats, in a thread that then calls `abort`: it runs
-    no Python handler and can raise nothing in a main thread that waits for devices.
+    jax detects a lost process by missing heartbeats, in a thread that then calls `abort`: it runs
+    no Python handler and cannot raise in a main thread that waits for devices.
     """
     if os.name == "nt":
         return
@@ -51,13 +51,13 @@ def _tell_when_aborted() -> None:
 
 @contextmanager
 def joined(group: Group | None, join_seconds: float, peer_seconds: float) -> Iterator[None]:
-    """Be one of the group's processes for a while. The process ends with the block.
+    """Join the group; the process ends with the block.
 
-    Without a group nothing is done. Must come before jax is asked for a device.
+    Without a group this does nothing. Must come before jax is asked for a device.
 
     Args:
         join_seconds: how long to wait for the others.
-        peer_seconds: without a sign of life from another process until this one ends, with `LOST`.
+        peer_seconds: without a heartbeat from another process until this one ends, with `LOST`.
 
     Raises:
         ConfigError: there is no group, or it is another one.
@@ -133,7 +133,7 @@ def _check_size(group: Group) -> None:
 
 
 def _reach(coordinator: str, seconds: float, who: str) -> None:
-    """Wait until somebody listens there: jax would not say what is wrong."""
+    """Wait until the coordinator listens; jax's own error would not name the problem."""
     host, port = coordinator.rsplit(":", 1)
     until = time.monotonic() + seconds
     while True:
@@ -150,7 +150,7 @@ def _reach(coordinator: str, seconds: float, who: str) -> None:
 
 
 def _leave(code: int, alone: int | None = None) -> NoReturn:
-    """End the process with `code`, together with the others if they come to their end, too.
+    """End the process with `code`, together with the others if they end, too.
 
     Args:
         alone: the code if they do not; None for the same.
@@ -161,7 +161,7 @@ def _leave(code: int, alone: int | None = None) -> NoReturn:
     if alone is None:
         _End.text = ""
     if code == 0:
-        multihost_utils.sync_global_devices("all is done")  # the first may still write its report
+        multihost_utils.sync_global_devices("all is done")  # process 0 may still write its report
     try:
         jax.distributed.shutdown()
     except jax.errors.JaxRuntimeError:

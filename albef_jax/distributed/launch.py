@@ -22,7 +22,7 @@ class Group:
     """The processes of a job, and which of them this is.
 
     Attributes:
-        coordinator: `HOST:PORT` of process 0; or `auto`, for what jax finds by itself.
+        coordinator: `HOST:PORT` of process 0; or `auto`, if jax finds it by itself.
         processes, process: how many, and this one's number; both 0 for `auto`.
         devices: numbers of this process's devices on its host; None for all that it sees.
     """
@@ -41,7 +41,7 @@ def find(
 ) -> Group | None:
     """The group that this process belongs to; None if it works alone.
 
-    A flag comes before its variable, and that before Slurm's.
+    A flag takes precedence over its variable, and that over Slurm's.
 
     Raises:
         ConfigError: something is missing or impossible.
@@ -52,7 +52,7 @@ def find(
     named = given | _from_variables(given, environment)
     slurm = _slurm(environment)
     if not named.keys() & {"coordinator", "processes"} and "process" not in given:
-        named = {}  # an index alone is of jobs that have nothing to do with each other
+        named = {}  # an index alone belongs to independent jobs
     if not named and not slurm:
         return None
     return _checked({**slurm, **named}, named)
@@ -99,7 +99,7 @@ def _slurm(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_host(nodes: str) -> str:
-    """Of a list as Slurm writes it: `a[003-007,9]-s[1-2],b` gives `a003-s1`."""
+    """The first host of a list in Slurm's notation: `a[003-007,9]-s[1-2],b` gives `a003-s1`."""
     first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)[0]  # type: ignore[index]
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first)
 

@@ -1,4 +1,4 @@
-"""Where arrays live: a (data, fsdp) mesh, batches over both axes, large parameters over fsdp."""
+"""The (data, fsdp) mesh: batches are sharded over both axes, large parameters over fsdp."""
 
 import os
 from collections import Counter
@@ -39,7 +39,7 @@ def make_mesh(fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
     shape = (len(devices) // fsdp, fsdp)
     mesh = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
     # On TPUs neighbours in the mesh may belong to different hosts. Rows of a batch are read in the
-    # order of processes (`data.pipeline`), so devices must lie in that order, too.
+    # order of processes (`data.batching`), so devices must lie in that order, too.
     ordered = sorted(mesh.devices.flat, key=lambda device: device.process_index)
     return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
 
@@ -62,8 +62,8 @@ def _parameter_spec(path: tuple, leaf: jax.ShapeDtypeStruct, shards: int) -> Par
 def state_shardings(mesh: Mesh, abstract_state):
     """A sharding for each leaf of a state.
 
-    Parameters, teacher and optimizer moments follow one rule, so that equal arrays lie equally.
-    The queue is on every device: sharding it would gather it whole at each step.
+    Parameters, teacher and optimizer moments follow one rule, so that equal arrays are sharded
+    equally. The queue is replicated: a sharded one would be gathered at each step.
     """
 
     def spec(path: tuple, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
@@ -77,7 +77,7 @@ def state_shardings(mesh: Mesh, abstract_state):
 def on_mesh(mesh: Mesh, function: Callable, *args: Any) -> Any:
     """Trace `function(*args)` so that layers keep rows of the batch where they are.
 
-    Needed only where parameters are cut: they would draw the activations after them.
+    Needed only for sharded parameters, which would otherwise move the activations.
     """
     if mesh.shape["fsdp"] == 1:
         return function(*args)
@@ -94,14 +94,14 @@ def to_devices(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]
 
 
 def shard_replicated(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Rows that all processes have, as global arrays: each gives its devices their part."""
+    """Rows that all processes have, as global arrays sharded over all devices."""
     count, number = jax.process_count(), jax.process_index()
     share = {name: np.split(rows, count)[number] for name, rows in batch.items()}
     return to_devices(mesh, share)
 
 
 def fetch(tree: Any) -> Any:
-    """Arrays as numpy arrays, whole on all processes; all must call it."""
+    """Whole numpy arrays on every process; all processes must call it."""
 
     def whole(leaf: Any) -> np.ndarray:
         spread_out = isinstance(leaf, jax.Array) and not (

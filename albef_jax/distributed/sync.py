@@ -1,4 +1,4 @@
-"""What the processes of a job tell each other outside the train step. Alone, nothing is sent."""
+"""Communication between processes outside the train step; none in a single-process run."""
 
 import json
 import time
@@ -15,25 +15,25 @@ from jax.experimental import multihost_utils
 from albef_jax.errors import ConfigError
 
 _BLOCK = 1024  # messages are padded to whole ones: few programs to compile
-_SHARED_SECONDS = 20  # until a file written on one host must be seen on the others
+_SHARED_SECONDS = 20  # until a file written on one host must be visible on the others
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that prints and writes what is there once."""
+    """Whether this is process 0, which prints and writes shared files."""
     return jax.process_index() == 0
 
 
 def print_on_main(*lines: str) -> None:
-    """Print on the first process alone."""
+    """Print on process 0 only."""
     if is_main_process():
         print(*lines, sep="\n", flush=True)
 
 
 def gather_from_all(value: Any) -> list[Any]:
-    """What each process gives, by number; all must call it.
+    """The value of each process, in order of process numbers; all must call it.
 
     Args:
-        value: for JSON.
+        value: serialisable as JSON.
     """
     if jax.process_count() == 1:
         return [value]
@@ -46,21 +46,21 @@ def gather_from_all(value: Any) -> list[Any]:
 
 
 def broadcast_from_main(value: Any) -> Any:
-    """What the first process gives; all must call it."""
+    """The value of process 0; all must call it."""
     return gather_from_all(value if is_main_process() else None)[0]
 
 
 @contextmanager
 def raise_on_all_processes(*kinds: type[Exception]) -> Iterator[None]:
-    """All processes get through the block, or none: an error on one is raised on all.
+    """All processes pass the block, or none: an error on one is raised on all.
 
     The block must not wait for other processes.
 
     Args:
-        kinds: of errors that are told to the others.
+        kinds: of errors that are passed on to the others.
 
     Raises:
-        ConfigError: on those without an error of their own.
+        ConfigError: on the processes without an error of their own.
     """
     own = None
     try:
@@ -76,13 +76,13 @@ def raise_on_all_processes(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def check_same(values: dict[str, Any]) -> None:
-    """All processes must have the same; all must call it.
+    """Check that all processes have the same values; all must call it.
 
     Args:
-        values: by what they are called in an error.
+        values: by their names for an error message.
 
     Raises:
-        ConfigError: on all processes, if one has something else than the first.
+        ConfigError: on all processes, if one differs from process 0.
     """
     first, *others = gather_from_all(values)
     for number, theirs in enumerate(others, 1):
@@ -95,7 +95,7 @@ def check_same(values: dict[str, Any]) -> None:
 
 
 def check_shared(directory: Path) -> None:
-    """All processes must see the same directory; the first makes it. All must call it.
+    """Check that all processes see the same directory, made by process 0; all must call it.
 
     Raises:
         ConfigError: on all processes, if one sees another directory.
@@ -106,13 +106,12 @@ def check_shared(directory: Path) -> None:
     if is_main_process():
         directory.mkdir(parents=True, exist_ok=True)
         (directory / name).touch()
-    mark = directory / broadcast_from_main(name)  # told when it is there
+    mark = directory / broadcast_from_main(name)  # sent once the file exists
     unseen = [number for number, seen in enumerate(gather_from_all(_appears(mark))) if not seen]
     if is_main_process():
         mark.unlink()
-    gather_from_all(
-        None
-    )  # nobody goes on, to list the directory or to end the job, before it is gone
+        # No process continues, to list the directory or to end the job, before the file is gone.
+    gather_from_all(None)
     if unseen:
         raise ConfigError(
             f"{directory} is another directory for process(es) {', '.join(map(str, unseen))} than "
@@ -121,7 +120,7 @@ def check_shared(directory: Path) -> None:
 
 
 def _appears(file: Path) -> bool:
-    until = time.monotonic() + _SHARED_SECONDS  # network file systems remember what was not there
+    until = time.monotonic() + _SHARED_SECONDS  # network file systems cache missing files
     while not file.exists():
         if time.monotonic() > until:
             return False

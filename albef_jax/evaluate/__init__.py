@@ -1,4 +1,4 @@
-"""Measuring a trained model, and showing what it does."""
+"""Metrics of trained models."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,4 +1,4 @@
-"""Accuracy of judgements (entailment, pairs of images), against what needs no model.
+"""Accuracy of judgements (entailment, pairs of images), with baselines that need no model.
 
 Shape letters: N judged sentences, C classes.
 """
@@ -11,7 +11,7 @@ from albef_jax.inference.soundness import check_finite
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How often each class was taken for each, int64 `[C, C]`: rows are the truth.
+    """The confusion matrix, int64 `[C, C]`: rows are the truth, columns the predictions.
 
     Args:
         labels, predicted: class numbers, int `[N]`.
@@ -45,7 +45,7 @@ def judge(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
 
     Returns:
         `accuracy`; `recall`, by class name (None for a class that never is the truth); `majority`,
-        what saying `majority_class` always would give; `chance`; `confusion`, as nested lists;
+        the accuracy of always predicting `majority_class`; `chance`; `confusion`, as nested lists;
         `classes`; `count`.
 
     Raises:
@@ -69,7 +69,7 @@ def judge(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         "accuracy": 100 * int(right.sum()) / len(labels),
         "recall": dict(zip(class_names, recall, strict=True)),
         "majority": 100 * int(truths.max()) / len(labels),
-        "majority_class": class_names[int(truths.argmax())],
+        "majority_class": class_names[int(np.argmax(truths))],
         "chance": 100 / len(class_names),
         "confusion": table.tolist(),
         "classes": list(class_names),

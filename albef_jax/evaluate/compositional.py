@@ -1,7 +1,6 @@
-"""Figures of those items alone that show a combination of colour and shape training never shows.
+"""Figures of the items that show a combination of colour and shape that training never shows.
 
-Held-out scenes of the built-in world have such combinations, and its sources know which items these
-are; of other sources there are no such figures.
+Only the built-in world has such items; its sources know which they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ NAMES = {"accuracy": "accuracy", "itm": "ITM", "itc": "ITC", "majority": "most f
 def of_unseen(
     source: Any, indices: Sequence[int], figures: Callable[[list[int]], dict[str, float]]
 ) -> dict[str, Any]:
-    """`{"unseen": figures and their count}`; empty where no item is known to be such a one.
+    """`{"unseen": figures and their count}`; empty if there are no such items.
 
     Args:
         source: the held-out records, perhaps with `unseen(index)`.

@@ -1,10 +1,10 @@
 """Recall at k for retrieval: each text and each image is a candidate of its own.
 
-Candidates that score alike are ordered against the model: one as good as the right one ranks before
-it, so a model that cannot tell candidates apart finds nothing. The exception are texts that *are*
-alike, as a caption that was written under several images: no model can order them. Only the query's
-own is right, as in the official evaluation, whose sort leaves their order to chance; what is
-reported is the expected recall over all their orders.
+Ties count against the model: a wrong candidate with the same score ranks before the right one, so a
+model that cannot distinguish candidates finds nothing. The exception are equal texts, such as one
+caption under several images, which no model can order. Only the query's own is right, as in the
+official evaluation, whose sort leaves their order to chance; reported is the expected recall over
+all their orders.
 
 Shape letters: Q queries, C candidates.
 """
@@ -20,12 +20,12 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Rank:
-    """Where the best right candidate of a query stands.
+    """The rank of a query's best right candidate.
 
     Attributes:
         ahead: wrong candidates that rank before it; None if the query has no right candidate.
-        right: right candidates in its place.
-        twins: wrong candidates in its place that no model can tell from it.
+        right: right candidates at its rank.
+        twins: wrong candidates at its rank that equal it, so that no model can order them.
     """
 
     ahead: int | None
@@ -33,7 +33,7 @@ class Rank:
     twins: int = 0
 
     def chance_within(self, k: int) -> float:
-        """The chance that one of the right is among the first k, its place in random order."""
+        """The probability that a right candidate is among the first k, equals in random order."""
         if self.ahead is None or self.ahead >= k:
             return 0.0
         missed = 1.0
@@ -48,7 +48,7 @@ def ranks(
     candidate_ids: np.ndarray,
     alike: np.ndarray | None = None,
 ) -> list[Rank]:
-    """Where the best right candidate of each query stands.
+    """The rank of each query's best right candidate.
 
     Args:
         scores: `[Q, C]`, higher is better; -inf marks candidates that were not considered. They
@@ -58,7 +58,7 @@ def ranks(
         alike: int `[C]`, equal for candidates that are the same to any model; None: there are none.
 
     Raises:
-        UnsoundScores: NaN, which nothing is as good as: every query would be found at once.
+        UnsoundScores: NaN, which compares false, so that every query would count as found.
     """
     if np.isnan(scores).any():
         raise UnsoundScores("scores of retrieval are NaN; check the model's weights")

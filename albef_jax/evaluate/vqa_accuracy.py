@@ -1,9 +1,9 @@
 """Scores of answers to questions, as the public VQA evaluation counts them.
 
-An answer is made plain in two steps: marks go, then articles go, number words become digits and
-contractions get their apostrophe back. Where ten people answered a question, an answer is right as
-far as three of them gave it, as in the official code; of other numbers, the share that gave it
-counts.
+An answer is normalised in two steps: punctuation is removed; then articles are removed, number
+words become digits, and contractions get their apostrophe back. With ten annotators the official
+rule applies (right if three of the others gave the answer); with other numbers, the share that gave
+it.
 """
 
 import re
@@ -16,7 +16,7 @@ import numpy as np
 OFFICIAL = "ten answers: three of the others gave it"
 SHARE = "share of the people who gave it"
 EQUALITY = "one answer: equality"
-PEOPLE = 10  # who answered each question of the official data set
+PEOPLE = 10  # annotators of each question in the official data set
 
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
 ARTICLES = frozenset(("a", "an", "the"))
@@ -35,8 +35,8 @@ they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll wha
 when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't
 would've wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've you'll you're you've
 """
-# A contraction is known by its spellings with one apostrophe missing. The public list turns one
-# around, and so do we.
+# A contraction is recognised by its spellings with one apostrophe missing. The public list inverts
+# one of them, and so do we.
 CONTRACTIONS = {
     word[:place] + word[place + 1 :]: word
     for word in CONTRACTED.split()
@@ -49,10 +49,10 @@ _PERIOD = re.compile(r"\.(?!\d)")
 
 
 def without_marks(answer: str) -> str:
-    """Drop periods, except before a digit, and marks; a mark inside a word leaves a space.
+    """Drop periods, except before a digit, and marks; a mark inside a word becomes a space.
 
-    A mark that has a space beside it anywhere in the answer leaves none, and none does in an answer
-    with a number like "1,000".
+    A mark with a space beside it anywhere in the answer is removed instead; so are all marks in an
+    answer with a number like "1,000".
     """
     grouped = _DIGIT_GROUPS.search(answer)
     plain = answer
@@ -69,7 +69,7 @@ def plain_words(answer: str) -> str:
 
 
 def normalize(answer: str) -> str:
-    """An answer made plain by both steps."""
+    """An answer after both steps."""
     return plain_words(without_marks(_one_line(answer)))
 
 
@@ -78,20 +78,20 @@ def _one_line(answer: str) -> str:
 
 
 def rule_of(people: int) -> str:
-    """By which rule a question is scored that so many people answered."""
+    """The rule that scores a question with this number of annotators."""
     return {1: EQUALITY, PEOPLE: OFFICIAL}.get(people, SHARE)
 
 
 def soft_accuracy(prediction: str, answers: Sequence[str]) -> float:
-    """How right a prediction is, 0 to 1.
+    """The soft accuracy of a prediction, 0 to 1.
 
-    With ten answers, the official rule: each person is asked in turn whether three of the others
-    gave the prediction; the mean of these shares, at most 1 each, is the score. The prediction is
-    always normalized, while people's answers lose their marks only, and that only if they differ.
+    With ten answers, the official rule: the mean over the annotators of min(1, n / 3), where n of
+    the other nine gave the prediction. The prediction is always normalised, the annotators' answers
+    only lose their marks, and only if they differ.
 
-    That rule is made for ten: of three people who agree with the prediction it asks for three
-    others. With any other number the score is the share of people who agree, after normalization of
-    both: 1 if all do; with one answer (Visual Genome, the built-in world), 1 or 0.
+    That rule is made for ten: with three annotators who all agree it would give 2/3. With any other
+    number the score is the share that agrees, after normalisation of both: 1 if all do; with one
+    answer (Visual Genome, the built-in world), 1 or 0.
     """
     predicted = normalize(prediction)
     if len(answers) != PEOPLE:
@@ -108,10 +108,10 @@ def score(
 ) -> dict:
     """Mean soft accuracy in percent, over all questions and by their kind.
 
-    Questions without answers, as in a test set, are counted and not scored.
+    Questions without answers, as in a test set, are counted but not scored.
 
     Args:
-        answers: of people, for each prediction; none where they are not known.
+        answers: of the annotators, for each prediction; empty if unknown.
         kinds: a question's kind, such as "yes/no"; any grouping will do.
 
     Returns:
@@ -143,7 +143,7 @@ def score(
 
 
 def majority(answers: Sequence[Sequence[str]], kinds: Sequence[str]) -> dict:
-    """What needs no image: the score of the answer that people gave most often.
+    """The baseline without images: the score of the most frequent answer.
 
     Returns:
         `majority`: in percent, of one answer for all questions (None if no question has one);

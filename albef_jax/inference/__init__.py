@@ -1,4 +1,4 @@
-"""Trained models for people and programs: images and texts in, numpy out."""
+"""Trained models: images and texts in, numpy out."""
 
 from albef_jax.utils.lazy import public
 

@@ -95,7 +95,7 @@ def generate(
         logits = jax.lax.dynamic_index_in_dim(logits, position - 1, axis=2, keepdims=False)
         steps = jax.nn.log_softmax(logits)
         vocab = steps.shape[-1]
-        # A finished answer goes on with [SEP] at no cost.
+        # A finished answer continues with [SEP] at no cost.
         stay = jnp.where(jnp.arange(vocab) == end, 0.0, -jnp.inf)
         steps = jnp.where(done[..., None], stay, steps)
         total = (scores[..., None] + steps).reshape(batch, -1)
@@ -103,7 +103,7 @@ def generate(
         beam, token = flat // vocab, flat % vocab
         ids = jnp.take_along_axis(ids, beam[..., None], axis=1)
         ids = ids.at[:, :, position].set(token)
-        return ids, scores, token == end  # a finished beam goes on with `end` alone
+        return ids, scores, token == end  # a finished beam continues with `end` alone
 
     ids, scores, _ = jax.lax.fori_loop(1, length, extend, (ids, scores, done))
     return Generated(ids[:, 0], scores[:, 0])

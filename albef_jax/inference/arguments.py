@@ -1,4 +1,4 @@
-"""Checks of plain arguments: each mistake names the argument and what it may be."""
+"""Checks arguments; each error names the argument and its permitted values."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 class ArgumentError(ValueError):
-    """An argument that a method cannot use; the message names it and says what would do."""
+    """An invalid argument; the message names it and its permitted values."""
 
 
 def whole_number(name: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
     """A whole number from `low` to `high`, as an int.
 
     Args:
-        what: the numbers stand for, for the message: "fusion layers of this model".
+        what: what the numbers count, for the message: "fusion layers of this model".
 
     Raises:
-        ArgumentError: another number, or no whole number; True and False are none.
+        ArgumentError: out of range, or no whole number (True and False are not).
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if whole and low <= value and (high is None or value <= high):

@@ -1,4 +1,4 @@
-"""What is ranked, told apart without guessing: images or texts as candidates, and answers."""
+"""The candidates of a ranking: images or texts, never guessed; and distinct answers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,15 +11,15 @@ _CALLS = "call rank(image=..., texts=[...]) or rank(text=..., images=[...])"
 
 
 def sides_of(positional: tuple[Any, Any], named: dict[str, Any]) -> tuple[str, Any, Any]:
-    """What `rank` was asked: "image" or "text", the query, and the candidates.
+    """The kind of the query of `rank`, "image" or "text", the query, and the candidates.
 
     Args:
-        positional: query and candidates, None where not given. Two strings could be a text and
-            paths as well as a path and texts, so they need names.
-        named: image, texts, text and images, None where not given.
+        positional: query and candidates, None if not given. Two strings could be a text and paths
+            or a path and texts, so they need names.
+        named: image, texts, text and images, None if not given.
 
     Raises:
-        ArgumentError: not one query with candidates of the other kind, or unclear which is which.
+        ArgumentError: not one query with candidates of the other kind, or ambiguous.
     """
     given = {name for name, value in named.items() if value is not None}
     if any(one is not None for one in positional):
@@ -47,7 +47,7 @@ def _told_apart(query: Any, candidates: Any) -> tuple[str, Any, Any]:
 
 
 def _listed(given: Any) -> Any:
-    """Something that can be gone through twice."""
+    """A list that can be iterated twice."""
     one = is_one_image(given) or not isinstance(given, Iterable)
     return given if one or isinstance(given, Sequence) else list(given)
 
@@ -63,10 +63,10 @@ def _shown(given: Any) -> str:
 
 
 def distinct_answers(answers: Sequence[str], tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Answers to rank, those that are written alike once: they would share their probability.
+    """Answers to rank, without duplicates, which would share their probability.
 
     Raises:
-        ArgumentError: a blank one, or two that the vocabulary cannot tell apart.
+        ArgumentError: a blank answer, or two that the vocabulary cannot distinguish.
     """
     seen: dict[tuple[int, ...], str] = {}
     ids, _ = tokenizer.encode([f"{answer}[SEP]" for answer in answers], fixed_width=False)
@@ -77,7 +77,7 @@ def distinct_answers(answers: Sequence[str], tokenizer: Tokenizer) -> tuple[str,
         whole = tokenizer.sep_id in row and tokenizer.unk_id not in row
         if not whole and _plain(first) != _plain(answer):
             raise ArgumentError(
-                f"answers: {first!r} and {answer!r} are the same to this vocabulary, which has not "
+                f"answers: {first!r} and {answer!r} are the same to this vocabulary, which lacks "
                 "their words, or cuts them; leave one out"
             )
     return tuple(seen.values())

@@ -1,4 +1,4 @@
-"""The two encoders as StableHLO files with their weights, for programs that have jax alone.
+"""Exports the two encoders with their weights as StableHLO, for programs that have only jax.
 
 Shape letters: b any number of images or texts, S image side, T text tokens, E embed_dim.
 """
@@ -33,7 +33,7 @@ def export_encoders(
 
     Raises:
         CannotServe: the checkpoint has no features, or (NotFinite) they hold NaN.
-        FileExistsError: a file of that name is there already.
+        FileExistsError: a file of that name exists.
         CannotWrite: the folder cannot be written to.
         PackageError: flatbuffers is missing.
     """

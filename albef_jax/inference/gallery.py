@@ -31,8 +31,8 @@ from albef_jax.models.config import ModelConfig
 class Gallery:
     """Images and captions as read; image `image_of_text[j]` is caption j's own.
 
-    `same_pixels` counts records left out as images because another one, under another id, is equal
-    to it pixel for pixel; their captions are the other's.
+    `same_pixels` counts records whose image equals one with another id pixel for pixel; they are
+    merged, with their captions.
     """
 
     images: np.ndarray  # uint8 [N, S, S, 3]
@@ -71,7 +71,7 @@ def read_gallery(
     pixel, as in tar shards with one caption a sample. Reading ends where image `pairs + 1` begins.
 
     Raises:
-        NothingToEvaluate: not one image can be used.
+        NothingToEvaluate: no image can be used.
     """
     batches = eval_batches(
         source,
@@ -115,7 +115,7 @@ def _usable(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, int, tuple[s
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the student makes of a gallery; text tokens wait in host memory for ITM."""
+    """The student's features of a gallery; text tokens stay in host memory for ITM."""
 
     image_feat: np.ndarray  # [N, E]
     text_embeds: np.ndarray  # [M, T, D]
@@ -158,7 +158,7 @@ def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, ro
         return embeds, albef.text_feature(params, embeds)
 
     (images,) = run_in_chunks(partial(image, params), mesh, rows, {"image": gallery.images})
-    check_finite("image features", images)  # before the longer work
+    check_finite("image features", images)  # before the longer computation
     texts = {"text_ids": gallery.text_ids, "text_mask": gallery.text_mask}
     embeds, features = run_in_chunks(partial(text, params), mesh, rows, texts)
     check_finite("text features", features)

@@ -1,7 +1,7 @@
-"""What people have as images or texts, as the model takes them: one rule for all methods.
+"""Converts images and texts in their usual forms to the model's input: one rule for all methods.
 
-An argument is one image or text, or a list of them. Where a method takes several arguments, those
-of one item serve all items of the others; lists go together item by item.
+An argument is one image or text, or a list of them. If a method takes several arguments, a single
+item is paired with all items of the others; lists are paired item by item.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _IMAGE = "an image is a path, a PIL image or an array [H, W, 3]"
 
 
 def is_one_image(given: Any) -> bool:
-    """Whether this is one image, and no list of images."""
+    """Whether this is one image, not a list of images."""
     if isinstance(given, str | Path | Image.Image):
         return True
     return _is_array(given) and given.ndim in (2, 3)
@@ -33,11 +33,11 @@ def is_one_image(given: Any) -> bool:
 def read_image(given: ImageInput) -> np.ndarray:
     """A path, a PIL image or an array as upright uint8 RGB `[H, W, 3]`; see `rgb`.
 
-    The EXIF orientation of files and PIL images is applied: this is for what people hand in.
+    The EXIF orientation of files and PIL images is applied, unlike in training data.
 
     Raises:
-        TypeError: something else.
-        ValueError: an array or a PIL image that is no image.
+        TypeError: another type.
+        ValueError: an array or a PIL image of an invalid shape or range.
         BadSample: a file that cannot be decoded.
         OSError: a file that cannot be read.
     """
@@ -88,7 +88,7 @@ class Pairs:
 
     Attributes:
         images: as many as texts, read.
-        single: both were one item, so that the answer is one, and no list.
+        single: both were single items, so the result is one answer, not a list.
     """
 
     images: list[np.ndarray]
@@ -99,7 +99,7 @@ class Pairs:
 def as_pairs(
     images: ImageInputs, texts: Texts, names: tuple[str, str] = ("images", "texts")
 ) -> Pairs:
-    """Images and texts put together: one of either serves all of the other.
+    """Pairs of images and texts; a single item is paired with all of the other side.
 
     Args:
         names: of the two arguments, for messages.
@@ -108,7 +108,7 @@ def as_pairs(
         ArgumentError: two lists of different lengths, or an empty one.
     """
     single = is_one_image(images) and isinstance(texts, str)
-    words = as_texts(texts, names[1])  # mistakes come before reading
+    words = as_texts(texts, names[1])  # errors come before reading
     read = as_images(images, names[0])
     count = max(len(read), len(words))
     if {len(read), len(words)} - {1, count}:
@@ -128,13 +128,13 @@ def _list_of(given: Any, name: str, what: str) -> list[Any]:
 
 
 def _is_array(given: Any) -> bool:
-    """Of numpy, or of jax and others that convert to it."""
+    """Whether this is an array of numpy, jax or another library that converts to numpy."""
     return hasattr(given, "__array__") and hasattr(given, "dtype") and hasattr(given, "ndim")
 
 
 def as_square(images: Iterable[np.ndarray], side: int) -> np.ndarray:
     """Squeezed to uint8 `[B, side, side, 3]`, as in the official evaluation."""
-    made: dict[int, np.ndarray] = {}  # one image may stand there many times
+    made: dict[int, np.ndarray] = {}  # the same image may occur many times
     rows = [(id(image), image) for image in images]
     for key, image in rows:
         if key not in made:

@@ -1,4 +1,4 @@
-"""What the momentum teacher would say for a masked word (paper figure 2).
+"""The momentum teacher's guesses for masked words (paper figure 2).
 
 Shape letters: W masked words, T text tokens, V vocabulary.
 """
@@ -52,14 +52,14 @@ def guess(
     words: int = 3,
     only: Container[str] | None = None,
 ) -> list[MaskedWord]:
-    """Mask each of a caption's longest words by itself and ask the teacher.
+    """The teacher's guesses for a caption's longest words, each masked by itself.
 
     Args:
         teacher: parameters of the teacher (or of a student).
         image: uint8 `[S, S, 3]`.
         text_ids: `[T]`, padded.
         words: how many words to mask, at most.
-        only: words to choose from, say names of colours; by default all.
+        only: words to choose from, such as names of colours; by default all.
     """
     pieces = tokenizer.pieces(text_ids[text_ids != tokenizer.pad_id])
     places = longest_words(pieces, words, only)
@@ -88,5 +88,5 @@ def _most_probable(config, known, teacher, image, masked, mask, rows):
     # The W copies of the caption are rows of one image.
     fused = albef.fuse(config, teacher, text_embeds[None], mask[None], image_embeds)[0]
     logits = albef.mlm_logits(config, teacher, fused[jnp.arange(len(rows)), rows])
-    # A model may have room for more words than the vocabulary has; those have no name.
+    # A model may have more rows than the vocabulary has words; those have no name.
     return jax.lax.top_k(jax.nn.softmax(logits[:, :known]), TOP)

@@ -1,8 +1,8 @@
-"""`load` a checkpoint, whatever its form, and ask it things.
+"""`load` a checkpoint of any form; encode, match, rank, answer, entail and ground with it.
 
-Every method takes one image or text or a list, as `inputs` says, works in batches on the default
-device, and returns numpy. `encode_image`, `encode_text` and `match` give arrays with a row for each
-item, one row for one item; the others give one answer for one item, and a list for a list.
+Every method takes one image or text or a list (see `inputs`), works in batches on the default
+device, and returns numpy. `encode_image`, `encode_text` and `match` return arrays with a row for
+each item, also for a single one; the others return one result for one item, and a list for a list.
 
 Shape letters: B images or texts, E width of the contrastive space, N image tokens, T text tokens, D
 widths, H and W an image's height and width.
@@ -47,7 +47,7 @@ TEXT_LEN = 40
 MAX_WORDS = 30
 ANSWER_LEN = 10
 CANDIDATES = 128  # answers that are scored in full, as in the official code
-HEAD_WIDTH = 64  # of the official models; it cannot be told from the shapes
+HEAD_WIDTH = 64  # of the official models; it does not follow from the shapes
 
 
 def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int = 32) -> "Model":
@@ -62,10 +62,10 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
         CheckpointError: no checkpoint, a damaged one, or one of something else.
         ValueError: a vocabulary larger than the model's.
     """
-    whole_number("batch_size", batch_size, 1)  # before the reading
+    whole_number("batch_size", batch_size, 1)  # before reading the file
     found = read_checkpoint(Path(path))
     known = found.config or {}
-    # Settings that later versions have dropped say how layers are run, not what they compute.
+    # Options that later versions dropped set how layers run, not what they compute.
     names = {field.name for field in fields(ModelConfig)}
     kept = {name: value for name, value in known.get("model", {}).items() if name in names}
     config = ModelConfig(**with_heads(sizes_of(found.params)) | kept)
@@ -78,8 +78,8 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
     tokenizer = Tokenizer(vocab, min(TEXT_LEN, config.max_positions))
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
-            f"{path}: a model of {config.vocab_size} words cannot read the vocabulary {vocab} of "
-            f"{tokenizer.vocab_size}; name its own by vocab="
+            f"{path}: a model of {config.vocab_size} words cannot use the vocabulary {vocab} of "
+            f"{tokenizer.vocab_size}; give its own with vocab="
         )
     answers = ANSWERS if data.get("source") == "scenes" else ()
     params = jax.device_put(found.params)
@@ -155,7 +155,7 @@ class Model:
         return Encoded(feature, tokens, batch["text_mask"])
 
     def match(self, images: ImageInputs, texts: Texts) -> Match:
-        """How well pairs go together; one image or one text serves all of the other side.
+        """Match scores of pairs; a single image or text is paired with all of the other side.
 
         Example:
             >>> found = model.match(np.zeros((48, 64, 3), np.uint8), ["a ball", "a cube"])
@@ -180,8 +180,8 @@ class Model:
         """Candidates from best to worst: by ITC, the k best of them re-ranked by ITM.
 
         Args:
-            query, candidates: as below, where their kinds are beyond doubt: not two strings.
-            k: candidates that are re-ranked. They come first, whatever the scores.
+            query, candidates: as below, if their kinds are unambiguous: not two strings.
+            k: candidates that are re-ranked. They come first, with any scores.
             image: one, or a list of them for as many rankings; with `texts`.
             texts: the candidates.
             text: one, or a list of them for as many rankings; with `images`.
@@ -223,10 +223,10 @@ class Model:
         """Answers to a question, best first, with their probabilities.
 
         Args:
-            image, question: one of either serves all of the other; lists go pair by pair.
+            image, question: a single one is paired with all of the other; lists are paired.
             answers: to rank; by default the model's own list, or free generation of one answer.
-                Those that are written alike count once. The 128 with the likeliest first token, or
-                k if that is more, share the probability.
+                Duplicates count once. The 128 with the likeliest first token, or k if that is
+                more, share the probability.
             k: how many to return at most.
 
         Returns:
@@ -255,7 +255,7 @@ class Model:
         """Probabilities that an image contradicts a sentence, leaves it open, or entails it.
 
         Args:
-            image, sentence: one of either serves all of the other; lists go pair by pair.
+            image, sentence: a single one is paired with all of the other; lists are paired.
 
         Returns:
             A dictionary by label; a list of them for a list.
@@ -276,7 +276,7 @@ class Model:
         """Heat maps of a text in an image, at the size of the image (turned upright).
 
         Args:
-            image, text: one of either serves all of the other; lists go pair by pair.
+            image, text: a single one is paired with all of the other; lists are paired.
             layer: fusion layer whose attention is read, counted over all BERT layers from 0; by
                 default a third into fusion, as in the official code (8 of 12).
 

@@ -1,4 +1,4 @@
-"""What a loaded model answers with, and the error for what it cannot answer.
+"""Results of a loaded model, and the errors of its methods.
 
 Shape letters: B images or texts, E width of the contrastive space, N image tokens, T text tokens,
 D widths, H and W an image's height and width.
@@ -19,11 +19,11 @@ SERVED_BY = {
 
 
 class CannotServe(Exception):
-    """The checkpoint has not what a method needs; the message says which one would.
+    """The checkpoint lacks a part that a method needs; the message names tasks that have it.
 
     Args:
         task: of the checkpoint.
-        what: was asked for, a key of `SERVED_BY`.
+        what: the method's result, a key of `SERVED_BY`.
     """
 
     def __init__(self, task: str, what: str):
@@ -33,11 +33,11 @@ class CannotServe(Exception):
 
 
 class SearchError(ValueError):
-    """An index that cannot be built, read or asked; the message says what to do."""
+    """An index cannot be built, read or searched; the message has the remedy."""
 
 
 class NotFinite(CannotServe):
-    """The model gives NaN or infinity, and no answer can be made of that.
+    """The model computes NaN or infinity, so there is no answer.
 
     Args:
         weights: names of those that are not finite themselves.
@@ -57,7 +57,7 @@ class NotFinite(CannotServe):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images or texts as the model sees them.
+    """Encoded images or texts.
 
     Attributes:
         feature: unit vectors `[B, E]`: compare these, by dot product, to search.
@@ -72,7 +72,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Match:
-    """How well images and texts go together, pair by pair.
+    """Match scores of images and texts, pair by pair.
 
     Attributes:
         itc: cosine of the features `[B]`, -1 to 1.
@@ -99,7 +99,7 @@ class Grounded:
     Attributes:
         heatmap: `[H, W]` at the image's size, not negative.
         words: each word of the text with a heat map of its own.
-        match: probability that text and image go together.
+        match: probability that text and image match.
     """
 
     heatmap: np.ndarray

@@ -1,4 +1,4 @@
-"""What a loaded model runs on the device, compiled when it is first asked for, in batches.
+"""The device programs of a loaded model, compiled on first use and run in batches.
 
 Shape letters: B images or texts, N image tokens, T text tokens, E width of the contrastive space, D
 widths, h patches a side.
@@ -27,10 +27,10 @@ ENCODERS = ("image_encoder", "text_encoder", "image_proj", "text_proj")
 
 
 class Programs:
-    """The programs of a model: each takes parameters and a batch, and gives a tuple of arrays.
+    """The programs of a model: each maps parameters and a batch to a tuple of arrays.
 
-    A batch has `image`, uint8 `[B, S, S, 3]`, and `text_ids` and `text_mask`, int32 `[B, T]`, as
-    far as a program needs them.
+    A batch has those that a program needs of `image`, uint8 `[B, S, S, 3]`, and `text_ids` and
+    `text_mask`, int32 `[B, T]`.
     """
 
     def __init__(self, config: ModelConfig):
@@ -96,7 +96,7 @@ class Programs:
         return self._once(("heat", layer), lambda: jax.jit(heat))
 
     def answer(self, key: tuple, **options: Any) -> Callable:
-        """Answers ranked or generated; `options` are those of `Answerer`, told apart by `key`."""
+        """Answers ranked or generated; `options` are those of `Answerer`, `key` identifies them."""
         build = partial(Answerer, self._config, **options)
         return self._once(("answer", *key), lambda: build().compile())
 
@@ -116,7 +116,7 @@ def batched(
         largest: rows that go to the device at once.
 
     Raises:
-        NotFinite: NaN or infinity came out, which would be put in some order without a word.
+        NotFinite: the result holds NaN or infinity, which would be ranked without an error.
     """
     size = len(next(iter(arrays.values())))
     parts = []

@@ -1,7 +1,7 @@
 """Re-ranking by ITM, image-major: each candidate pair is scored once, and an image's keys and
 values are computed once for all its texts.
 
-Images are taken a block at a time, encoded, and forgotten: their tokens are never all in memory.
+Images are encoded a block at a time and dropped: their tokens are never all in memory.
 Shape letters: N images, M captions, C images a block, R texts an image and call, T text
 tokens, D text width.
 """
@@ -55,7 +55,7 @@ def blocks(chosen: np.ndarray, num_images: int) -> Iterator[np.ndarray]:
     """Numbers of the images that have candidates, C = `images` at a time; the last block
     repeats an image.
 
-    Neighbours have similar numbers of candidates, so that their calls end together.
+    Images of a block have similar numbers of candidates, so that little padding is needed.
     """
     counts = chosen.sum(axis=1)
     order = np.argsort(counts, kind="stable")[np.count_nonzero(counts == 0) :]
@@ -66,7 +66,7 @@ def blocks(chosen: np.ndarray, num_images: int) -> Iterator[np.ndarray]:
 def calls(chosen: np.ndarray, block: np.ndarray, texts: int) -> Iterator[np.ndarray]:
     """Candidates of a block's images, R = `texts` at a time, `[C, R]`.
 
-    Where an image has fewer, its own are repeated.
+    An image with fewer repeats its own.
     """
     own = [np.flatnonzero(chosen[image]) for image in block]
     rounds = -(-max(map(len, own)) // texts)

@@ -1,4 +1,4 @@
-"""Rows of arrays from the device as what the methods of a model return.
+"""Converts rows of device arrays to the results of a model's methods.
 
 Shape letters: T text tokens, h patches a side, H and W an image's height and width.
 """
@@ -34,7 +34,7 @@ def told_answers(
     """The k best answers of a row of `Ranked`, or the one of a row of `Generated`.
 
     Args:
-        listed: the answers that were ranked; empty where one was generated.
+        listed: the answers that were ranked; empty if one was generated.
     """
     if not listed:
         ids, score = row

@@ -1,4 +1,4 @@
-"""Scores that are not finite are refused: NaN would be put in some order, and counted."""
+"""Refuses scores that are not finite: NaN would otherwise be sorted and counted."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from albef_jax.errors import UnsoundScores
 
 
 def check_finite(what: str, scores: np.ndarray, first: int = 0) -> None:
-    """Check scores, a row or a number an item.
+    """Check scores, one row or one number for each item.
 
     Args:
         what: of the item, "logits".

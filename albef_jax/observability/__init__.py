@@ -1,4 +1,4 @@
-"""Numbers of a run on their way to files and screens."""
+"""Metrics, profiles and operation counts of a run."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,4 +1,4 @@
-"""Says once when the host cannot keep up with the device, and what would."""
+"""Reports once if the host cannot keep up with the device, with a remedy."""
 
 import math
 import os
@@ -10,12 +10,12 @@ LINES = 3  # of the log, one after the other: a start or an evaluation is not a 
 def cores_to_keep_up(wait: float, busy: float) -> int:
     """How many cores would feed the device without a wait.
 
-    A device that waits gets all that the host can make. Without waiting it would take the same in
-    `1 - wait` of the time.
+    While the device waits, the host works at its limit. Without waiting, the device would consume
+    the same in `1 - wait` of the time.
 
     Args:
         wait: share of the time that the device waits, 0 to 1.
-        busy: cores that work for the pipeline now.
+        busy: cores that feed the pipeline now.
     """
     return math.ceil(busy / max(1 - wait, 0.01))
 
@@ -42,7 +42,7 @@ class DataWait:
         self._told = False
 
     def seen(self, wait: float) -> str | None:
-        """What to print after a log line with this share; None for nothing."""
+        """The warning to print after a log line with this share; None for no warning."""
         self._over = [*self._over, wait][-LINES:] if wait > THRESHOLD else []
         if self._told or len(self._over) < LINES:
             return None

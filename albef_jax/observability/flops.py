@@ -1,7 +1,7 @@
 """How many floating-point operations a step needs, counted from the sizes.
 
-Matrix products only, two operations a multiply-add; what a backward pass computes a second time to
-save memory is not needed, and so not counted. `docs/performance.md` has the terms at base size.
+Counts matrix products only, two operations for a multiply-add, and no recomputation.
+`docs/performance.md` has the terms at base size.
 Shape letters: T text tokens, N image tokens.
 """
 
@@ -36,7 +36,7 @@ GiB = 2**30
 
 
 def peak(device: jax.Device) -> float | None:
-    """Operations a second of a device at its best; None where it is not known."""
+    """Peak operations per second of a device; None if unknown."""
     return next((1e12 * peak for name, peak in PEAKS.items() if name in device.device_kind), None)
 
 
@@ -73,13 +73,13 @@ def fusion(config: ModelConfig, length: int, texts: int, images: int, read: floa
     Args:
         texts: R, rows of `length` tokens that attend to it.
         images: how often its keys and values are projected in a layer.
-        read: tokens that the last layer goes on with.
+        read: tokens that the last layer computes after attention.
     """
     width, tokens = config.text_width, config.image_tokens
     keys_values = images * 4 * tokens * config.encoder_width * width
 
     def layer(read: float) -> float:
-        # Scores are computed for every token: packing pays for what is done token by token.
+        # Scores are computed for every token; packing saves only the work token by token.
         own = texts * _text_layer(config, length, read / texts)
         cross = 4 * read * width**2 + _scores(texts * length, tokens, width)
         return own + cross + keys_values

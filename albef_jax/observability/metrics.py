@@ -1,4 +1,4 @@
-"""Metrics to `metrics.jsonl` and to what `log.writers` names, and a line a person can follow."""
+"""Writes metrics to `metrics.jsonl` and the destinations in `log.writers`; formats log lines."""
 
 import json
 import math
@@ -12,19 +12,19 @@ from albef_jax.utils import atomic
 from albef_jax.utils.optional import PackageError, needed
 from albef_jax.utils.terminal import as_utf8
 
-# What `log.writers` may name, and the module that each needs, an extra of the same name.
+# Names for `log.writers`, and the module that each needs; our extra has the same name.
 MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 
 class Writer(Protocol):
-    """Where metrics go."""
+    """A destination for metrics."""
 
     def write(self, metrics: dict[str, float]) -> None:
         """Add one line, which holds its `step`."""
         ...
 
     def close(self) -> None:
-        """Nothing more is to come."""
+        """Flush and close."""
         ...
 
 
@@ -41,7 +41,7 @@ class MetricsFile:
             file.write(json.dumps(clean) + "\n")
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do: each line is flushed."""
 
     def truncate_after(self, step: int) -> None:
         """Drop lines beyond `step`, left by a run that was stopped after its last checkpoint."""
@@ -54,7 +54,7 @@ class TensorBoard:
     """A curve a metric, in event files under `workdir/tensorboard`.
 
     Args:
-        start: the step that the run continues from; what is there of later ones is hidden.
+        start: the step that the run continues from; entries of later steps are hidden.
     """
 
     def __init__(self, workdir: Path, start: int):
@@ -78,7 +78,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run at Weights & Biases, found again by the id in `workdir/wandb_run.txt`.
 
-    Steps that were sent cannot be taken back: of steps done again, the first values stay.
+    Sent steps cannot be revoked: repeated steps keep their first values.
 
     Args:
         sent: the last step in `metrics.jsonl`, which may lie beyond the checkpoint.
@@ -112,13 +112,13 @@ class WeightsAndBiases:
 
 
 class Writers:
-    """Several as one; none at all on all processes but the first."""
+    """Fans out to several writers; a no-op except on process 0."""
 
     def __init__(self, writers: Sequence[Writer]):
         self._writers = writers
 
     def write(self, metrics: dict[str, float]) -> None:
-        """To each."""
+        """Write to each."""
         for writer in self._writers:
             writer.write(metrics)
 
@@ -134,7 +134,7 @@ def names_of(option: str) -> list[str]:
 
 
 def problems(option: str) -> Iterator[str]:
-    """One line for each name in `log.writers` that is unknown, or whose package cannot be used."""
+    """One line for each name in `log.writers` that is unknown or lacks its package."""
     for name in names_of(option):
         if name not in MODULES:
             yield f"log.writers={option!r}: {name} is unknown; choose among {', '.join(MODULES)}"
@@ -146,7 +146,7 @@ def problems(option: str) -> Iterator[str]:
 
 
 def open_writers(option: str | None, workdir: Path, start: int) -> Writers:
-    """`metrics.jsonl`, and what `log.writers` names, continued after step `start`.
+    """`metrics.jsonl` and the destinations in `log.writers`, continued after step `start`.
 
     Args:
         option: None for a process that writes nothing.
@@ -186,7 +186,7 @@ def read_lines(path: Path) -> list[dict[str, float]]:
 def human_line(metrics: dict[str, float], total: int, eta: float) -> str:
     """`step 120/400  loss 7.31 (itc 4.1 mlm 2.5 itm 0.67)  80 pairs/s  wait 1 %  ETA 3:10`.
 
-    In brackets are the parts of the loss, where there are several, and the accuracy in the batch.
+    The brackets hold the terms of the loss, if there are several, and the accuracy in the batch.
     """
     minutes, seconds = divmod(int(eta), 60)
     hours, minutes = divmod(minutes, 60)

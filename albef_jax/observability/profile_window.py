@@ -1,4 +1,4 @@
-"""Which training steps to trace; without jax, so that mistakes are told at once."""
+"""Which training steps to trace; imports no jax, so that mistakes are reported at once."""
 
 from typing import NamedTuple
 

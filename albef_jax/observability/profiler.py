@@ -1,4 +1,4 @@
-"""A trace of some training steps, to see where their time goes."""
+"""Traces some training steps, to show where their time goes."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,11 +28,11 @@ class Profile:
             )
         self._span = span if jax.process_index() == 0 else None
         self._directory = workdir / "profile"
-        self._step = ExitStack()  # the name of the step under way
+        self._step = ExitStack()  # the current step's annotation
         self._tracing = False
 
     def begin(self, number: int) -> None:
-        """Step `number` asks for its data."""
+        """Called before step `number` takes its data."""
         if not self._span or not self._span.first <= number <= self._span.last:
             return
         if not self._tracing:
@@ -43,14 +43,14 @@ class Profile:
         self._step.enter_context(annotation)
 
     def end(self, number: int, results: Any) -> None:
-        """Step `number` was given to the devices, which will compute `results`."""
+        """Called after step `number` was dispatched; the devices will compute `results`."""
         self._step.close()
         if self._tracing and self._span and number == self._span.last:
-            jax.block_until_ready(results)  # else the trace would lack what is still computed
+            jax.block_until_ready(results)  # otherwise the trace would lack pending work
             self.close()
 
     def close(self) -> None:
-        """Write what was traced, and say where it is."""
+        """Write the trace, and print its path."""
         self._step.close()
         if self._tracing:
             self._tracing, self._span = False, None

@@ -20,7 +20,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where on the axis a value lies: 0 at the first tick, 1 at the last."""
+        """The position of a value on the axis: 0 at the first tick, 1 at the last."""
         scale: Callable[[float], float] = math.log if self.log else float
         first, last = scale(self.ticks[0]), scale(self.ticks[-1])
         return (scale(value) - first) / (last - first)

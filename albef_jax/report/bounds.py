@@ -1,7 +1,7 @@
-"""How much of the mutual information the losses account for (paper section 4).
+"""Lower bounds of mutual information from the losses (paper section 4).
 
-A contrast of one right answer among K, as InfoNCE is, bounds the information that the two sides
-share from below: `I >= log K - loss`, in nats. It cannot show more than `log K`.
+InfoNCE, a contrast of one right answer among K, is a lower bound of the mutual information of the
+two sides: `I >= log K - loss`, in nats. The bound cannot exceed `log K`.
 """
 
 import math
@@ -23,7 +23,7 @@ BOUNDS = (
 
 
 def with_bounds(lines: Lines, config: Mapping[str, Any]) -> Lines:
-    """Metrics lines with `bound_itc` and `bound_mlm`, where it is a pre-training run that has them.
+    """Metrics lines with `bound_itc` and `bound_mlm`, if they are of a pre-training run.
 
     Args:
         config: the run's `config.json`.

@@ -1,7 +1,7 @@
 """Curves of a training run as small vector drawings.
 
-The drawings are made here and not by a plotting library, because they take their colours from the
-page (light or dark) and their size from the screen. Templates turn a `Chart` into SVG.
+No plotting library draws them, because they take their colours from the page (light or dark) and
+their size from the screen. Templates turn a `Chart` into SVG.
 """
 
 import math
@@ -40,7 +40,7 @@ class Panel:
         scale: the metric's unit in the panel's: 100 turns a share into percent.
         log: a logarithmic axis; values of 0 and less are then left out.
         zero: the axis starts at 0.
-        note: what a reader has to know besides.
+        note: an explanation for the reader.
     """
 
     title: str
@@ -89,7 +89,7 @@ class Chart:
 
 
 def draw(panels: Sequence[Panel], lines: Lines) -> list[Chart]:
-    """The charts of all panels that have at least one number to show.
+    """The charts of all panels that have at least one number.
 
     Args:
         lines: metrics lines, each with `step`; a value may be missing, null or NaN, which leaves
@@ -126,7 +126,7 @@ def _any(series: tuple[str, Points]) -> bool:
 def _chart(
     title: str, panel: Panel, series: Sequence[tuple[str, Points]], last: float
 ) -> Chart | None:
-    """None without any number; a series without one keeps its colour for itself."""
+    """None without any number; a series without one still takes a colour."""
     values = [y for _, found in series for _, y in found if y is not None]
     if not values:
         return None
@@ -152,13 +152,13 @@ def _chart(
 def points(lines: Lines, metric: str, panel: Panel) -> Points:
     """Step and value of a metric, in the panel's unit; neighbours are averaged if there are many.
 
-    None stands where a line has no usable number.
+    None marks a line without a usable number.
     """
     if not lines:
         return []
     merged = []
     for chunk in np.array_split(np.arange(len(lines)), min(len(lines), MAX_POINTS)):
-        rows = [lines[number] for number in chunk]
+        rows = [lines[number] for number in chunk.tolist()]
         known = [row[metric] for row in rows if _usable(row.get(metric), panel.log)]
         step = float(np.mean([row["step"] for row in rows]))
         merged.append((step, panel.scale * float(np.mean(known)) if known else None))
@@ -192,7 +192,7 @@ def svg_path(places: Points) -> str:
         if y is None:
             pen = "M"
             continue
-        # "h0" gives a lone place a length of zero, which a round line cap shows as a dot.
+        # "h0" gives a lone point a zero length, which a round line cap shows as a dot.
         parts.append(f"{pen}{x:g},{y:g}" + ("h0" if pen == "M" else ""))
         pen = "L"
     return "".join(parts)

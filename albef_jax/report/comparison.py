@@ -1,4 +1,4 @@
-"""Runs side by side: their figures, what was set differently, how they trained."""
+"""Compares runs: their figures, the options that differ, and their training."""
 
 import json
 import statistics
@@ -14,7 +14,7 @@ from albef_jax.report.render import environment
 from albef_jax.report.runs import Run
 from albef_jax.workdir.config_file import flatten
 
-# What a figure was measured on, or would be by chance: no merit of a run.
+# Sizes and chance levels, which say nothing about the quality of a run.
 GIVEN = {
     "images", "pictures", "captions", "rerank", "count", "unreadable", "unscored", "chance",
     "chance_r1", "majority", "majority_per_kind", "count_per_kind",
@@ -95,7 +95,7 @@ def _scores(runs: Sequence[Run]) -> list[ComparedFigure]:
 
 
 def _warnings(runs: Sequence[Run]) -> Iterator[str]:
-    """Evaluations that are missing, or that were not of the same thing."""
+    """Evaluations that are missing or not comparable."""
     for run in runs:
         if run.results is None:
             yield f"{run.name} has not been evaluated: no results.json."

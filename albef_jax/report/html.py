@@ -1,4 +1,4 @@
-"""What examples need to stand in a page by themselves: images as text, marked captions."""
+"""Embeds examples in a self-contained page: images as data URIs, marked captions."""
 
 import base64
 import io
@@ -24,8 +24,8 @@ def data_uri(image: np.ndarray) -> str:
 def mark(caption: str, words: list[MaskedWord]) -> list[tuple[str, bool]]:
     """Cut a caption into `(text, masked)` parts, which joined give the caption again.
 
-    A word that stands in the caption more than once is marked where its token position points;
-    one that the tokenizer wrote differently (accents) is not marked.
+    A repeated word is marked nearest to its token position; a word that the tokenizer changed
+    (accents) is not marked.
     """
     spans = sorted({span for word in words if (span := _span(caption, word))})
     parts, done = [], 0
@@ -36,7 +36,7 @@ def mark(caption: str, words: list[MaskedWord]) -> list[tuple[str, bool]]:
 
 
 def _span(caption: str, word: MaskedWord) -> tuple[int, int] | None:
-    # Tokens count [CLS] and pieces of words, so the nearest place is taken, not the exact one.
+    # Token positions count [CLS] and word pieces, so the match is the nearest, not the exact place.
     places = [
         (abs(number - word.position), match.span())
         for number, match in enumerate(re.finditer(r"\w+", caption), start=1)

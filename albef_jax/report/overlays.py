@@ -7,10 +7,10 @@ import numpy as np
 
 from albef_jax.inference.heat_maps.boxes import enlarge
 
-# Blue, orange and white stay apart for colour-blind eyes, and differ in line too. The page's key
-# (`style.css`) has the same colours.
+# Colour-blind readers can distinguish blue, orange and white; line styles differ, too. The key in
+# `style.css` has the same colours.
 TRUTH = (0, 114, 178)  # whole line
-CHOSEN = (240, 150, 0)  # dashes, so that a truth below shows
+CHOSEN = (240, 150, 0)  # dashes, so that a true box below stays visible
 OTHER = (255, 255, 255)  # thin
 DARK = (20, 20, 20)
 
@@ -28,7 +28,7 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
 def heat_over(image: np.ndarray, heatmap: np.ndarray, side: int = SIDE) -> np.ndarray:
     """A heat map `[h, w]` over a grey image, uint8 RGB: dark where cold, yellow where hottest.
 
-    Each map has its own scale, from 0 to its highest value. One with nothing above 0 is all cold.
+    Each map has its own scale, from 0 to its highest value; without positive values it is all cold.
     """
     canvas = resized(image, side)
     heat = np.maximum(enlarge(heatmap, *canvas.shape[:2]), 0)
@@ -75,7 +75,7 @@ def _draw(
     width: int,
     dash: float | None = None,
 ) -> None:
-    """A rectangle with a dark edge to either side, to be seen on any ground."""
+    """A rectangle with dark edges, visible on any background."""
     height, length = canvas.shape[:2]
     x0, x1 = np.clip((box[0], box[0] + box[2]), 0, length - 1)
     y0, y1 = np.clip((box[1], box[1] + box[3]), 0, height - 1)

@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that needs nothing else, neither network nor script.
+"""A run's report: one self-contained HTML file, without network or script.
 
 Each task has a template under `templates/`, which extends `base.html` and fills its blocks with the
 parts of `parts.html`.
@@ -25,7 +25,7 @@ from albef_jax.version import __version__
 REPORT = "report/index.html"  # in the workdir
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
-# What a log line counts besides its averages, in a reader's words.
+# Counts in a log line, with their descriptions.
 COUNTS = {
     "bad_samples": "images or captions that could not be used, and were replaced",
     "pairs_without_negative": "pairs without a negative, at most, in a logged step",
@@ -39,8 +39,8 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
     Args:
         workdir: holds `config.json` and, after at least one log line, `metrics.jsonl`.
         results: `task`, `preset`, `step`, `evaluated_on`, and the task's figures.
-        command: what was typed to run it.
-        context: what the template needs further.
+        command: the command line of the run.
+        context: further values for the template.
 
     Returns:
         The file's path.
@@ -70,7 +70,7 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
 
 
 def environment() -> Environment:
-    """The templates, with the filters they use. Captions are strangers' text: all is escaped."""
+    """The templates with their filters. Captions are untrusted text, so everything is escaped."""
     loader = PackageLoader("albef_jax", "report/templates")
     found = Environment(
         loader=loader,
@@ -91,12 +91,12 @@ def environment() -> Environment:
 
 
 def pretty_json(value: dict) -> str:
-    """Indented JSON, for people."""
+    """Indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def counts(lines: Lines) -> list[tuple[str, int]]:
-    """What went wrong without stopping the run: its name and largest number, if it was logged."""
+    """Problems that did not stop the run: name and largest logged number."""
     found = []
     for metric, name in COUNTS.items():
         values = [line[metric] for line in lines if line.get(metric) is not None]
@@ -106,7 +106,7 @@ def counts(lines: Lines) -> list[tuple[str, int]]:
 
 
 def software() -> list[tuple[str, str]]:
-    """What ran it: versions by name, and the devices."""
+    """Versions by name, and the devices."""
     versions = [(name, metadata.version(name)) for name in PACKAGES]
     devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     python = ("Python", platform.python_version())

@@ -1,4 +1,4 @@
-"""Held-out examples for people to look at: what was retrieved, and what the teacher guesses."""
+"""Held-out examples for the report: retrieval results, and the teacher's guesses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class MaskedCaption:
 
 @dataclass(frozen=True)
 class Examples:
-    """Everything a report shows besides curves and figures."""
+    """What a report shows besides curves and figures."""
 
     texts_of_images: list[TextsOfImage]
     images_of_texts: list[ImagesOfText]

@@ -1,4 +1,4 @@
-"""Finished and running workdirs, read to be put side by side."""
+"""Reads finished and running workdirs for a comparison."""
 
 import json
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from albef_jax.report.bounds import with_bounds
 from albef_jax.report.charts import Lines
 from albef_jax.workdir.config_file import flatten
 
-# As many as a page has colours and dashes for.
+# The number of line styles of a page.
 MOST = 8
 
 
 class CannotCompare(ValueError):
-    """Runs that cannot be put side by side; the message says which, and what to do."""
+    """Runs cannot be compared; the message names them and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def task(self) -> str:
-        """What it trains."""
+        """The task that it trains."""
         return str(self.config["task"])
 
 

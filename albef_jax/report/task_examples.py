@@ -1,4 +1,4 @@
-"""Examples of the downstream tasks, as their report pages show them."""
+"""Examples of the downstream tasks for their report pages."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ class AnsweredQuestion:
 
     Attributes:
         answers: answer and probability, best first; the first is the answer given.
-        truth: what people answered: ten, one, or nothing known.
-        right: whether the answer given counts as right; None where nothing is known.
+        truth: the annotators' answers: ten, one, or none.
+        right: whether the given answer counts as right; None if unknown.
     """
 
     image: np.ndarray  # uint8 [H, W, 3]
@@ -34,7 +34,7 @@ class AnsweredQuestion:
 
     @property
     def truth_counts(self) -> list[tuple[str, int]]:
-        """Each of people's answers and how many gave it, most frequent first."""
+        """Each annotators' answer with its count, most frequent first."""
         return Counter(self.truth).most_common()
 
 
@@ -61,7 +61,7 @@ class JudgedSentence:
 
 @dataclass(frozen=True)
 class GroundedPhrase:
-    """A phrase with the place that the model gives it.
+    """A phrase with the place that the model predicts.
 
     Attributes:
         heatmap: of the whole phrase, `[h, w]`.
@@ -69,7 +69,7 @@ class GroundedPhrase:
         boxes: candidates, `[n, 4]` as x, y, width, height in pixels of `image`; n may be 0.
         chosen: the number of the best box; None without boxes.
         truth: the true box, if it is known.
-        right: whether the place is right; None where nothing is known.
+        right: whether the place is right; None if unknown.
     """
 
     image: np.ndarray  # uint8 [H, W, 3]
@@ -97,7 +97,7 @@ OUTCOMES = (True, False, None)
 def right_and_wrong(examples: Sequence[Example], count: int) -> tuple[list[Example], str]:
     """`count` examples in order of appearance, half of them wrong if there are as many.
 
-    Where one side has too few, the other fills up; then those whose truth is unknown.
+    If one side has too few, the other fills up, then the examples of unknown truth.
 
     Returns:
         The examples, and a sentence for the reader with the shares, shown and in full.

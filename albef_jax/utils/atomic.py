@@ -1,4 +1,4 @@
-"""Small files that are there whole or not at all, whenever the process is killed."""
+"""Writes small files atomically: a killed process leaves the whole file or none."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file under another name first, then move it to `path`.
 
-    Bytes of file names that are no UTF-8 are written as escapes.
+    Bytes of file names that are not UTF-8 are written as escapes.
     """
     draft = path.with_name(f".{path.name}.new")
     with draft.open("w", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,28 +1,28 @@
-"""Packages that only some commands need: found, missing, or there and broken."""
+"""Imports optional packages; distinguishes missing ones from broken ones."""
 
 import importlib
 from typing import Any
 
 
 class PackageError(ValueError):
-    """A package that is needed cannot be used; the message says why, and what to do."""
+    """A required package cannot be used; the message has the cause and the remedy."""
 
 
 def needed(
     module: str, what: str, extra: str, package: str = "", raises: type[Exception] = PackageError
 ) -> Any:
-    """A module of an optional package, imported.
+    """Import a module of an optional package.
 
     Args:
         module: its name, "faiss".
-        what: needs it, for the message: "searching".
-        extra: of ours, that installs it.
-        package: what it is called for pip, where not like the module.
-        raises: the error.
+        what: the feature that needs it, for the message: "searching".
+        extra: our extra that installs it.
+        package: its name for pip, if it differs from the module's.
+        raises: the type of the error.
 
     Raises:
-        PackageError: or `raises`. It says "not installed" of this very package only; where its
-            import fails in another way, it shows the cause.
+        PackageError: or `raises`. The message says "not installed" only if this very package is
+            missing; for any other failure of the import it has the cause.
     """
     package = package or module
     remedy = f"pip install 'albef-jax[{extra}]', or pip install {package}"

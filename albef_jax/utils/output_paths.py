@@ -1,4 +1,4 @@
-"""Whether what a command will write can be written, found before the work and not after it."""
+"""Checks the output paths of a command before the work, not after it."""
 
 import io
 import os
@@ -8,15 +8,15 @@ from PIL import Image
 
 
 class CannotWrite(ValueError):
-    """A path that cannot be written; the message names the option and says why."""
+    """A path cannot be written; the message names the option and the reason."""
 
 
 def check_file(path: Path, option: str, make_folder: bool = False) -> None:
     """Check a file that is written at the end.
 
     Args:
-        option: as a person gave it, `--report`, for the message.
-        make_folder: its folder is made where it is missing.
+        option: for the message, such as `--report`.
+        make_folder: make its folder if it is missing.
 
     Raises:
         CannotWrite: it is a folder, or its folder is missing or cannot be written to.
@@ -31,10 +31,10 @@ def check_file(path: Path, option: str, make_folder: bool = False) -> None:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Check a folder that is written to; it need not be there yet.
+    """Check a folder that will be written to; it may not exist yet.
 
     Raises:
-        CannotWrite: it, or the nearest folder above it that is there, is a file or is read-only.
+        CannotWrite: it, or its nearest existing parent, is a file or is read-only.
     """
     there = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not there.is_dir():
@@ -44,7 +44,7 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def check_image(path: Path, option: str) -> None:
-    """Check an image that is drawn at the end: by its name, Pillow must be able to write it.
+    """Check an image file that is written at the end: Pillow must support its suffix.
 
     Raises:
         CannotWrite: as `check_file`, or a format that Pillow does not know or cannot write.

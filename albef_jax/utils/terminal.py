@@ -1,7 +1,7 @@
 """Text for consoles and pages that cannot show every character.
 
-A file name may hold bytes that are no UTF-8 (Python keeps them as halves of surrogate pairs), and
-a console may know ASCII alone. Neither is a reason to end without a result.
+A file name may hold bytes that are not UTF-8 (Python keeps them as halves of surrogate pairs), and
+a console may support ASCII alone. Neither must end a command without a result.
 """
 
 import io
@@ -9,7 +9,7 @@ import sys
 
 
 def print_anything() -> None:
-    r"""Have this process print what its console lacks as an escape, as `\u732b`.
+    r"""Print characters that the console lacks as escapes, such as `\u732b`.
 
     Every command line calls this first.
     """
@@ -19,5 +19,5 @@ def print_anything() -> None:
 
 
 def as_utf8(text: str) -> str:
-    r"""The text with what UTF-8 cannot hold as an escape, as `\udce9`."""
+    r"""The text with escapes, such as `\udce9`, for what UTF-8 cannot represent."""
     return text.encode("utf-8", "backslashreplace").decode()

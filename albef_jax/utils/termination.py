@@ -1,11 +1,11 @@
-"""Signals that end a process, as exceptions, so that what it holds is cleaned up."""
+"""Turns signals that end a process into exceptions, so that resources are cleaned up."""
 
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-# Asked by systems and schedulers, and by a terminal that is closed (Windows has no such signal).
+# From systems and schedulers, and from a closed terminal (Windows has no such signal).
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -13,7 +13,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 def ended_by_exception() -> Generator[None]:
     """Within, SIGTERM and SIGHUP raise `SystemExit`, as Ctrl-C raises `KeyboardInterrupt`.
 
-    Further ones wait until the first has done its work. For the main thread.
+    Further signals are held back until the first is handled. Only in the main thread.
     """
 
     def end(number: int, frame: FrameType | None) -> None:

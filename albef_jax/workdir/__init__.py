@@ -1,4 +1,4 @@
-"""A run's directory: its lock, its configuration, and what it was trained on."""
+"""A run's directory: its lock, configuration, data fingerprint and saved steps."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,4 +1,4 @@
-"""A run's directory: its configuration, compared at each start once there is something to lose."""
+"""A run's configuration, kept in its directory and compared at each start."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from albef_jax.errors import ConfigError
 from albef_jax.utils import atomic
 from albef_jax.workdir.saved_steps import has_steps
 
-# Options that do not change what is learnt, and so may differ when a run goes on.
+# Options that do not change what is learnt, and so may change when a run continues.
 FREE = (
     "log.",
     "checkpoint.",
@@ -42,7 +42,7 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
 def open_workdir(path: Path, config: ConfigDict) -> Path:
     """Make `path` with its `config.json`, or check that the one in it is the same.
 
-    The one of a start that saved and evaluated nothing is replaced.
+    A configuration left by a start that saved and evaluated nothing is replaced.
 
     Raises:
         ConfigError: the directory belongs to a run with another configuration; the message names
@@ -67,7 +67,7 @@ def _has_result(path: Path) -> bool:
 
 
 def _set_aside(path: Path, wanted: dict) -> None:
-    """Rename what an abandoned start has noted: bad samples would count against other data."""
+    """Rename the bad samples of an abandoned start, which would count against other data."""
     try:
         compare_configs(path / "config.json", _read(path / "config.json"), wanted)
     except (ConfigError, OSError):
@@ -83,7 +83,7 @@ def _read(file: Path) -> dict:
 
 
 def compare_configs(file: Path, kept: dict, now: dict) -> None:
-    """Refuse a configuration that would learn something else than the one kept in `file`.
+    """Refuse a configuration that would train another model than the one in `file`.
 
     Raises:
         ConfigError: with the keys that differ.

@@ -71,4 +71,4 @@ def _holder(file: IO[str]) -> str:
         holder = json.load(file)
         return f"process {holder['pid']} on {holder['host']}"
     except (ValueError, KeyError, TypeError):
-        return "another process"  # which has not said yet who it is
+        return "another process"  # has not written its name yet

@@ -1,7 +1,7 @@
-"""A run's `trained_on.json`: what it is trained on, compared when it goes on.
+"""A run's `trained_on.json`: a fingerprint of its training data, compared at continuation.
 
-A list that was replaced gives another order and another length of an epoch, and so another
-schedule; half a run on each of two data sets is no result.
+A replaced list changes the order and the length of an epoch, and so the schedule; a run on two
+different data sets is no result.
 """
 
 import json
@@ -22,16 +22,16 @@ _PARTS = ("vocabulary", "training")
 
 
 def check_data(workdir: Path, config: ConfigDict, source: Any, *, eval_only: bool) -> list[str]:
-    """Write `trained_on.json`, or compare what is there with the one of a run that goes on.
+    """Write `trained_on.json`, or compare the data of a continued run with it.
 
-    A run from before there were such files is given one.
+    A run without the file, from an earlier version, gets one.
 
     Args:
-        source: the training records, opened; not looked at with `eval_only`, which compares the
-            vocabulary alone, and writes nothing.
+        source: the training records, opened; ignored with `eval_only`, which compares the
+            vocabulary alone and writes nothing.
 
     Returns:
-        What differs and was accepted by `data.if_changed`, a line each.
+        One line for each difference that `data.if_changed` accepts.
 
     Raises:
         ConfigError: something differs; the message names the files.
@@ -49,7 +49,7 @@ def check_data(workdir: Path, config: ConfigDict, source: Any, *, eval_only: boo
     if found and config.data.if_changed == "refuse":
         raise ConfigError(
             "\n  ".join([f"{workdir} was trained on other data than there are now:", *found])
-            + "\nBring them back, choose another --workdir, or go on all the same with "
+            + "\nBring them back, choose another --workdir, or continue nevertheless with "
             "--config.data.if_changed=accept"
         )
     if not eval_only:

@@ -1,4 +1,4 @@
-"""A workdir that cannot be written is one line, at the start and whenever it comes to that."""
+"""Reports a workdir that cannot be written in one line, at the start and during a run."""
 
 import errno
 import os
@@ -13,10 +13,10 @@ _TRIAL = b"\0" * 4096  # a full disk may still have room for an empty file
 
 
 def prepare(workdir: Path) -> None:
-    """Make the directory if need be, and try whether it takes files.
+    """Make the directory if it is missing, and check that it is writable.
 
     Raises:
-        ConfigError: it does not; the message says what to do.
+        ConfigError: it is not; the message has the remedy.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def prepare(workdir: Path) -> None:
 
 
 def explain_write_error(workdir: Path, error: OSError) -> str | None:
-    """What to say of an error while a run writes; None if it comes from somewhere else."""
+    """The message for an error while a run writes; None if the error has another cause."""
     if error.errno in _FULL:
         return _line(workdir, error)
     if not isinstance(error.filename, str):

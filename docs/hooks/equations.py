@@ -1,6 +1,6 @@
-"""Equations of the pages, in the two ways GitHub writes them, as MathML for browsers to draw.
+"""Converts equations, in GitHub's two notations, to MathML.
 
-Markdown never sees them: it gets a mark in their place, and they replace it in the HTML.
+Markdown gets a placeholder for each equation, which is replaced in the HTML.
 """
 
 import re
@@ -15,7 +15,7 @@ _MARK = "\ue000{}\ue001"
 
 
 def cut_out(markdown: str) -> tuple[str, list[str]]:
-    """A page with marks for its equations, and these as HTML."""
+    """A page with placeholders for its equations, and these as HTML."""
     found: list[str] = []
 
     def replace(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""What lies outside docs/: the README, as the first page, and files that pages link to."""
+"""Adds files from outside docs/: the README, as the first page, other pages, linked files."""
 
 import posixpath
 import re
@@ -8,36 +8,43 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
-README = "index.md"
-BESIDE = "repository"  # where files from outside lie in the site
+# Pages from the root of the repository, by their place in the site.
+PAGES = {
+    "index.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+}
+BESIDE = "repository"  # the folder of files from outside in the site
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)]*)?(\))")
 
 
 def moved(target: str, page: str) -> str:
-    """Where a relative link of a page leads in the site.
+    """The target of a page's relative link in the site.
 
     Args:
-        target: as it is written.
-        page: its path in docs/; `index.md` is the README, which lies one folder above.
+        target: as written.
+        page: its path in docs/, or one of `PAGES`, which are one folder above.
     """
     if re.match(r"[a-z]+:", target):
         return target
-    folder = "" if page == README else posixpath.join("docs", posixpath.dirname(page))
+    folder = "" if page in PAGES else posixpath.join("docs", posixpath.dirname(page))
     path = posixpath.normpath(posixpath.join(folder, target))
     inside = path.removeprefix("docs/") if path.startswith("docs/") else f"{BESIDE}/{path}"
-    inside = README if path == "README.md" else inside
+    places = {file: place for place, file in PAGES.items()}
+    inside = places.get(path, inside)
     return posixpath.relpath(inside, posixpath.dirname(page) or ".")
 
 
 def links_moved(markdown: str, page: str) -> str:
-    """A page's text with its links as they are in the site."""
+    """A page's text with the links of the site."""
     return _LINK.sub(lambda m: m[1] + moved(m[2], page) + (m[3] or "") + m[4], markdown)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the README, and each file outside docs/ that a page links to."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    files.append(File.generated(config, README, content=readme))
+    """Add the pages from the root, and each file outside docs/ that a page links to."""
+    for place, file in PAGES.items():
+        content = (ROOT / file).read_text("utf-8")
+        files.append(File.generated(config, place, content=content))
     for page in list(files.documentation_pages()):
         for _, target, _, _ in _LINK.findall(page.content_string):
             path = posixpath.normpath(
@@ -45,7 +52,7 @@ def on_files(files: Files, config: Any) -> Files:
             )
             if path.startswith(f"{BESIDE}/") and files.get_file_from_path(path) is None:
                 source = ROOT / path.removeprefix(f"{BESIDE}/")
-                if source.is_file():  # else the link is reported as dead
+                if source.is_file():  # otherwise the link is reported as dead
                     files.append(File.generated(config, path, abs_src_path=str(source)))
     return files
 

@@ -1,4 +1,4 @@
-"""API pages: one a module, made of its docstrings; names in other pages lead to them."""
+"""Makes API pages from docstrings, one for each module, and links names to them."""
 
 import ast
 import posixpath
@@ -16,7 +16,7 @@ _CODE = re.compile(r"^```.*?^```|(?<![`\[])`(albef_jax(?:\.\w+)+)`", re.MULTILIN
 
 
 def modules() -> list[str]:
-    """All that have a page, by dotted name."""
+    """Dotted names of all modules with a page."""
     found = []
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -26,12 +26,12 @@ def modules() -> list[str]:
 
 
 def page_of(module: str) -> str:
-    """Its page's path in the site."""
+    """The path of a module's page in the site."""
     return f"api/{module}.md"
 
 
 def text_of(module: str) -> str:
-    """Its page."""
+    """The text of a module's page."""
     return f"# {module}\n\n::: {module}\n"
 
 
@@ -49,11 +49,11 @@ def tree(names: list[str]) -> list[dict[str, Any]]:
 
 
 def names_linked(markdown: str, page: str, known: Mapping[str, str]) -> str:
-    """A page in which code that is a name of ours leads to where the name is explained.
+    """A page in which our names in code link to their API pages.
 
     Args:
         page: its path in the site.
-        known: the module of each name that has a place.
+        known: the module of each name with an API page.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -68,7 +68,7 @@ def names_linked(markdown: str, page: str, known: Mapping[str, str]) -> str:
 
 
 def names(module: str) -> set[str]:
-    """What its page explains: itself, what it defines, and what its classes define."""
+    """The names on a module's page: itself, its definitions, and those of its classes."""
     path = ROOT.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found = {module}

@@ -119,7 +119,7 @@ def test_unknown_vocabulary_lists_the_names():
 
 @pytest.mark.parametrize(
     ("pieces", "message"),
-    [(["dog"], r"lacks \[PAD\]"), ([*SPECIALS, "dog", "cat", "dog"], "'dog' stands there twice")],
+    [(["dog"], r"lacks \[PAD\]"), ([*SPECIALS, "dog", "cat", "dog"], "'dog' occurs twice")],
 )
 def test_broken_vocabulary_is_refused_with_its_path(tmp_path, pieces, message):
     path = tmp_path / "broken.txt"

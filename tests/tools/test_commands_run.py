@@ -18,7 +18,7 @@ from PIL import Image
 
 import albef_jax
 from albef_jax.data.scenes.source import ScenesSource
-from tests.docs.test_docs import DOCS, ROOT, SNIPPET, read
+from tests.docs.test_docs import DOCS, ROOT, SNIPPET, first_cells, read
 from tests.helpers.processes import quick_start
 
 README = ROOT / "README.md"
@@ -117,12 +117,12 @@ def run(page: Path, start: str, desk: Path, monkeypatch) -> None:
     assert importlib.import_module(name).main() in (0, None)
 
 
-def test_a_workdir_holds_what_the_readme_says(desk):
-    sentence = " ".join(read(README).split()).partition("A workdir holds ")[2].partition(". `--")[0]
-    named = re.findall(r"`([^`]+)`", sentence)
-    assert {"config.json", "report/"} <= set(named)
+def test_the_page_lists_everything_in_a_workdir(desk):
+    page = DOCS / "pretraining.md"
+    listed = {entry.partition("/")[0] for entry in first_cells(page, "## A workdir")}
     held = {path.name for path in (desk / "runs" / "demo").iterdir()}
-    assert {name.rstrip("/") for name in named} - held <= {"bad_samples.jsonl"}  # none was bad
+    assert {"config.json", "metrics.jsonl", "checkpoints", "results.json", "report"} <= held
+    assert held <= listed
 
 
 @pytest.mark.slow

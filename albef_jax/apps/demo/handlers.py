@@ -1,6 +1,6 @@
-"""What the page answers, without the page: uploaded files and typed texts in, plain values out.
+"""The page's answers, without the page: uploaded files and typed texts in, plain values out.
 
-Whatever a visitor can do wrong raises `Refused`, whose message is meant to be read.
+A visitor's mistake raises `Refused`, whose message the page shows.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ Shown = tuple[np.ndarray, str]  # uint8 RGB [H, W, 3] and what stands below
 
 
 class Refused(Exception):
-    """Something that a visitor can do otherwise; the message says what."""
+    """A visitor's mistake; the message has the remedy."""
 
 
 def polite(function: Callable) -> Callable:
-    """Errors of use as `Refused`; others go on, for they are ours."""
+    """Turn errors of use into `Refused`; others are bugs and pass through."""
 
     @wraps(function)
     def answered(*given, **named):
@@ -53,7 +53,7 @@ class Answers:
 
     Args:
         model: any; a tab that it cannot serve refuses.
-        index: of images, to search where no images are uploaded.
+        index: of images, to search if no images are uploaded.
 
     Raises:
         SearchError: an index of captions.
@@ -87,7 +87,7 @@ class Answers:
 
     @polite
     def search(self, files: Sequence[str] | None, query: str, k: int = 12) -> list[Shown]:
-        """The images that a text finds, the best first, with their scores.
+        """The images that match a text, best first, with their scores.
 
         Args:
             files: to search; none for the index.
@@ -150,7 +150,7 @@ def _image(file: str | None) -> np.ndarray:
     path = Path(file)
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise Refused(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB; scale it down.")
-    return read_image(path, upright=True)  # phones say by EXIF data how they were held
+    return read_image(path, upright=True)  # phones record their orientation as EXIF data
 
 
 def _text(text: str | None, what: str) -> str:

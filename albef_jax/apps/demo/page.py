@@ -1,7 +1,7 @@
 """A page in the browser of this machine to try a checkpoint: match, search, answer, ground.
 
-It listens on this machine alone, sends nothing anywhere, and forgets what was uploaded when it
-ends. The browser is forbidden to fetch anything from elsewhere. It needs the extra 'demo'.
+It listens on this machine alone, sends nothing elsewhere, and deletes uploads when it ends. The
+browser may not fetch anything from elsewhere. It needs the extra 'demo'.
 
 Example:
     python -m albef_jax.apps.demo.page runs/demo --port=7860
@@ -33,15 +33,15 @@ from albef_jax.utils.termination import ended_by_exception
 HOST = "127.0.0.1"
 PORT = 7860
 _EXAMPLES, _EXAMPLE_SIDE = 6, 224
-_LAST_SECONDS = 3  # for answers that are under way when the page ends
-# The part of a model that a tab asks, and what it gives.
+_LAST_SECONDS = 3  # for pending answers when the page ends
+# The part of a model that a tab needs, and its result.
 _TABS = {
     "match": ("itm_head", "matching"),
     "search": ("itm_head", "matching"),
     "answer": ("answer_decoder", "answers"),
     "ground": ("itm_head", "heat maps"),
 }
-# Nothing but this page's own server may be asked, whatever the library's page would like.
+# The browser may contact only this page's own server.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -51,13 +51,13 @@ _STYLE = ".gradio-container {width: 100% !important; max-width: 1080px !importan
 
 
 def gradio() -> Any:
-    """The library of the page, told to keep to itself."""
+    """The library of the page, with analytics off."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     return needed("gradio", "the page", "demo", raises=CannotShow)
 
 
 class CannotShow(Exception):
-    """The page cannot be opened; the message says what to do."""
+    """The page cannot be opened; the message has the remedy."""
 
 
 def served(model: Model, tab: str) -> str:
@@ -170,8 +170,8 @@ def _upload(gr: Any) -> Any:
     image = gr.Image(
         label="Image", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[]
     )
-    # The file as it is: our own decoder says what is wrong with it. Not a subclass, for which
-    # gradio would write a stub file into this package.
+    # The unchanged file, so that our own decoder reports errors. Not a subclass, for which gradio
+    # would write a stub file into this package.
     image.preprocess = lambda payload: payload.path if payload else None
     return image
 
@@ -183,7 +183,7 @@ def _examples(gr: Any, rows: list[list], inputs: list, labels: list[str] | None 
 def _bind(
     gr: Any, button: Any, answer: Callable, inputs: list, output: Any, enter: Any = None
 ) -> None:
-    """Have a button, and Enter in a text box, give the answer; refusals are shown as messages."""
+    """Let a button, and Enter in a text box, run an answer; refusals are shown as messages."""
 
     def told(*given):
         try:
@@ -192,7 +192,7 @@ def _bind(
             raise gr.Error(str(problem), title="Not quite", print_exception=False) from None
 
     asked = [button.click] + ([enter.submit] if enter else [])
-    for ask in asked:  # one at a time: there is one device
+    for ask in asked:  # one at a time, since there is one device
         ask(
             told,
             inputs,
@@ -204,13 +204,13 @@ def _bind(
 
 
 def application(page: Any, port: int) -> Any:
-    """The web application: the page, kept to this machine and to itself."""
+    """The web application: the page, restricted to this machine."""
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     gr = gradio()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    # A web site elsewhere cannot reach in under a name of its own that points here.
+    # Against DNS rebinding: other host names are refused.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
     @app.middleware("http")
@@ -239,7 +239,7 @@ def application(page: Any, port: int) -> Any:
 
 
 def serve(model: Model, index: Path | None, port: int) -> None:
-    """Show the page until Ctrl-C or SIGTERM; what was uploaded goes then.
+    """Show the page until Ctrl-C or SIGTERM, then delete the uploads.
 
     Raises:
         CannotShow: gradio is missing, or the port is taken.
@@ -249,21 +249,21 @@ def serve(model: Model, index: Path | None, port: int) -> None:
     _check_port(port)
     answers = Answers(model, open_index(index, model) if index else None)
     with ended_by_exception(), tempfile.TemporaryDirectory(prefix="albef_jax_page_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go with it
+        os.environ["GRADIO_TEMP_DIR"] = folder  # deleted with the uploads
         import uvicorn
 
         page = build_page(answers, example_images(Path(folder)))
         app = application(page, port)
         print(f"http://{HOST}:{port}  (Ctrl-C ends)", flush=True)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        # A browser that has the page open holds a connection: it must not hold up the end.
+        # An open page holds a connection, which must not delay the end.
         uvicorn.run(
             app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=_LAST_SECONDS
         )
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of the server's log is more than connections that the end cuts."""
+    """Whether a line of the server's log is about more than connections cut at the end."""
     cut = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
     return not cut and "graceful shutdown" not in record.getMessage()
 
@@ -287,7 +287,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, help="of the checkpoint: whatever albef_jax.load takes")
+    parser.add_argument("path", type=Path, help="of the checkpoint, as for albef_jax.load")
     parser.add_argument("--port", type=int, default=PORT, help=f"{PORT} by default")
     parser.add_argument("--index", type=Path, help="of images, built with this checkpoint")
     parser.add_argument("--vocab", help="name or path, where the model's own is not known")

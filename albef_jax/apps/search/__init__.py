@@ -1,4 +1,4 @@
-"""Search images by text and texts by image: an index, its files, contact sheets."""
+"""Searches images by text and texts by image: an index, its files, contact sheets."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,4 +1,4 @@
-"""Captions out of the files that people have: lines, JSON, JSON lines, tables, Flickr tokens.
+"""Reads captions from common files: lines, JSON, JSON Lines, tables, Flickr tokens.
 
     captions.txt            a caption a line; or one of the others under this name
     captions.json           a list of texts, or of objects with "caption"
@@ -6,7 +6,7 @@
     captions.csv, .tsv      a table whose first row names a column 'caption', or one of `COLUMNS`
     results.token           NAME.jpg#0, a tab, and the caption
 
-What is none of these is refused: its headers and braces would be indexed as captions.
+Other files are refused: their headers and braces would be indexed as captions.
 """
 
 import csv
@@ -20,7 +20,7 @@ from typing import Any
 from albef_jax.data.annotations.checks import read_json, refuse
 from albef_jax.inference.outputs import SearchError
 
-# What the column of captions is called, the likeliest first.
+# Names of the column of captions, the likeliest first.
 COLUMNS = ("caption", "captions", "comment", "sentence", "text", "description", "title")
 _BESIDE = ("image", "image_name", "filename", "file_name", "file", "filepath", "path", "url", "id")
 _DELIMITERS = ",\t;|"
@@ -35,10 +35,10 @@ _FORMS = (
 
 
 def read_captions(file: Path) -> list[str]:
-    """The captions of a file, in order; blank ones included.
+    """The captions of a file, in order, including blank ones.
 
     Raises:
-        SearchError: none of the forms, a line or row that does not fit, or not UTF-8.
+        SearchError: none of the forms, a line or row of another form, or not UTF-8.
         ValueError: JSON that cannot be used.
     """
     readers: dict[str, Callable[[Path], list[str]]] = {
@@ -82,7 +82,7 @@ def _of_token_file(file: Path, lines: list[str]) -> list[str]:
         if not found:
             raise SearchError(
                 f"{file}, line {number}: not NAME.jpg#0, a tab and a caption, as the lines before; "
-                "mend or remove it"
+                "fix or remove it"
             )
         texts.append(found[1])
     return texts
@@ -104,11 +104,11 @@ def _of_table(file: Path, text: str) -> list[str]:
             if row and len(row) <= column:
                 raise SearchError(
                     f"{file}, line {rows.line_num}: has {len(row)} of {len(names)} columns, and no "
-                    f"{names[column]!r}; mend or remove it"
+                    f"{names[column]!r}; fix or remove it"
                 )
             texts += [row[column].strip()] if row else []
     except csv.Error as error:
-        raise SearchError(f"{file}, line {rows.line_num}: {error}; mend or remove it") from None
+        raise SearchError(f"{file}, line {rows.line_num}: {error}; fix or remove it") from None
     return texts
 
 
@@ -117,7 +117,7 @@ def _names(row: list[str]) -> list[str]:
 
 
 def _delimiter(head: str, headed_by: tuple[str, ...] = ()) -> str | None:
-    """What parts the columns of a table whose first row this is; None if none is of captions.
+    """The delimiter of a table with this first row; None if no column is of captions.
 
     Args:
         headed_by: there must be a column of one of these names, too.
@@ -150,7 +150,7 @@ def _json_line(file: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise SearchError(f"{file}, line {number}: not JSON ({error}); mend or remove it") from None
+        raise SearchError(f"{file}, line {number}: not JSON ({error}); fix or remove it") from None
 
 
 def _entries(file: Path, entries: Any, what: str, counted: str) -> list[str]:

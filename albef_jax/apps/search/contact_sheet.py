@@ -1,4 +1,4 @@
-"""What a search found, on one image: thumbnails in order, with both scores; or captions."""
+"""Draws search results on one image: thumbnails in order, with both scores; or captions."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ INK, FAINT, BLUE, ORANGE = (28, 30, 34), (112, 116, 122), (0, 114, 178), (214, 1
 
 
 def image_sheet(query: str, hits: Sequence[Hit], columns: int | None = None) -> Image.Image:
-    """Images that a text found, best first, each with its name, ITM and ITC.
+    """Images found by a text, best first, each with its name, ITM and ITC.
 
     Args:
         columns: by default four, or fewer for few images.
@@ -32,7 +32,7 @@ def image_sheet(query: str, hits: Sequence[Hit], columns: int | None = None) -> 
 
 
 def caption_sheet(image: np.ndarray, hits: Sequence[Hit]) -> Image.Image:
-    """Captions that an image found, best first, beside the image, uint8 `[H, W, 3]`."""
+    """Captions found by an image, best first, beside the image, uint8 `[H, W, 3]`."""
     side, text = 2 * TILE, 620
     height = HEAD + max(side, LINE * len(hits)) + MARGIN
     width = 2 * MARGIN + side + GAP + text
@@ -63,7 +63,7 @@ def _tile(sheet: Image.Image, left: int, top: int, place: int, hit: Hit) -> None
     draw.rounded_rectangle(card, 8, CARD, RULE)
     inner = TILE - 16
     try:
-        # The whole image: what was cut off might be what was asked for.
+        # The whole image: a crop might cut off the match.
         whole = Image.fromarray(read_image(hit.path, upright=True)) if hit.path else None
     except BadSample as problem:
         _write(draw, (left + 12, top + TILE // 2), problem.reason, 13, inner, FAINT)
@@ -89,7 +89,7 @@ def _row(sheet: Image.Image, left: int, top: int, width: int, place: int, hit: H
 def _scores(
     draw: ImageDraw.ImageDraw, left: int, top: int, width: int, hit: Hit, side_by_side: bool = False
 ) -> None:
-    """A bar for each score: ITM from 0 to 1, ITC from 0 to 1 too, nothing below."""
+    """A bar for each score, from 0 to 1; empty below 0."""
     shown = [("ITC", hit.itc, BLUE)]
     if hit.itm is not None:
         shown.insert(0, ("ITM", hit.itm, ORANGE))
@@ -113,7 +113,7 @@ def _write(
     width: int,
     colour: tuple[int, int, int] = INK,
 ) -> None:
-    """A line of text, its middle left out if it is too long for `width` pixels."""
+    """A line of text; its middle is left out if it exceeds `width` pixels."""
     font = ImageFont.load_default(size)
     text = " ".join(text.encode("utf-8", "replace").decode().split())
     shown, kept = text, len(text)

@@ -1,4 +1,4 @@
-"""Indexes of images or captions, and searching them: the nearest by ITC, re-ranked by ITM.
+"""Builds and searches indexes of images or captions: the nearest by ITC, re-ranked by ITM.
 
 Shape letters: N items, E width of the contrastive space.
 """
@@ -24,18 +24,18 @@ from albef_jax.inference.inputs import ImageInput, is_one_image
 from albef_jax.inference.model import Model, load
 from albef_jax.version import __version__
 
-BLOCK = 256  # items between two writes: what a kill can cost
+BLOCK = 256  # items between two writes, at most lost by a kill
 _THREADS = 4
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Something that was found.
+    """A search result.
 
     Attributes:
         name: the image's path below the index's root, or the caption.
         itc: cosine of the features, -1 to 1.
-        itm: probability of the match head, 0 to 1; None where it was not asked for.
+        itm: probability of the match head, 0 to 1; None without re-ranking.
         path: of the image; None for a caption.
     """
 
@@ -50,9 +50,9 @@ class Built:
     """An index that is complete.
 
     Attributes:
-        manifest: see `index_files`.
-        computed: how many items were encoded now; the others were there already.
-        bad: images that cannot be used, with the reasons.
+        manifest: see `storage`.
+        computed: how many items were encoded now; the others existed.
+        bad: unusable images, with the reasons.
     """
 
     manifest: dict[str, Any]
@@ -70,13 +70,13 @@ def build_index(
     block: int = BLOCK,
     bar: bool = False,
 ) -> Built:
-    """Build an index, go on with one after an interruption, or bring one up to date.
+    """Build an index, continue an interrupted one, or update one.
 
-    Only new and changed items are encoded. Bad images are left out, and told of.
+    Only new and changed items are encoded. Bad images are left out and reported.
 
     Args:
         folder: of the index.
-        model_path, vocab: what the model was loaded from, to load it again for searching.
+        model_path, vocab: the arguments that loaded the model, to load it again for searching.
         block: items between two writes.
         bar: show progress.
 
@@ -86,7 +86,7 @@ def build_index(
     """
     block = whole_number("block", block, 1)
     model.need("image_proj", "features")
-    storage.faiss()  # an hour of encoding should not end in an ImportError
+    storage.faiss()  # not after an hour of encoding
     about = {
         "albef_jax": __version__,
         "kind": items.kind,
@@ -115,14 +115,14 @@ def build_index(
 
 
 def _kept_vocab(vocab: str | Path | None) -> str | None:
-    """A built-in name as it is, a file by its whole path."""
+    """A built-in name unchanged, a file as its absolute path."""
     if vocab is None:
         return None
     return str(Path(vocab).absolute()) if Path(vocab).is_file() else str(vocab)
 
 
 def _before(folder: Path, about: dict[str, Any]) -> Rows:
-    """The rows of the index that is there already."""
+    """The rows of the existing index."""
     manifest = storage.read_manifest(folder)
     if manifest is None:
         return {}
@@ -173,7 +173,7 @@ def _encode(
 def _read_ahead(
     model: Model, items: Items, todo: Sequence[Item], block: int
 ) -> Iterator[tuple[Sequence[Item], list[Any]]]:
-    """Blocks of items and what they hold; the next is read while the last is encoded."""
+    """Blocks of items with their contents; one is read while the previous one is encoded."""
 
     def read(item: Item) -> Any:
         if items.kind == "text":
@@ -212,7 +212,7 @@ class Index:
 
     @property
     def kind(self) -> str:
-        """What is found: "image" or "text"."""
+        """The kind of results: "image" or "text"."""
         return self.manifest["kind"]
 
     def __len__(self) -> int:
@@ -223,12 +223,12 @@ class Index:
 
         Args:
             query: a text for an index of images; an image for one of captions.
-            k: how many; all there are if fewer.
-            rerank: have the match head judge the k, and order them by that.
+            k: how many; all if there are fewer.
+            rerank: order the k by the match head.
 
         Raises:
             SearchError: k is no whole number of 1 or more, a query of the wrong kind, or an image
-                that is there no longer.
+                that no longer exists.
             CannotServe: re-ranking by a checkpoint without a match head.
         """
         try:
@@ -288,8 +288,8 @@ def open_index(
     """An index to search.
 
     Args:
-        model: the one that it was built with, or its path; by default where it was then.
-        vocab: for `load`, by default as then.
+        model: the one that it was built with, or its path; by default the path at that time.
+        vocab: for `load`; by default as at that time.
 
     Raises:
         SearchError: no index, a damaged one, or one of another model.
@@ -313,6 +313,6 @@ def open_index(
     if (digest := model_digest(model)) != manifest["model"]["digest"]:
         raise SearchError(
             f"{folder}: built with another model ({manifest['model']['path']}, "
-            f"{manifest['model']['digest'][:12]}, not {digest[:12]}); give that one, or build anew"
+            f"{manifest['model']['digest'][:12]}, not {digest[:12]}); give that one, or build again"
         )
     return Index(folder, manifest, model, items, vectors)

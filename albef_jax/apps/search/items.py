@@ -1,6 +1,6 @@
-"""What goes into an index: the images of a folder, those of annotations, or captions.
+"""The items of an index: the images of a folder or of annotations, or captions.
 
-An item is known again by its name and, for an image, by the file's size and time of change.
+An item is identified by its name and, for an image, by the file's size and modification time.
 """
 
 import os
@@ -25,8 +25,8 @@ class Item:
 
     Attributes:
         name: the path below the items' root, or the caption.
-        size: of the file in bytes; 0 for a caption, -1 for a file that is not there.
-        changed: when the file was last changed, in ns; 0 for a caption.
+        size: of the file in bytes; 0 for a caption, -1 for a missing file.
+        changed: modification time of the file in ns; 0 for a caption.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """What an index is built of.
+    """All items of an index.
 
     Attributes:
         kind: "image" or "text".
-        source: the folder or file that they were found in.
+        source: the folder or file that names them.
         root: where the images' names start from; empty for captions.
         items: each once, in order.
-        note: what was left out and why; empty for nothing.
+        note: the items that were left out, with the reason; may be empty.
     """
 
     kind: str
@@ -59,7 +59,7 @@ def items_of(
     """The items that a command names: one of `images` and `captions`.
 
     Args:
-        images: a folder, searched with its folders; or an annotation file, whose items have
+        images: a folder, including its subfolders; or an annotation file, whose items have
             "image".
         captions: a file of any form that `caption_files` reads.
         image_root: where an annotation file's paths start from; by default its own folder.
@@ -128,7 +128,7 @@ def _captions(file: Path) -> Items:
 def _on_disk(root: Path, name: str) -> Item:
     try:
         facts = (root / name).stat()
-    except (OSError, ValueError):  # told as a bad sample when it is read
+    except (OSError, ValueError):  # reported as a bad sample when it is read
         return Item(name, -1)
     return Item(name, facts.st_size, facts.st_mtime_ns)
 

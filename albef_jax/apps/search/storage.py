@@ -1,13 +1,13 @@
 """The files of an index: a manifest, the items, the vectors; and blocks while it is being built.
 
-    manifest.json           what the index is, and which files belong to it; written last
+        manifest.json           facts of the index and its files; written last
     vectors-STEM.faiss      features of the items [N, E], float32, exact inner product
-    items-STEM.jsonl        name, size and time of change of each item, in the vectors' order
-    bad_samples.jsonl       images that could not be used, and why
+        items-STEM.jsonl        name, size and modification time of each item, in the vectors' order
+    bad_samples.jsonl       unusable images, with the reasons
     building/               blocks of features, until the index is complete
 
-Every file appears under its name when it is whole. STEM depends on the items, so an index that is
-brought up to date can be used until the new manifest takes the place of the old.
+A file gets its name when it is complete. STEM depends on the items, so the old index can be used
+during an update, until the new manifest replaces the old one.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ Rows = dict[Item, np.ndarray]
 
 
 def faiss() -> Any:
-    """The library of vectors, which only searching needs."""
+    """The vector library, which only search needs."""
     with warnings.catch_warnings():  # of its wrapper, on newer Pythons
         warnings.simplefilter("ignore", DeprecationWarning)
         return needed("faiss", "searching", "search", "faiss-cpu", raises=SearchError)
@@ -60,13 +60,13 @@ def model_digest(model: Model) -> str:
 
 
 def stem_of(items: Sequence[Item]) -> str:
-    """What the files of these items are called by."""
+    """The stem of the file names of these items."""
     lines = "\n".join(_line(item) for item in items)
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest, or None where there is none yet.
+    """The manifest, or None if there is none yet.
 
     Raises:
         SearchError: it is not one of ours.
@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise SearchError(f"{path}: not the manifest of an index")
     if manifest.get("version") != VERSION:
         raise SearchError(
-            f"{path}: version {manifest.get('version')}, this program reads {VERSION}; build anew"
+            f"{path}: version {manifest.get('version')}, this program reads {VERSION}; build again"
         )
     return manifest
 
@@ -123,14 +123,14 @@ def write_index(
     bad: Sequence[tuple[Item, str]],
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write everything, the manifest last, and remove what it does not name; the manifest."""
+    """Write everything, the manifest last, and remove other files; returns the manifest."""
     stem = stem_of(items)
     vectors, listed = folder / f"vectors-{stem}.faiss", folder / f"items-{stem}.jsonl"
     library = faiss()
     index = library.IndexFlatIP(features.shape[1])
     index.add(np.ascontiguousarray(features, np.float32))
     draft = folder / f".{vectors.name}.new"
-    with draft.open("wb") as file:  # by our hand: faiss cannot name every file that there may be
+    with draft.open("wb") as file:  # written by us, since faiss cannot open every file name
         library.write_index(index, library.PyCallbackIOWriter(file.write))
     draft.replace(vectors)
     write_text(listed, "".join(_line(item) + "\n" for item in items))
@@ -158,7 +158,7 @@ def write_index(
 
 
 def read_blocks(folder: Path) -> Rows:
-    """What an unfinished building has computed; a damaged block is told of and done again."""
+    """The blocks of an unfinished build; a damaged block is reported and computed again."""
     rows: Rows = {}
     for path in sorted((folder / BUILDING).glob("*.npz")):
         try:
@@ -172,7 +172,7 @@ def read_blocks(folder: Path) -> Rows:
 
 
 def write_block(folder: Path, items: Sequence[Item], features: np.ndarray) -> None:
-    """Keep what has been computed, under the next number."""
+    """Write computed features as the next block."""
     taken = [int(path.stem) for path in (folder / BUILDING).glob("*.npz")]
     path = folder / BUILDING / f"{max(taken, default=-1) + 1:06d}.npz"
     draft = path.with_suffix(".part")

@@ -1,1 +1,1 @@
-"""Checkpoints from one form into another, described, and packed for release."""
+"""Converts checkpoints between forms, describes them, and packs releases."""

@@ -1,7 +1,7 @@
-"""Takes a checkpoint from one form into another: official `.pth`, `.safetensors`, Orbax, release.
+"""Converts a checkpoint between forms: official `.pth`, `.safetensors`, Orbax, release.
 
-Between files the state dict is passed on as it is; our trees are made only for Orbax. A report says
-what became of every name, and nothing is written unless all of them are accounted for.
+Between files the state dict is passed on unchanged; our trees are made only for Orbax. A report
+accounts for every name; if one is missing or unexpected, nothing is written.
 """
 
 from collections import Counter
@@ -27,13 +27,13 @@ _COLUMNS = ("read", "transposed", "tied", "cast", "added", "missing", "unexpecte
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every name of a checkpoint.
+    """The outcome for every name of a checkpoint.
 
     Attributes:
         modules: for each first part of a name, counts by `_COLUMNS`. `tied` are second names of an
             array, `cast` became float32, `added` are names that follow from others.
         missing, unexpected: names, without those that were allowed.
-        notes: what else to know, a line each.
+        notes: further remarks, a line each.
     """
 
     task: str
@@ -44,7 +44,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every name is accounted for, so that the checkpoint was written."""
+        """Whether every name was accounted for, so that the checkpoint was written."""
         return not self.missing and not self.unexpected
 
 
@@ -61,10 +61,10 @@ def convert(
     """Write the checkpoint `src` as `dst`, in the form that `dst` is named after.
 
     Args:
-        src: as for `read.read_checkpoint`.
+        src: as for `load.read_checkpoint`.
         dst: a `.pth` or `.safetensors` file, or a new Orbax directory; a file `model.safetensors`,
             or any folder `as_release`, becomes a release.
-        task: where the names fit two tasks, or none.
+        task: if the names fit two tasks, or none.
         allow: names, or modules such as `itm_head`, that may be missing or unexpected.
         with_teacher: keep teacher and queues in a release.
 
@@ -91,7 +91,7 @@ def convert(
 
 
 def format_report(report: Report) -> str:
-    """The report as text: a line for each module, names of what is missing or unexpected."""
+    """The report as text: a line for each module, then missing and unexpected names."""
     width = max(len(module) for module in [*report.modules, report.task])
     lines = [f"{report.task:<{width}}" + "".join(f"{column:>12}" for column in _COLUMNS)]
     total = Counter[str]()
@@ -144,7 +144,7 @@ def _is_cast(entry: inventory.Entry, array: np.ndarray) -> bool:
 
 
 def _replaced(source: Source, found: Inventory) -> list[str]:
-    """Of two layers that share an array the second counts, also where the file has them differ."""
+    """Of two layers that share an array the second is used, even if the file's copies differ."""
     return [
         f"replaced: {entry.tied_to} by {name}, which counts"
         for name, entry in found.entries.items()

@@ -1,4 +1,4 @@
-"""What a checkpoint is, in facts that a program or a person can read."""
+"""Facts of a checkpoint, as data and as text."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def describe(path: Path) -> dict[str, Any]:
     """Task, sizes, step, recipe, parts, parameters and digest of the checkpoint at `path`.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it is no model of ours.
+        CheckpointError: there is none, it is damaged, or it is not an ALBEF model.
     """
     source = read_source(path)
     found = source.inventory()
@@ -46,7 +46,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def recipe(config: dict[str, Any] | None) -> dict[str, Any]:
-    """What of a run's configuration tells where weights come from; empty without one."""
+    """The part of a run's configuration that describes the origin of weights; may be empty."""
     config = config or {}
     facts = {name: config[name] for name in _RECIPE if name in config}
     for section, wanted in (("data", _DATA), ("train", _TRAIN)):
@@ -78,6 +78,6 @@ def format_description(facts: dict[str, Any]) -> str:
 
 
 def sizes(config: dict[str, Any]) -> dict[str, int]:
-    """The numbers of the model's configuration that are sizes."""
+    """The sizes in the model's configuration."""
     model = config["model"].items()
     return {name: value for name, value in model if type(value) is int and name != "unroll"}

@@ -1,4 +1,4 @@
-"""One fingerprint of the student's weights, the same in every form of a checkpoint."""
+"""A digest of the student's weights, equal in every form of a checkpoint."""
 
 import hashlib
 

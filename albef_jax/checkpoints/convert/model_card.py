@@ -1,4 +1,4 @@
-"""The README.md of a release: what the model is, where it comes from, its figures and limits."""
+"""The README.md of a release: the model, its origin, figures and limits."""
 
 from typing import Any
 
@@ -55,9 +55,9 @@ Parameters by module:
 
 ## Limits
 
-- The model knows what its data shows, and no more; it repeats what is wrong or one-sided there.
+- The model reflects its training data, including errors and biases.
 - Figures hold for the data they were measured on.
-- It is meant for research. Check it on your own data before anything depends on it.
+- It is meant for research. Check it on your own data before you rely on it.
 """
 
 

@@ -1,6 +1,6 @@
-"""The release form: a folder with weights, configuration, vocabulary and model card, to give away.
+"""The release form: a folder with weights, configuration, vocabulary and model card to publish.
 
-The weights are the student's, as `.safetensors` under the official names; `read.read_checkpoint`
+The weights are the student's, as `.safetensors` under the official names; `load.read_checkpoint`
 reads the folder. Absolute paths of the machine that trained are cut to their last part.
 """
 
@@ -30,7 +30,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that has one of the files already.
 
     Raises:
-        CheckpointError: it has, or it is no folder.
+        CheckpointError: it has one, or it is not a folder.
     """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: a release is a folder, and this is a file")
@@ -47,10 +47,10 @@ def write_release(
     """Write the release of `source` to `folder`; files of an older one are replaced.
 
     Returns:
-        What was left out, a line each.
+        One line for each part that was left out.
 
     Raises:
-        CheckpointError: the run's vocabulary is not to be found.
+        CheckpointError: the run's vocabulary cannot be found.
     """
     config = public(configuration(source, found))
     vocab = _vocab(source, config)
@@ -77,7 +77,7 @@ def write_release(
 
 @contextmanager
 def _filled(folder: Path) -> Iterator[Path]:
-    """A neighbour of `folder` to write to, whose files move there once the block has ended well."""
+    """A temporary folder beside `folder`, whose files move there when the block succeeds."""
     folder = folder.resolve()
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A checkpoint of any form as one state dict under the official names: where tools start from."""
+"""Reads a checkpoint of any form as one state dict with the official names, for the tools."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,12 +17,12 @@ _HEAD_WIDTH = 64  # channels a head, in all official models
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint in official names, whatever its form was.
+    """A checkpoint of any form in official names.
 
     Attributes:
         form: `orbax`, `release`, `pth` or `safetensors`.
         origin: the file, the folder of the release or the directory of the step.
-        notes: what else a person should know of the file, a line each.
+        notes: remarks on the file for the user, a line each.
     """
 
     task: str
@@ -34,7 +34,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
     def inventory(self) -> Inventory:
-        """The names in `state`, held against those of the task.
+        """The names in `state`, compared with those of the task.
 
         Raises:
             CheckpointError: no official model.
@@ -46,7 +46,7 @@ class Source:
 
 
 def read_source(path: Path, task: str | None = None) -> Source:
-    """The checkpoint at `path`, of `task` where the names fit two.
+    """The checkpoint at `path`; `task` chooses if the names fit two tasks.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it is not of that task.
@@ -72,7 +72,7 @@ def read_source(path: Path, task: str | None = None) -> Source:
 def complete(source: Source, found: Inventory) -> list[str]:
     """Add second names and position numbers that `source.state` lacks; names of what was added.
 
-    Afterwards tied weights are one array under both names, which no longer takes twice the memory.
+    Afterwards tied weights are one array under both names and take memory once.
 
     Raises:
         CheckpointError: tied weights that differ, or positions that are not numbered from 0.
@@ -102,7 +102,7 @@ def complete(source: Source, found: Inventory) -> list[str]:
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    # bytes, since a value that is no number does not equal itself
+    # bytes, since NaN does not equal itself
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
@@ -111,10 +111,10 @@ def _numbers_positions(array: np.ndarray) -> bool:
 
 
 def configuration(source: Source, found: Inventory) -> dict[str, Any]:
-    """The `config.json` of what is written: the run's own, or task and sizes from the shapes.
+    """The `config.json` to write: the run's own, or task and sizes from the shapes.
 
-    Numbers of heads leave no trace in shapes: without a configuration they follow from 64 channels
-    a head, and are absent where that does not divide.
+    Shapes do not show the numbers of heads: without a configuration they follow from 64 channels
+    a head, and are absent if that does not divide.
     """
     config = dict(source.config or {})
     config["task"] = source.task
@@ -128,7 +128,7 @@ def configuration(source: Source, found: Inventory) -> dict[str, Any]:
 
 
 def public(value: Any) -> Any:
-    """A configuration to give away: absolute paths are cut to their last part."""
+    """A configuration to publish: absolute paths are cut to their last part."""
     if isinstance(value, dict):
         return {name: public(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Writes a checkpoint in the form that its name asks for, under another name until it is whole."""
+"""Writes a checkpoint in the form that its name implies, under a temporary name until complete."""
 
 import json
 import os
@@ -26,10 +26,10 @@ _IMAGE_IDS = np.iinfo(np.int32)
 def write_checkpoint(
     path: Path, source: Source, found: Inventory, *, overwrite: bool = False
 ) -> None:
-    """Write `source` to `path`: a file by its ending, otherwise an Orbax directory.
+    """Write `source` to `path`: a file by its suffix, otherwise an Orbax directory.
 
-    For an Orbax directory `source.state` is emptied on the way, to make room. What the model has no
-    place for is left out.
+    For an Orbax directory `source.state` is emptied meanwhile, to save memory. Names that the model
+    lacks are left out.
 
     Raises:
         CheckpointError: `path` exists, and may not be replaced.
@@ -52,8 +52,8 @@ def check_target(path: Path, overwrite: bool) -> None:
     """Refuse a path that must not be written to.
 
     Raises:
-        CheckpointError: it exists; or it is a directory that holds other things too, or one in
-            which Orbax could not find again what it wrote.
+        CheckpointError: it exists; or it is a directory that holds other files, too, or one in
+            which Orbax could not find what it wrote.
     """
     if path.suffix in (".pt", ".bin", ".ckpt"):
         raise CheckpointError(f"{path}: name it .pth, .safetensors, or a directory without ending")
@@ -74,7 +74,7 @@ def check_target(path: Path, overwrite: bool) -> None:
 
 @contextmanager
 def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A neighbour of `path` to write to, which takes its place once the block has ended well."""
+    """A temporary path beside `path`, which replaces it when the block succeeds."""
     check_target(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -116,7 +116,7 @@ def _trees(source: Source, found: Inventory) -> state_dict.Official:
                 f"{source.origin}: {'/'.join(entry.path)} is a stack of layers of which some are "
                 "missing; it cannot be kept in part"
             )
-    # whatever stands in for a missing leaf is taken out again
+    # placeholders of missing leaves are removed
     blanks = {name: np.zeros(_blank_shape(found, name), np.float32) for name in found.missing}
     trees = state_dict.from_official({**state, **blanks}, task=source.task)
     for part, path in gone:
@@ -136,7 +136,7 @@ def _blank_shape(found: Inventory, name: str) -> tuple[int, ...]:
 
 
 def _remove(tree: Any, path: tuple[str, ...]) -> None:
-    """Take out a leaf, and the branches that it leaves bare."""
+    """Remove a leaf, and branches that become empty."""
     if len(path) > 1:
         _remove(tree[path[0]], path[1:])
     if len(path) == 1 or not tree[path[0]]:

@@ -1,4 +1,4 @@
-"""Starting a run from something else: another task's checkpoint, or public BERT and ViT weights."""
+"""Starts a run from another task's checkpoint, or from public BERT and ViT weights."""
 
 from albef_jax.utils.lazy import public
 

@@ -1,9 +1,9 @@
 """Starts one task's model from a checkpoint of another, as the official code does.
 
-What the two models have in common is taken over. The answer decoder starts as a copy of the fusion
-encoder, with embeddings and vocabulary head from pre-training; a pair of fusion layers as two
-copies of one. What a task itself adds stays fresh. Anything else that the checkpoint lacks is an
-error, and a table says what became of every module.
+Modules that both models have are loaded. The answer decoder starts as a copy of the fusion encoder,
+with embeddings and vocabulary head from pre-training; a pair of fusion layers as two copies of one.
+Modules that the task adds stay fresh. Any other missing module is an error, and a table lists the
+outcome for every module.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ Tree = Mapping[str, Any]
 Arrays = dict[str, Any]  # of one module; an array on its own has the empty name
 Modules = dict[str, Arrays]  # by path
 
-# Where modules come from when the checkpoint has none of their own; the longest path first.
+# Origins of modules that the checkpoint lacks; the longest path first.
 _ORIGINS = {
     "answer_decoder/embeddings": "text_encoder/embeddings",
     "answer_decoder/layers": "fusion_encoder/layers",
@@ -37,7 +37,7 @@ _POSITIONS = "image_encoder/pos_embed"
 
 @dataclass(frozen=True)
 class Start:
-    """The trees that a run starts from, and what became of every module."""
+    """The trees that a run starts from, and the outcome for every module."""
 
     params: dict[str, Any]
     teacher: dict[str, Any]
@@ -47,7 +47,7 @@ class Start:
 
 @dataclass(frozen=True)
 class _Rules:
-    """Which modules stay fresh: by the task's nature, or by the user's leave."""
+    """Which modules stay fresh: those of the task, and those that the user allows."""
 
     what: str  # is loaded, for errors
     added: tuple[str, ...]
@@ -69,18 +69,18 @@ def transfer(
 ) -> Start:
     """The start of `task` from a checkpoint of `source_task`.
 
-    Where both are one task, that is everything in the checkpoint. Arrays of the result may be
-    those of `fresh` and `source`, but none occurs twice.
+    For one and the same task, that is everything in the checkpoint. The result may share arrays
+    with `fresh` and `source`, but no array occurs twice.
 
     Args:
         fresh: a fresh model of the task; `fresh_teacher` and `fresh_queues` are empty where the
             task has none. Queues are named as in `losses.queue.Queue`.
         source: the checkpoint's student; `source_teacher` and `source_queues` may be empty.
-        teacher: `student` makes it a copy of the loaded student. `official` takes it from the
-            checkpoint's teacher, or copies the student where there is none; but NLVR2's stays
-            fresh, since the official one is made before the checkpoint is read (LEDGER, NLVR).
+        teacher: `student` copies the loaded student. `official` takes the checkpoint's teacher, or
+            copies the student if there is none; but NLVR2's stays fresh, since the official one
+            is made before the checkpoint is read (LEDGER, NLVR).
         allow_missing: modules such as `fusion_encoder/layers/norm`, or whole parts such as
-            `itm_head`, that stay fresh where the checkpoint lacks them or has another shape.
+            `itm_head`, that stay fresh if the checkpoint lacks them or has another shape.
 
     Raises:
         CheckpointError: the checkpoint lacks something, or is of another size.
@@ -145,7 +145,7 @@ def _load(
 def _fate(
     path: str, arrays: Arrays, found: Arrays | None, rules: _Rules
 ) -> tuple[Status | Literal["missing", "misfit"], Arrays, str]:
-    """What becomes of a module for which `found` is in the checkpoint."""
+    """The outcome for a module whose counterpart in the checkpoint is `found`."""
     if _is_in(path, rules.added):
         return "new", arrays, "the task's own"
     if found is None:
@@ -164,7 +164,7 @@ def _fate(
 
 
 def _origin(path: str, source: Modules) -> str:
-    """Where `path` comes from: its namesake, if the checkpoint has that part of the model."""
+    """The origin of `path`: its namesake, if the checkpoint has that part of the model."""
     part = path.partition("/")[0]
     if not any(_is_in(other, (part,)) for other in source):
         for ours, theirs in _ORIGINS.items():
@@ -174,7 +174,7 @@ def _origin(path: str, source: Modules) -> str:
 
 
 def _missing_message(what: str, missing: list[str], fresh: Modules) -> str:
-    """Names the largest parts that are missing as a whole."""
+    """The message, with the largest parts that are missing as a whole."""
     names = []
     for path in missing:
         keys = path.split("/")
@@ -183,12 +183,12 @@ def _missing_message(what: str, missing: list[str], fresh: Modules) -> str:
         names.append(f"{whole} (from {_ORIGINS[whole]})" if whole in _ORIGINS else whole)
     return (
         f"{what}: not in the checkpoint: {', '.join(dict.fromkeys(names))}; choose another "
-        "checkpoint, or name in init.allow_missing what may start anew"
+        "checkpoint, or list modules that may start fresh in init.allow_missing"
     )
 
 
 def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modules) -> str:
-    """Names the sizes that differ, or else the modules."""
+    """The message, with the sizes that differ, or else the modules."""
     there, here = sizes_of(_tree(source)), sizes_of(_tree(fresh))
     sizes = [
         f"model.{field} is {there[field]} there and {here[field]} here"
@@ -197,14 +197,14 @@ def _misfit_message(what: str, misfits: list[str], source: Modules, fresh: Modul
     ]
     return (
         f"{what}: the checkpoint is of another size: {'; '.join(sizes or misfits)}; set the sizes "
-        "as they are there, or name in init.allow_missing what may start anew"
+        "as they are there, or list modules that may start fresh in init.allow_missing"
     )
 
 
 def _queues(
     fresh: Tree, source: Tree, same_task: bool
 ) -> tuple[dict[str, Any], list[ModuleOrigin]]:
-    """The checkpoint's features, if the queues fit; their images' ids only within one task."""
+    """The checkpoint's features, if the queues fit; image ids only within one task."""
     queues, rows = dict(fresh), []
     here, there = (np.shape(queue.get("image", ())) for queue in (fresh, source))
     for name, array in fresh.items():

@@ -1,8 +1,8 @@
 """Starts a task's encoders from public checkpoints of one modality each, by a table of origins.
 
-BERT's first layers become the text encoder, the next ones the fusion encoder (paper section 3.1),
-whose cross-attention stays fresh, as does everything else that such checkpoints do not have. Rows
-say what became of every module.
+BERT's first layers become the text encoder, the next ones the fusion encoder (paper section 3.1).
+Cross-attention and everything else that such checkpoints lack stays fresh. Rows list the outcome
+for every module.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ Tree = dict[str, Any]
 Arrays = dict[str, Any]  # of one module; an array on its own has the empty name
 Modules = dict[str, Arrays]  # by path
 
-# What the parts of all tasks' models start from: a ViT, or a part of BERT. What `warm_start` makes
+# What the parts of all tasks' models start from: a ViT, or a part of BERT. What `checkpoint` makes
 # of fusion layers comes from the same layers here.
 _ORIGINS = {
     "image_encoder": "image",
@@ -45,7 +45,7 @@ _ORIGINS = {
     "answer_decoder/head": "head",
     "mlm_head": "head",
 }
-# Sizes that must be the same, by option.
+# Sizes that must be equal, by option.
 _TEXT_SIZES = ("text_width", "text_intermediate", "text_heads")
 _IMAGE_SIZES = ("patch_size", "image_width", "image_depth", "image_heads")
 _SEGMENTS = 2
@@ -55,7 +55,7 @@ _SEGMENTS = 2
 class _Rows:
     """Rows `here` of a fresh array are rows `there` of the checkpoint's.
 
-    The note is empty where these are all rows of both, in order.
+    The note is empty if these are all rows of both, in order.
     """
 
     here: np.ndarray
@@ -75,7 +75,7 @@ class _Found:
 def warm_start_encoders(
     config: ConfigDict, params: Mapping[str, Any]
 ) -> tuple[Tree, list[ModuleOrigin]]:
-    """A task's fresh parameters with the weights that `init.text` and `init.vision` have of them.
+    """A task's fresh parameters with the weights of `init.text` and `init.vision`.
 
     Either option may be empty. No two arrays of the result share memory.
 
@@ -83,7 +83,7 @@ def warm_start_encoders(
         params: on the host.
 
     Returns:
-        The parameters, and the rows of `start_table.format_table`.
+        The parameters, and the rows of `report.format_table`.
 
     Raises:
         CheckpointError: no such checkpoint, or one of another size.
@@ -135,7 +135,7 @@ def _start(
 
 
 def _origin(path: str) -> str:
-    """Where a module comes from; empty for those that no encoder's checkpoint has."""
+    """The origin of a module; empty for those that no encoder's checkpoint has."""
     for ours, theirs in _ORIGINS.items():
         if path == ours or path.startswith(f"{ours}/"):
             return theirs + path.removeprefix(ours)
@@ -143,7 +143,7 @@ def _origin(path: str) -> str:
 
 
 def _text_modules(text: Encoder, config: ConfigDict) -> dict[str, _Found]:
-    """BERT's modules by origin, its layers dealt out in order."""
+    """BERT's modules by origin, with its layers distributed in order."""
     model = config.model
     _check_sizes(text, sizes_of({"text_encoder": text.params}), "text_heads", _TEXT_SIZES, model)
     depths = {"text": model.text_depth, "fusion": model.fusion_depth}
@@ -194,7 +194,7 @@ def _first_rows(here: int, there: int, what: str) -> _Rows:
 
 
 def _word_rows(text: Encoder, vocab: str, here: int) -> _Rows:
-    """Word by word where both vocabularies are known, else row by row."""
+    """Word by word if both vocabularies are known, else row by row."""
     there = len(text.params["embeddings"]["word"]["embedding"])
     if text.words is None:
         rows = _first_rows(here, there, "words")
@@ -244,7 +244,7 @@ def _check_sizes(
 
 
 def _modules(tree: Mapping[str, Any]) -> Modules:
-    """Arrays by the path of their module; beside others' modules an array is its own module."""
+    """Arrays by the path of their module; an array beside modules is a module of its own."""
     flat = flatten_dict(tree)
     mixed = {path[:n] for path in flat for n in range(len(path) - 1)}
     modules: Modules = {}

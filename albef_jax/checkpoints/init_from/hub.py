@@ -1,11 +1,11 @@
-"""Where a public encoder's checkpoint lies: at a path, or on the Hugging Face hub by its name."""
+"""Finds a public encoder's checkpoint: at a path, or by name on the Hugging Face hub."""
 
 import re
 from pathlib import Path
 
 from albef_jax.errors import CheckpointError
 
-# Weights in order of preference; beside them the files that say more about them.
+# Weights in order of preference, and the files beside them.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 BESIDE = ("config.json", "vocab.txt")
 
@@ -14,7 +14,7 @@ _FILE_ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether `name` may be one of the hub, such as `bert-base-uncased` or `google/vit-base`."""
+    """Whether `name` may be a hub name, such as `bert-base-uncased` or `google/vit-base`."""
     return _NAME.fullmatch(name) is not None and not name.endswith(_FILE_ENDINGS)
 
 
@@ -22,7 +22,7 @@ def local_path(name: str, option: str) -> Path:
     """The file or directory `name`; a model of the hub is downloaded to the hub's cache.
 
     Args:
-        option: that `name` was given in, for errors.
+        option: the option with `name`, for errors.
 
     Raises:
         CheckpointError: there is no such path, and nothing could be downloaded.

@@ -1,4 +1,4 @@
-"""The table of a start from a checkpoint: what became of every module."""
+"""The table of a start from a checkpoint: the outcome for every module."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ Status = Literal["loaded", "resized", "new", "unused"]
 
 @dataclass(frozen=True)
 class ModuleOrigin:
-    """What became of one module.
+    """The outcome for one module.
 
     Attributes:
         part: `student`, `teacher` or `queues`.
@@ -20,7 +20,7 @@ class ModuleOrigin:
         status: `unused` modules are the checkpoint's, all others the model's.
         tensors: arrays in it; a stack of layers is one.
         parameters: numbers in it.
-        note: why, or from where, if that needs saying.
+        note: the reason or the origin; may be empty.
     """
 
     part: str
@@ -42,8 +42,8 @@ class ModuleOrigin:
 def format_table(rows: Iterable[ModuleOrigin]) -> str:
     """The table as text: a line for each part of the model.
 
-    What was not simply loaded is named, unless it is a whole part, or the whole of student, teacher
-    or queues, for one reason.
+    Modules that were not simply loaded have their own lines, unless a whole part, or the whole
+    student, teacher or queues, has one reason.
     """
     lines: list[tuple[str, str]] = []
     for name, group in _grouped(rows, lambda row: row.part).items():
@@ -94,7 +94,7 @@ def _same(rows: list[ModuleOrigin]) -> bool:
 
 
 def _summary(rows: list[ModuleOrigin]) -> str:
-    """Counts, and what became of these modules."""
+    """Counts and outcome of these modules."""
     tensors = Counter[str]()
     for row in rows:
         tensors[row.status] += row.tensors

@@ -22,12 +22,12 @@ class Encoder:
     """A checkpoint of one encoder.
 
     Attributes:
-        params: float32. Of a ViT our `image_encoder`; of a BERT `embeddings`, all its `layers`
-            `[L, ...]`, and `head`, the same as our `mlm_head`, where it has one.
-        heads: of its attention, or None where no `config.json` tells.
-        words: those of a BERT's word embeddings in order, or None where no `vocab.txt` tells.
-        unused: parameters that our model has no place for, by name.
-        file: where the weights were.
+        params: float32. For a ViT our `image_encoder`; for a BERT `embeddings`, all its `layers`
+            `[L, ...]`, and `head`, like our `mlm_head`, if it has one.
+        heads: of its attention, or None without a `config.json`.
+        words: of a BERT's word embeddings in order, or None without a `vocab.txt`.
+        unused: names of parameters that our model lacks.
+        file: of the weights.
     """
 
     params: Tree
@@ -108,7 +108,7 @@ def _read(file: Path, trees: Callable[[State], tuple[Tree, State]]) -> tuple[Tre
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    """What `config.json` beside the weights says; empty if there is none."""
+    """The contents of `config.json` beside the weights; empty if there is none."""
     path = file.with_name("config.json")
     if not path.is_file():
         return {}

@@ -1,10 +1,9 @@
-"""Turns the state dicts of public BERT and ViT checkpoints into our parameter trees.
+"""Converts the state dicts of public BERT and ViT checkpoints to our parameter trees.
 
-The official model calls its text encoder's parameters as `transformers` calls BERT's, and its
-image encoder's as timm does, so that `name_table` serves here too. Other names are changed to
-those first. A parameter inside the encoder that our model has no place for, such as a layer scale,
-is an error, since the encoder would compute something else without it; heads and poolers are left
-unused.
+The official model uses the names of `transformers` for its text encoder and those of timm for its
+image encoder, so `name_table` applies here, too. Other names are changed to these first. An
+encoder parameter that our model lacks, such as a layer scale, is an error, since the encoder
+would compute something else without it; heads and poolers are ignored.
 """
 
 import re
@@ -64,10 +63,10 @@ _SEPARATE = tuple(f"attn.{part}" for part in ("query", "key", "value"))
 
 
 def text_trees(state: Mapping[str, np.ndarray]) -> tuple[Tree, State]:
-    """`embeddings`, `layers` `[L, ...]` and, where there is a vocabulary head, `head`; the rest.
+    """`embeddings`, `layers` `[L, ...]` and, if there is a vocabulary head, `head`; then the rest.
 
     Raises:
-        CheckpointError: no BERT, or one with parameters that ours has not.
+        CheckpointError: not a BERT, or one with parameters that ours lacks.
     """
     state = {_bert_name(name): array for name, array in state.items()}
     state = {name: array for name, array in state.items() if name not in _NUMBERS}
@@ -81,11 +80,11 @@ def text_trees(state: Mapping[str, np.ndarray]) -> tuple[Tree, State]:
 def image_tree(state: Mapping[str, np.ndarray]) -> tuple[Tree, State]:
     """The image encoder's tree, with as many positions as there are patches, and the rest.
 
-    The positions of a distillation token are left out. Biases of queries, keys and values that are
-    not there are zeros.
+    The positions of a distillation token are left out. Missing biases of queries, keys and values
+    are zeros.
 
     Raises:
-        CheckpointError: no ViT, or one with parameters that ours has not.
+        CheckpointError: not a ViT, or one with parameters that ours lacks.
     """
     state = {_timm_name(name): array for name, array in state.items()}
     for layer in _layer_numbers("blocks.{}", state):
@@ -110,7 +109,7 @@ def _timm_name(name: str) -> str:
 
 
 def _untie(state: State) -> None:
-    """Remove second names, which must not say anything else than the first ones."""
+    """Remove second names, whose arrays must equal those of the first names."""
     for second, first in _TIED.items():
         if second not in state:
             continue
@@ -122,7 +121,7 @@ def _untie(state: State) -> None:
 
 
 def _join(block: str, state: State) -> None:
-    """Separate query, key and value become one; a missing bias becomes zeros."""
+    """Join separate query, key and value; a missing bias becomes zeros."""
     names = [f"{block}{part}" for part in _SEPARATE]
     if all(f"{name}.weight" in state for name in names):
         weights = [state.pop(f"{name}.weight") for name in names]

@@ -1,7 +1,7 @@
-"""What an official state dict holds of its task's model, name by name, before anything is copied.
+"""Compares an official state dict with its task's model, name by name, without copying.
 
-Every tool that must not pass over a name in silence starts here: which names are missing, which the
-model has no place for, which are second names of one array, and what shapes our trees will have.
+Tools that must account for every name start here: missing names, unexpected names, second names of
+one array, and the shapes of our trees.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,10 +24,10 @@ class Entry:
 
     Attributes:
         path: keys of the leaf in our trees; empty for position numbers, which have none.
-        axes: our order of the official axes, or None where the array stays as it is.
+        axes: our order of the official axes, or None if it is the same.
         stacked: whether it is one layer of a stack.
         tied_to: the first name of the same array, for a second name.
-        wins: of a second name: it counts where the two differ.
+        wins: for a second name: it is used if the two differ.
     """
 
     part: Part
@@ -40,12 +40,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The names of one state dict, held against those of its task.
+    """The names of one state dict, compared with those of its task.
 
     Attributes:
-        entries: every name of the parts that the state dict has, itself there or not.
-        missing: names that nothing stands in for, unlike tied weights and position numbers.
-        unexpected: names that the model has no place for.
+        entries: every name of the parts that the state dict has, present or not.
+        missing: names without a substitute, unlike tied weights and position numbers.
+        unexpected: names that the model lacks.
     """
 
     task: str
@@ -58,7 +58,7 @@ class Inventory:
         return any(entry.part == part for entry in self.entries.values())
 
     def leaves(self, state: State, part: Part) -> Iterator[tuple[str, Entry, np.ndarray]]:
-        """Each array once, under its first name; of two that differ the one that counts."""
+        """Each array once, under its first name; if two copies differ, the one that is used."""
         seconds = {entry.tied_to: (name, entry.wins) for name, entry in self.entries.items()}
         for name, entry in self.entries.items():
             if entry.part == part and entry.path and not entry.tied_to:
@@ -70,7 +70,7 @@ class Inventory:
 
 
 def take(state: State, task: str) -> Inventory:
-    """Hold the names of `state` against those of a task's model.
+    """Compare the names of `state` with those of a task's model.
 
     Raises:
         CheckpointError: no layer has cross-attention, so that it is no official model.
@@ -120,7 +120,7 @@ def _entry(row: ParameterName, tied_to: str) -> Entry:
 
 
 def shapes(inventory: Inventory, state: State, part: Part = "student") -> dict[str, Any]:
-    """Our tree of a part, with shapes for arrays; what is missing is absent."""
+    """Our tree of a part, with shapes for arrays, without missing ones."""
     depth: dict[tuple[str, ...], int] = {}
     shape: dict[tuple[str, ...], tuple[int, ...]] = {}
     for _, entry, array in inventory.leaves(state, part):

@@ -1,4 +1,4 @@
-"""The table of names: each parameter's place in our tree, its official name, its order of axes.
+"""The table of names: each parameter's path in our tree, its official name, its order of axes.
 
 PyTorch keeps matrices `[out, in]` and convolutions `[out, in, h, w]`; we keep `[in, out]` and
 `[h, w, in, out]`, and stack the layers of a tower on a leading axis. The names of a model
@@ -12,7 +12,7 @@ from typing import Literal
 from albef_jax.models.albef import STUDENT_ONLY
 from albef_jax.models.task_models import MODELS, TaskModel
 
-_Axes = tuple[int, ...] | None  # our order of the official axes; None: as they are
+_Axes = tuple[int, ...] | None  # our order of the official axes; None: the same
 _Module = tuple[str, str, tuple[tuple[str, str, _Axes], ...]]  # our path, official name, leaves
 # Which of the numbered layers a stack holds: all; those before fusion; those from there on; of
 # those, every other one.
@@ -83,9 +83,9 @@ class ParameterName:
     Attributes:
         path: keys from the root of our tree to the array.
         name: the official name; `{}` stands for the layer number in a stack.
-        axes: our order of the official axes, or None where the array stays as it is.
-        layers: the layers in the stack, or None where there is no stack.
-        wins: of a second name of an array: it counts where the two differ.
+        axes: our order of the official axes, or None if it is the same.
+        layers: the layers in the stack, or None without a stack.
+        wins: for a second name of an array: it is used if the two differ.
     """
 
     path: tuple[str, ...]
@@ -173,7 +173,7 @@ def _words(head: str, embeddings: str, official: str) -> Table:
 
 
 def _pairs(bert: str) -> Table:
-    """Fusion layers in pairs that share keys and values; the second one's count (LEDGER, NLVR)."""
+    """Fusion layers in pairs that share keys and values; the second's are used (LEDGER, NLVR)."""
     layer, root = _layer(bert), "pair_encoder/layers"
     own = _TEXT_LAYER + _CROSS_ATTENTION
     rows = (

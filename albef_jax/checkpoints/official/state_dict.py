@@ -1,8 +1,8 @@
-"""Turns official PyTorch state dicts into our parameter trees and back, by `name_table`.
+"""Converts official PyTorch state dicts to our parameter trees and back, by `name_table`.
 
-Official momentum twins, whose first part ends in `_m`, make up the teacher. Arrays that are
-published under two names (LEDGER, checkpoint names) are kept once here. Teacher and queues are
-optional: a file has all of their names or none.
+The official momentum copies, whose first part ends in `_m`, form the teacher. Arrays with two
+official names (LEDGER, checkpoint names) are kept once. Teacher and queues are optional: a file has
+all of their names or none.
 """
 
 import re
@@ -27,7 +27,7 @@ from albef_jax.models.task_models import MODELS, model_of
 State = Mapping[str, np.ndarray]
 
 _WRAPPERS = ("module.", "model.")
-_COMPILED = re.compile(r"(?<![^.])_orig_mod\.")  # a part of the name of its own, wherever
+_COMPILED = re.compile(r"(?<![^.])_orig_mod\.")  # as a whole part of the name, anywhere
 _INNER_BERT = re.compile(r"^(text_encoder(?:_m)?)\.bert\.")
 _FUSED = re.compile(r"text_encoder\.(?:bert\.)?encoder\.layer\.(\d+)\.crossattention\.")
 _LISTED = 40  # names in an error message
@@ -54,16 +54,16 @@ class Official:
 def plain_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The official names of a state dict that other code saved, such as LAVIS or DataParallel.
 
-    A wrapper around all names is taken off, and so are the marks of `torch.compile`, and `bert.` in
-    a text encoder without a vocabulary head, where downstream models publish none.
+    Removes a common prefix, the marks of `torch.compile`, and `bert.` in a text encoder without a
+    vocabulary head, where official downstream models have none.
 
     Raises:
-        CheckpointError: a name stands there twice, with such a mark and without.
+        CheckpointError: a name occurs twice, with such a mark and without.
     """
     plain: dict[str, np.ndarray] = {}
     for name, array in state.items():
         if plain.setdefault(_COMPILED.sub("", name), array) is not array:
-            raise CheckpointError(f"{name} stands there twice, with _orig_mod and without")
+            raise CheckpointError(f"{name} occurs twice, with _orig_mod and without")
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in plain):
             plain = {name.removeprefix(wrapper): array for name, array in plain.items()}
@@ -108,7 +108,7 @@ def from_official(
     """The official checkpoint `state` of a task as our trees.
 
     Args:
-        state: official names to arrays, as `torch_file.read_state_dict` returns them.
+        state: official names to arrays, as `reader.read_state_dict` returns them.
         fusion_layer: how many BERT layers come before fusion (6 in the official model); by
             default as the names say.
 
@@ -198,7 +198,7 @@ def layer_names(row: ParameterName, state: Iterable[str], fusion_layer: int) -> 
         return [row.name]
     prefix = row.name.partition("{}")[0]
     numbers = {n.removeprefix(prefix).partition(".")[0] for n in state if n.startswith(prefix)}
-    # a count, so that a gap in the numbers shows up as missing names
+    # a count, so that a gap in the numbers appears as missing names
     depth = stack_depth(row.layers, len(numbers), fusion_layer)
     return [row.name.format(n) for n in layer_numbers(row.layers, depth, fusion_layer)]
 
@@ -206,7 +206,7 @@ def layer_names(row: ParameterName, state: Iterable[str], fusion_layer: int) -> 
 def _choose(
     table: Table, names: Mapping[ParameterName, list[str]], state: State
 ) -> dict[ParameterName, list[str]]:
-    """For each leaf the names to read: of two names, the one that is there or that counts."""
+    """For each leaf the names to read: of two names, the one that exists or is used."""
     chosen = {row: found for row, found in names.items() if row not in table.tied}
     first = {row.path: row for row in chosen}
     for tied in table.tied:
@@ -268,7 +268,7 @@ def _official_queue(name: str, queues: Mapping[str, Any]) -> np.ndarray:
 
 
 def positions(table: Table) -> dict[str, ParameterName]:
-    """Names of the buffers that number the positions, and the embeddings beside them."""
+    """Names of the buffers with position numbers, and the embeddings beside them."""
     end = "position_embeddings.weight"
     rows = (row for row in table.rows if row.name.endswith(end))
     return {row.name.removesuffix(end) + "position_ids": row for row in rows}

@@ -1,6 +1,6 @@
-"""Files with the official names, `.pth` and `.safetensors`, and what we write beside the weights.
+"""Reads and writes files with the official names, `.pth` and `.safetensors`.
 
-Official files hold weights alone. Ours also carry the configuration and the step: a `.pth` as
+Official files hold weights alone. Ours also hold the configuration and the step: a `.pth` as
 entries beside `model`, a `.safetensors` in its metadata. Both are optional and inert.
 """
 
@@ -25,10 +25,10 @@ _OURS = "albef_jax"  # the key of our configuration, as JSON
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A state dict, with the run's `config.json` and step where the file has them.
+    """A state dict, with the run's `config.json` and step if the file has them.
 
     Attributes:
-        notes: what else a person should know of the file, a line each.
+        notes: remarks on the file for the user, a line each.
     """
 
     state: dict[str, np.ndarray]
@@ -63,16 +63,16 @@ def read_weights(path: Path) -> OfficialFile:
 
 
 def write_weights(path: Path, file: OfficialFile, form: str) -> None:
-    """Write `file` in the form that `form` names: `.safetensors` or `.pth`.
+    """Write `file` as `form`: `.safetensors` or `.pth`.
 
-    A `.pth` starts at epoch 0 for the official code, which asks for the entry when it resumes.
+    A `.pth` has epoch 0 for the official code, which reads the entry when it resumes.
     """
     text = json.dumps(file.config or {})
     if form == ".safetensors":
         arrays = {name: np.asarray(array, order="C") for name, array in file.state.items()}
         step = {} if file.step is None else {"step": str(file.step)}
         safetensors.numpy.save_file(arrays, path, {"format": "pt", _OURS: text} | step)
-        path.chmod(0o644)  # the library leaves it to the owner alone
+        path.chmod(0o644)  # the library makes it readable for the owner alone
         return
     beside: dict[str, writer.Plain] = {"config": {_OURS: text}, "epoch": 0}
     beside |= {} if file.step is None else {"step": file.step}

@@ -1,7 +1,7 @@
-"""The few names a PyTorch checkpoint may use, and what stands for them here.
+"""The few names that a PyTorch checkpoint may use, and our functions for them.
 
-A name from a file is never imported: it is looked up in a table of our own functions, which build
-numpy views, or inert objects, after checking every number. Errors are `ValueError`; `torch_file`
+A name from a file is never imported: it is looked up in a table of our own functions, which check
+every number, then build numpy views or inert objects. Errors are `ValueError`; `reader`
 adds the file and the member.
 """
 
@@ -32,7 +32,7 @@ STORAGE_TYPES = {
 
 @dataclass
 class Inert:
-    """An object kept by the name of its class, what it was made from, and its attributes."""
+    """An object as data: the name of its class, its arguments, and its attributes."""
 
     name: str
     state: object = None
@@ -41,14 +41,14 @@ class Inert:
 
 @dataclass(frozen=True)
 class Function:
-    """A name from the file, and our own function that stands for calling it."""
+    """A name from the file, and our own function in place of it."""
 
     name: str
     call: Callable[..., object]
 
 
 def lookup(name: str) -> Function | np.dtype:
-    """What stands for the global `name` (`module attribute`): a function or an element type.
+    """Our substitute for the global `name` (`module attribute`): a function or an element type.
 
     Raises:
         ValueError: any name that is not in the table.
@@ -103,7 +103,7 @@ def _inert(name: str) -> Callable[..., Inert]:
 
 
 def _latin1(text: object, encoding: object) -> bytes:
-    """Bytes, which older pickles write as a text."""
+    """Bytes, which older pickles write as text."""
     if type(text) is not str or encoding != "latin1":
         raise ValueError("bytes in another form than pickle's own")
     return text.encode("latin1")

@@ -1,10 +1,10 @@
 """Reads PyTorch `.pth` files without PyTorch, and without executing anything in them.
 
 Two forms exist: the zip archive of PyTorch 1.6 and later, with one member per storage, and the
-older stream of pickles followed by raw storages. Every announced size is held against the size of
-the file before memory is taken, so a damaged or hostile file costs no more than its own length,
-and every fault is a `CheckpointError` that names the file and the part of it. Storages are read
-last, and of a training checkpoint only the model's: the optimizer's are twice as large.
+older stream of pickles followed by raw storages. Every announced size is compared with the size of
+the file before memory is allocated, so a damaged or hostile file costs no more than its own length,
+and every fault is a `CheckpointError` that names the file and the part. Storages are read last, and
+only the model's: the optimizer's are twice as large.
 """
 
 import io
@@ -25,9 +25,9 @@ from albef_jax.errors import CheckpointError
 _ZIP_START = b"PK\x03\x04"
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_VERSION = 1001
-_BLOCK = 16 * 2**20  # bytes read at once
+_BLOCK = 16 * 2**20  # bytes in one read
 
-# The arrays of the unpickled object whose contents are wanted; None: all.
+# The arrays of the unpickled object whose contents are read; None: all.
 Choice = Callable[[object], Collection[np.ndarray] | None]
 
 
@@ -35,7 +35,7 @@ def read_pth(path: str | Path) -> dict:
     """Everything in a `.pth` file: the saved dictionary, its tensors as read-only numpy arrays.
 
     Tensors that share a storage share memory. `argparse.Namespace` objects come back as
-    `torch_globals.Inert`.
+    `allowed_globals.Inert`.
 
     Raises:
         CheckpointError: damaged, big-endian, compressed, or using a name that is not allowed.
@@ -54,9 +54,9 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_model(path: str | Path) -> weights_entry.Found:
-    """The weights in a `.pth` file, wherever in it they are; see `torch_model.find`.
+    """The weights in a `.pth` file, under any known entry; see `weights_entry.find`.
 
-    Of other tensors in the file only the sizes are read.
+    For other tensors in the file only the sizes are read.
 
     Raises:
         CheckpointError: as `read`, or there are none.
@@ -73,7 +73,7 @@ def read_model(path: str | Path) -> weights_entry.Found:
 def _weights(content: object) -> list[np.ndarray]:
     try:
         return list(weights_entry.find(content).state.values()) if isinstance(content, dict) else []
-    except ValueError:  # said once the file is read
+    except ValueError:  # reported after the file is read
         return []
 
 
@@ -94,7 +94,7 @@ def _read(path: Path, choice: Choice) -> dict:
 
 @contextmanager
 def _errors_named(path: Path, part: str) -> Iterator[None]:
-    """Turns whatever hostile bytes provoke into a `CheckpointError` naming the file and part."""
+    """Turn any error from hostile bytes into a `CheckpointError` with the file and the part."""
     try:
         yield
     except CheckpointError:
@@ -107,10 +107,10 @@ def _errors_named(path: Path, part: str) -> Iterator[None]:
 
 
 class _Storages:
-    """The flat arrays behind tensors: set aside empty, which takes no memory yet, and filled last.
+    """The flat arrays behind tensors: allocated empty, which takes no memory yet, and filled last.
 
     Args:
-        limit: bytes that all of them may take.
+        limit: bytes that all of them together may take.
     """
 
     def __init__(self, limit: int):
@@ -124,7 +124,7 @@ class _Storages:
         return list(self._arrays)
 
     def announce(self, key: str, dtype: np.dtype, numel: int) -> np.ndarray:
-        """The storage `key`, made when it is new."""
+        """The storage `key`, created on first use."""
         if key not in self._arrays:
             self._left -= numel * dtype.itemsize
             if self._left < 0:
@@ -136,7 +136,7 @@ class _Storages:
         return storage
 
     def wanted(self, tensors: Collection[np.ndarray] | None) -> set[str]:
-        """The keys of what these tensors view; of all, given None."""
+        """The keys of the storages of these tensors; None for all."""
         if tensors is None:
             return set(self._arrays)
         owners = {id(array): key for key, array in self._arrays.items()}

@@ -2,8 +2,8 @@
 
 A pickle is a program for a small stack machine, and Python's own machine lets it call anything.
 This one knows only the operations that tensors, numbers, texts and containers need, and the names
-in `torch_globals`; whatever else a file asks for is refused. Errors here are `ValueError`;
-`torch_file` adds the file and the member.
+in `allowed_globals`; it refuses everything else. Errors here are `ValueError`;
+`reader` adds the file and the member.
 """
 
 import io
@@ -18,9 +18,9 @@ import numpy as np
 from albef_jax.checkpoints.torch_format.allowed_globals import Function, Inert, lookup
 
 MAX_OPERATIONS = 2_000_000  # an official checkpoint has about 50 thousand; bounds time and memory
-MAX_NESTING = 64  # so that whoever walks the result may recurse
+MAX_NESTING = 64  # so that recursion over the result is safe
 MAX_ARGUMENTS = 16
-ByteSource = io.BytesIO | mmap.mmap  # neither allocates more than it holds
+ByteSource = io.BytesIO | mmap.mmap  # neither allocates more than the file holds
 # (key in the file, element type, number of elements) -> flat array [numel]
 StorageLoader = Callable[[str, np.dtype, int], np.ndarray]
 
@@ -30,10 +30,10 @@ def load(file: ByteSource, load_storage: StorageLoader) -> object:
 
     Args:
         file: a source positioned on the first byte of a pickle.
-        load_storage: hands out the flat array behind tensors; tensors are views of it.
+        load_storage: returns the flat array behind tensors; tensors are views of it.
 
     Raises:
-        ValueError: damaged, too large, or asking for anything that is not plain data.
+        ValueError: damaged, too large, or not plain data.
     """
     result = _Machine(file, load_storage).run()
     _nesting(result, {})
@@ -59,13 +59,13 @@ def _children(value: object) -> tuple | list:
 
 
 def _is_key(value: object) -> bool:
-    """Flat, since Python hashes nested tuples without looking at the depth of its own stack."""
+    """Only flat tuples, since Python hashes nested ones without a limit of depth."""
     parts = value if type(value) is tuple else (value,)
     return all(type(part) in (str, int, float, bool, type(None)) for part in parts)
 
 
 def _read_global(file: ByteSource) -> str:
-    """`module attribute`, as written: Python's own reader undoes escapes, and warns of others."""
+    """`module attribute`, as written: Python's own reader decodes escapes and warns of others."""
     lines = [file.readline(), file.readline()]
     if not all(line.endswith(b"\n") for line in lines):
         raise ValueError("a global cut short")
@@ -102,7 +102,7 @@ class _Machine:
         action = _ACTIONS.get(operation.name)
         if action is None:
             raise ValueError(f"refusing the pickle operation {operation.name}: not plain data")
-        # read only now: the readers of some other operations are slow on hostile input
+        # read only now, since the readers of some other operations are slow on hostile input
         source: Any = self._file
         reader = (
             _read_global if operation.name == "GLOBAL" else operation.arg and operation.arg.reader

@@ -1,4 +1,4 @@
-"""Which entry of a `.pth` holds the weights, and what else there is in it."""
+"""Finds the entry of a `.pth` that holds the weights, and lists the other contents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # In order of preference: the official code's, other trainers', and averages of the weights, which
-# are taken only where there is nothing else.
+# are used only if there is nothing else.
 ENTRIES = (
     *("model", "state_dict", "model_state_dict", "module"),
     *("model_ema", "ema", "ema_state_dict", "state_dict_ema"),
@@ -22,9 +22,9 @@ class Found:
 
     Attributes:
         state: tensors by name.
-        where: the entries that lead to it, from the outermost on; none if it is the file itself.
-        odd: of what stands among the tensors and is none, `name (type)`.
-        beside: of what stands beside `where`, by name.
+        where: the entries that lead to it, from the outermost on; empty if it is the file itself.
+        odd: `name (type)` of entries among the tensors that are not tensors.
+        beside: entries beside `where`, by name.
     """
 
     state: dict[str, np.ndarray]
@@ -33,7 +33,7 @@ class Found:
     beside: dict[str, Any] = field(default_factory=dict)
 
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the choice, a line each."""
+        """Remarks on the choice for the user, a line each."""
         notes = []
         if self.where not in ((), ("model",)):
             notes.append(f"the weights are those under {' / '.join(self.where)}")
@@ -46,7 +46,7 @@ class Found:
 
 
 def find(content: dict) -> Found:
-    """The weights in what a file holds.
+    """The weights in the contents of a file.
 
     Raises:
         ValueError: there are none.

@@ -1,7 +1,7 @@
 """Writes PyTorch `.pth` files without PyTorch: the zip form that its own `torch.save` makes.
 
 The pickle is written operation by operation, with the few names that a state dict needs. Tensors go
-into the archive one by one, uncompressed and aligned, so that nothing is held twice; the same state
+into the archive one by one, uncompressed and aligned, so that no copy is in memory; the same state
 gives the same bytes.
 """
 
@@ -17,7 +17,7 @@ from albef_jax.errors import CheckpointError
 
 _ROOT = "archive"
 _ALIGNMENT = 64
-_BLOCK = 16 * 2**20  # bytes written at once
+_BLOCK = 16 * 2**20  # bytes in one write
 _STORAGES = {dtype: name for name, dtype in STORAGE_TYPES.items()}
 _EMPTY_TUPLE, _REDUCE, _MARK, _TUPLE, _SET_ITEMS = b")", b"R", b"(", b"t", b"u"
 
@@ -27,9 +27,9 @@ Plain = int | float | str | Mapping[str, "Plain"]
 def write_pth(
     path: str | Path, state: Mapping[str, np.ndarray], beside: Mapping[str, Plain]
 ) -> None:
-    """Write `{"model": state, **beside}`, an existing file included.
+    """Write `{"model": state, **beside}`, replacing an existing file.
 
-    Arrays that are the same memory share a storage, as tied weights do in PyTorch's own files.
+    Arrays of the same memory share a storage, as tied weights do in PyTorch's own files.
 
     Raises:
         CheckpointError: an element type that PyTorch has no storage for.

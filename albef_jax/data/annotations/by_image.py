@@ -1,7 +1,7 @@
 """Pairs with one record an image: the captions of all rows of an image, joined.
 
-Lists with one caption a row name an image several times. Retrieval has one candidate an image, and
-every caption of an image is right for it, so evaluation reads such a list through this.
+Lists with one caption a row name an image several times. Retrieval has one candidate per image, and
+every caption of an image is right for it, so evaluation reads such lists through this class.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class PairsByImage:
         pairs: rows with an `image_id`; rows with equal ids show one image.
 
     Attributes:
-        notes: those of the list, and that rows were joined if any were.
+        notes: those of the list, and whether rows were joined.
     """
 
     def __init__(self, pairs: JsonPairs):

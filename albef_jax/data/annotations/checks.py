@@ -1,7 +1,7 @@
-"""Annotation files: checked in full when they are opened, every problem in one message.
+"""Reads annotation files: all items are checked at once, with every problem in one message.
 
-A source says what an item must hold with a `parse` function; this module reads the files, gathers
-what is wrong with all of them, and reads the images that items name.
+A source defines a valid item by a `parse` function; this module reads the files, collects the
+problems of all of them, and reads the images that items name.
 """
 
 import difflib
@@ -30,16 +30,16 @@ def parsed_items(
     parse: Callable[[dict[str, Any]], Row],
     setting: str = "data.train_files",
 ) -> Iterator[Row]:
-    """What `parse` makes of the items of annotation files, one file after the other.
+    """The parsed items of annotation files, one file after the other.
 
     Args:
         files: paths of JSON files, each a list of objects.
-        parse: raises `ValueError` for an item that cannot be used, saying why.
+        parse: raises `ValueError`, with the reason, for an unusable item.
         setting: where the files are named in the configuration, for messages.
 
     Raises:
-        ValueError: no files, unusable files or unusable items, all named in one message. It comes
-            after the last item, so use no item before the end is reached.
+        ValueError: no files, unusable files or unusable items, all named in one message. It is
+            raised after the last item, so use no item before the end.
     """
     if not files:
         raise ValueError(f"no annotation files given ({setting})")
@@ -78,8 +78,8 @@ def read_list(file: Path, setting: str = "data.train_files") -> list:
     """The items of an annotation file.
 
     Raises:
-        ValueError: the file is missing, is not UTF-8, not JSON, not a list, or is an empty list; or
-            it is as a data set publishes it, which is said with the command that converts it.
+        ValueError: the file is missing, not UTF-8, not JSON, not a list, or an empty list; or it is
+            a public annotation file, and the message has the command that converts it.
     """
     if file.suffix in PICKLES:
         raise ValueError(f"{file}: a pickle; if it is REFER's, {releases.remedy(file, REFER)}")
@@ -122,7 +122,7 @@ def text_of(item: dict[str, Any], field: str) -> str:
 
 
 def unread(item: dict[str, Any], field: str) -> str:
-    """A hint for an item that lacks a field and has its plural; else empty."""
+    """A hint for an item that has the plural of a missing field; else empty."""
     return f"; its {field + 's'!r} is not read" if f"{field}s" in item else ""
 
 
@@ -134,7 +134,7 @@ def usable_captions(name: str, given: Any) -> tuple[str, ...]:
         given: a text or a list of texts.
 
     Raises:
-        BadSample: something else, or no caption but blank ones.
+        BadSample: another type, or only blank captions.
     """
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -145,7 +145,7 @@ def usable_captions(name: str, given: Any) -> tuple[str, ...]:
 
 
 def did_you_mean(given: Any, options: Iterable[str]) -> str:
-    """The end of a message about a word that is none of the options: '; did you mean ...?'."""
+    """The hint '; did you mean ...?' for a word that is not among the options."""
     folded = {option.casefold(): option for option in options}
     near = difflib.get_close_matches(str(given).casefold(), folded, n=1)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
@@ -157,7 +157,7 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What an image file holds; raises `BadSample` if it cannot be read."""
+    """The bytes of an image file; raises `BadSample` if it cannot be read."""
     try:
         return on_this_machine(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
@@ -166,16 +166,16 @@ def read_bytes(path: Path) -> bytes:
 
 
 def probe_images(root: Path, images: Sequence[str], setting: str = "data.image_root") -> None:
-    """Look for some images, spread over the list.
+    """Probe some images, spread over the list.
 
     Raises:
-        ValueError: more than half of them are not there, or cannot be read.
+        ValueError: more than half of them are missing or unreadable.
     """
     probe(root, images, setting)
 
 
 def joined(root: Path, images: Iterable[str]) -> Iterator[str]:
-    """Paths as texts, a root before those that are relative: millions of them in seconds."""
+    """Paths as texts, with the root before relative ones; fast enough for millions."""
     start = f"{root}/"
     return (image if image.startswith("/") else start + image for image in images)
 

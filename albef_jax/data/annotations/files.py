@@ -1,4 +1,4 @@
-"""JSON files as people have them: one value, or one a line (.jsonl), compressed (.gz) or not."""
+"""Reads JSON files: one value, or one a line (.jsonl), compressed (.gz) or not."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ _LINES = (".jsonl", ".ndjson")
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds; of a `.jsonl` file, the list of its lines.
+    """The contents of a JSON file; for a `.jsonl` file, the list of its lines.
 
     Raises:
         ValueError: the file is missing, damaged, not UTF-8, or not JSON.
@@ -45,7 +45,7 @@ def _lines(data: bytes, file: Path) -> list[Any]:
 
 
 def _remedy(data: bytes) -> str:
-    """One object a line is the usual mistake; else the file is something else."""
+    """A hint for the usual mistake, one object a line."""
     first, _, rest = data.strip().partition(b"\n")
     try:
         if rest and isinstance(json.loads(first), dict):

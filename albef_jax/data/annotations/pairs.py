@@ -1,7 +1,7 @@
 """Pairs in the official annotation format: a JSON list of `{"image": path, "caption": text(s)}`.
 
-The lists are checked in full when they are opened; images are opened when they are asked for.
-Items are kept as flat columns, which keeps millions of them cheap.
+The lists are checked in full when they are opened; images are opened on access. Items are kept as
+flat columns, so that millions of them take little memory.
 """
 
 from array import array
@@ -31,10 +31,10 @@ _MAX_ID = 2**31
 class JsonPairs:
     """Random access to the pairs of one or more annotation files, one after the other.
 
-    An "image_id", a text or an integer, is heeded if every item has one and each stands for one
-    path only; else equal paths share a number, and `notes` says so. A path with several ids is one
-    image all the same, under the first of them. Integers are kept as they are, texts are numbered
-    in order. Empty captions are dropped from items with other captions.
+    An "image_id", a text or an integer, is used if every item has one and each stands for one path
+    only; otherwise equal paths share a number, and `notes` reports it. A path with several ids is
+    one image, under its first id. Integers are kept, texts are numbered in order. Empty captions
+    are dropped from items with other captions.
 
     Args:
         files: paths of JSON files.
@@ -44,11 +44,11 @@ class JsonPairs:
     Attributes:
         dropped_empty_captions: how many captions were left out because they are empty.
         image_ids: int32 `[n]`, equal for rows that show the same image.
-        notes: what a person should know about the annotations, a line each.
+        notes: remarks on the annotations for the user, a line each.
 
     Raises:
-        ValueError: unusable files or items, all named in one message; or more than half of some
-            images probed across the list are not there.
+        ValueError: unusable files or items, all named in one message; or more than half of the
+            probed images are missing.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -113,7 +113,7 @@ def _parse(item: dict[str, Any]) -> tuple[str, list[str], Any]:
 
 
 def _image_ids(paths: Sequence[str], given: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The ids as given where they can serve, else each distinct path's number; int32; and notes."""
+    """The given ids if they are usable, else a number for each path; int32; and notes."""
     images = [normpath(path) for path in paths]
     if not all(type(key) in (int, str) for key in given):
         return running_numbers(images), ()
@@ -139,7 +139,7 @@ def _image_ids(paths: Sequence[str], given: Sequence[Any]) -> tuple[np.ndarray, 
 
 
 class _Several(NamedTuple):
-    """A key with two values, both of them, and how many more such keys there are."""
+    """A key with two of its values, and the number of further such keys."""
 
     example: Any
     first: Any
@@ -148,7 +148,7 @@ class _Several(NamedTuple):
 
 
 def _several(rows: Iterable[tuple[Any, Any]]) -> _Several | None:
-    """Keys that stand beside more than one value; None if there are none."""
+    """Keys with more than one value; None if there are none."""
     value_of: dict[Any, Any] = {}
     others: dict[Any, Any] = {}
     for key, value in rows:

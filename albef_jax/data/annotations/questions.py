@@ -39,8 +39,8 @@ class JsonQuestions:
     """Random access to the questions of one or more annotation files, one after the other.
 
     An item is `{"image", "question", "question_id", "answer", "dataset"}`. "dataset" is "vqa" (the
-    default), with a list of annotators' answers, or "vg", with one answer. Outside training an
-    item may have no answer, and must have a "question_id" of its own. A text "answer_type" or
+    default), with a list of annotators' answers, or "vg", with one answer. Outside training the
+    answer is optional and a unique "question_id" is required. A text "answer_type" or
     "question_type" becomes the question's kind.
 
     Args:
@@ -52,8 +52,8 @@ class JsonQuestions:
         setting: where the files are named in the configuration, for messages.
 
     Raises:
-        ValueError: unusable files or items, all named in one message; or more than half of some
-            images probed across the list are not there.
+        ValueError: unusable files or items, all named in one message; or more than half of the
+            probed images are missing.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -143,7 +143,7 @@ class _Parser:
         return tuple(map(self._tidy, texts))
 
     def _question_id(self, item: dict[str, Any]) -> int:
-        """The item's id; -1 if it has none, which only training may do."""
+        """The item's id; -1 if it has none, which only training allows."""
         number = item.get("question_id")
         if number is None and self._training:
             return -1
@@ -151,7 +151,7 @@ class _Parser:
             raise ValueError(f"'question_id' must be a whole number, 0 or more, not {number!r}")
         if not self._training and number in self._ids:
             raise ValueError(
-                f"'question_id' {number} stands in an earlier item, too; answers are handed in by "
+                f"'question_id' {number} occurs in an earlier item, too; answers are submitted by "
                 "it, so give each question its own"
             )
         self._ids.add(number)
@@ -162,8 +162,8 @@ def read_answer_list(file: str | Path) -> tuple[str, ...]:
     """The answers to choose from: a JSON list of texts, each once.
 
     Raises:
-        ValueError: the file is missing or no JSON list, or has entries that are empty, stand there
-            twice or are no texts, all named in one message.
+        ValueError: the file is missing or not a JSON list, or has entries that are empty, repeated
+            or not texts, all named in one message.
     """
     answers: dict[str, int] = {}
     problems = []

@@ -1,7 +1,7 @@
 """The files behind the official grounding evaluation: REFER's references, true boxes, candidates.
 
-`refs(unc).p` is a pickle. It is read with an unpickler that refuses every name and every outside
-object, so that nothing in the file is ever executed; only lists, dicts, texts and numbers remain.
+`refs(unc).p` is a pickle. Our unpickler refuses every name and every external object, so nothing in
+the file is executed; only lists, dicts, texts and numbers remain.
 """
 
 import pickle
@@ -64,9 +64,7 @@ def read_references(file: str | Path) -> dict[int, Reference]:
         else:
             told = Reference(entry["image_id"], entry["ann_id"], entry["split"])
             if references.setdefault(entry["ref_id"], told) != told:
-                problems.append(
-                    f"{file}, item {number}: ref_id {entry['ref_id']} stands there twice"
-                )
+                problems.append(f"{file}, item {number}: ref_id {entry['ref_id']} occurs twice")
     refuse(problems)
     return references
 
@@ -82,10 +80,10 @@ def _reference_problem(entry: Any) -> str | None:
 
 
 def read_plain_pickle(file: Path) -> Any:
-    """What a pickle of plain data holds.
+    """The contents of a pickle of plain data.
 
     Raises:
-        ValueError: it cannot be read, or holds anything else.
+        ValueError: it cannot be read, or holds other data.
     """
     try:
         with file.open("rb") as opened:
@@ -177,11 +175,11 @@ def box_of(given: Any) -> Box | None:
 
 
 def box_problem(box: Box | np.ndarray, size: tuple[int, int] | None) -> str | None:
-    """What is wrong with a box in an image of this (width, height); None: not known."""
+    """The problem of a box in an image of this (width, height); None for an unknown size."""
     x, y, width, height = map(float, box)
     if width <= 0 or height <= 0:
         return f"{_told(box)} has no area"
-    beyond = x < -1 or y < -1  # by more than a pixel: rounding is no mistake
+    beyond = x < -1 or y < -1  # by more than a pixel, to allow for rounding
     if size is not None:
         beyond |= x + width > size[0] + 1 or y + height > size[1] + 1
     if not beyond:
@@ -191,9 +189,9 @@ def box_problem(box: Box | np.ndarray, size: tuple[int, int] | None) -> str | No
 
 
 def scale_problem(boxes: np.ndarray | Sequence[Box]) -> str | None:
-    """What is wrong with the boxes of one image if they are not in pixels but scaled to 0..1.
+    """The problem of an image's boxes that are scaled to 0..1 instead of pixels.
 
-    All of them lie within the first pixel then. A single candidate of a detector may.
+    All of them then lie within the first pixel. A single candidate of a detector may.
     """
     corners = np.asarray(boxes, np.float64)
     ends = corners[:, :2] + corners[:, 2:]

@@ -41,7 +41,7 @@ class _Row(NamedTuple):
 
 
 class _Thing(NamedTuple):
-    """Where the truth about a referred thing is: its box, part, image's key and size."""
+    """The truth about a referred thing: its box, part, image's key and size."""
 
     box: Box
     split: str
@@ -54,13 +54,13 @@ class JsonReferring:
 
     An item is `{"image", "text"}` in training, `{"image", "text", "ref_id"}` in evaluation. The
     truth of an evaluation item is looked up in REFER's files, or is in the item itself as "bbox"
-    ([x, y, width, height] in pixels) and, if you like, "split"; its candidates are then found
-    under the item's "image_id" or, without one, under its "image".
+    ([x, y, width, height] in pixels) and, optionally, "split"; its candidates are then found under
+    the item's "image_id" or, without one, under its "image".
 
     Args:
         files: paths of JSON files.
         image_root: directory that relative image paths start from.
-        training: whether texts and images are all that is needed.
+        training: whether only texts and images are needed.
         references: REFER's `refs(unc).p`, or the same list as JSON; None if items have boxes.
         instances: COCO's `instances.json`; goes with `references`.
         detections: candidate boxes, `dets.json` or `cocos.json`; needed for evaluation.
@@ -70,8 +70,8 @@ class JsonReferring:
         dropped_candidates: how many candidate boxes were left out because they have no area.
 
     Raises:
-        ValueError: unusable files or items, all named in one message; or more than half of some
-            images probed across the list are not there.
+        ValueError: unusable files or items, all named in one message; or more than half of the
+            probed images are missing.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -153,7 +153,7 @@ class _Truth:
         self.dropped = 0
 
     def parse(self, item: dict[str, Any]) -> _Row:
-        """A row of an evaluation item; `ValueError` says what is wrong with it."""
+        """A row of an evaluation item; raises `ValueError` with the problem."""
         image, text, ref_id = image_of(item), text_of(item, "text"), item.get("ref_id")
         if type(ref_id) is not int:
             raise ValueError(f"'ref_id' must be a whole number, not {ref_id!r}")
@@ -196,7 +196,7 @@ class _Truth:
 
 
 def _own_thing(item: dict[str, Any], image: str) -> _Thing:
-    """The truth as the item itself tells it."""
+    """The truth in the item itself."""
     if (box := box_of(item["bbox"])) is None:
         raise ValueError(f"'bbox' must be [x, y, width, height], not {item['bbox']!r}")
     split = item.get("split", "val")

@@ -64,7 +64,7 @@ class TrainTransform:
 class EvalTransform:
     """Squeeze to a square, nothing random: evaluation, and training without augmentation.
 
-    An image that has the right size already, as a drawn one may, is passed through untouched.
+    An image of the right size, such as a drawn one, is unchanged.
     """
 
     image_size: int
@@ -86,8 +86,8 @@ def draw_crop(
         rng: the source of randomness.
 
     Returns:
-        top, left, height and width. When no box fits in ten tries, the largest central box with
-        an allowed aspect ratio.
+        top, left, height and width. If no box fits in ten tries, the largest central box with an
+        allowed aspect ratio.
     """
     for _ in range(_CROP_TRIES):
         area = height * width * rng.uniform(*scale)
@@ -105,8 +105,8 @@ def draw_crop(
 def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
     """Squeeze uint8 `[H, W, 3]` to `[size, size, 3]`, close to Pillow's bicubic and much faster.
 
-    Pillow's filter grows with the scale and so averages where it shrinks; OpenCV's does not, and
-    gives jagged images. A blur that fits the scale of each axis makes up for it.
+    Pillow's filter grows with the scale and so averages when it shrinks; OpenCV's does not, and
+    gives jagged images. A blur that fits the scale of each axis compensates for that.
     """
     height, width = image.shape[:2]
     if (height, width) == (size, size):

@@ -1,7 +1,7 @@
 """Image bytes to uint8 RGB, and the resize used for evaluation.
 
-OpenCV decodes JPEG files, bit for bit as Pillow does and faster; everything else goes to Pillow. In
-front stand the checks that OpenCV lacks: of a truncated JPEG it makes a half-grey image.
+OpenCV decodes JPEG files, faster than Pillow and with equal bits; Pillow decodes everything else.
+Checks that OpenCV lacks come first: it decodes a truncated JPEG to a half-grey image.
 """
 
 import io
@@ -21,7 +21,7 @@ _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels; scale it down or 
 
 
 def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
-    """The image in `data`, whatever its format, as 8-bit RGB.
+    """The image in `data`, of any format, as 8-bit RGB.
 
     Equal to Pillow's `convert("RGB")`, so the EXIF orientation is ignored and transparency dropped,
     as in the official system; but more than 8 bits are scaled (see `rgb.of_pil`), where Pillow
@@ -29,7 +29,7 @@ def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
 
     Args:
         data: the bytes of an image file.
-        name: what to call it in errors.
+        name: its name in errors.
         upright: apply the EXIF orientation.
 
     Returns:
@@ -63,7 +63,9 @@ def decode(data: bytes, name: str, upright: bool = False) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadSample(name, _TOO_LARGE) from None
     except Exception as error:  # format readers raise nearly anything on damaged bytes
-        cause = str(error).split(" (")[0]  # without byte counts, equal causes read the same
+        cause = str(error).split(" (")[
+            0
+        ]  # without byte counts, so that equal causes have equal messages
         raise BadSample(name, f"cannot be decoded: {cause}") from None
 
 

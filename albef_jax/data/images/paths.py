@@ -1,4 +1,4 @@
-"""Where the images are that annotations name, and why they are not there."""
+"""Finds the images that annotations name, and explains missing ones."""
 
 import os
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ def on_this_machine(path: Path) -> Path:
 
 
 def probe(root: Path, images: Sequence[str], setting: str) -> None:
-    """Look for some images, spread over the list.
+    """Probe some images, spread over the list.
 
     Args:
         images: paths; relative ones start from `root`.
-        setting: that `root` comes from, for the message.
+        setting: the option with `root`, for the message.
 
     Raises:
-        ValueError: more than half of them are not there, or cannot be read.
+        ValueError: more than half of them are missing or unreadable.
     """
     places = np.unique(np.linspace(0, len(images) - 1, _PROBES).astype(int)) if images else ()
     found = [(images[place], on_this_machine(root / images[place])) for place in places]
@@ -52,7 +52,7 @@ _MISSING = "is not there"
 
 
 def _why_not(path: Path) -> str | None:
-    """Why there is no file that can be read; None if there is one."""
+    """Why the file cannot be read; None if it can."""
     try:
         if not path.exists():
             return _MISSING

@@ -26,7 +26,7 @@ _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
 
 def op_arguments(op: str, level: int, draw: float) -> tuple:
-    """What operation `op` is called with, after the image.
+    """The arguments of operation `op` after the image.
 
     Args:
         op: a key of `OPS`.
@@ -136,7 +136,7 @@ def _warp(image: np.ndarray, matrix: list | np.ndarray, fill: tuple) -> np.ndarr
 
 
 def _shift(image: np.ndarray, left: float, up: float, fill: tuple) -> np.ndarray:
-    """Whole pixels, as at the official level, are copied; that equals the warp and is faster."""
+    """Copy whole pixels, as at the official level: equal to the warp, but faster."""
     height, width = image.shape[:2]
     if left % 1 or up % 1 or abs(left) >= width or abs(up) >= height:
         return _warp(image, [[1, 0, -left], [0, 1, -up]], fill)

@@ -1,7 +1,7 @@
-"""Pixels of any kind as 8-bit RGB: one rule for files, PIL images and arrays.
+"""Converts pixels of any kind to 8-bit RGB: one rule for files, PIL images and arrays.
 
-What is brighter than 8 bits can say is scaled where its range is known, and refused where it is
-not: clipped, it would be white; taken for another range, black.
+Values of more than 8 bits are scaled if their range is known, and refused otherwise: clipping would
+turn them white, a wrong range black.
 """
 
 import struct
@@ -9,13 +9,13 @@ import struct
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-# What Pillow reads into 32 bits, and yet has 16.
+# 16-bit modes that Pillow reads into 32 bits.
 _SIXTEEN_BITS = ("PPM", "PNG")
 _REMEDY = "save it with 8 bits, or with 16 bits that start from 0"
 
 
 class NoRgb(ValueError):
-    """Pixels that cannot be taken for an image; the message says why, and what would do."""
+    """Pixels that are not an image; the message has the reason and the remedy."""
 
 
 def of_pil(pil: Image.Image, upright: bool = False) -> np.ndarray:
@@ -28,7 +28,7 @@ def of_pil(pil: Image.Image, upright: bool = False) -> np.ndarray:
         upright: apply the EXIF orientation. Pillow itself always applies that of a TIFF.
 
     Raises:
-        NoRgb: 32 or signed 16 bits, whose range nothing tells, or floats beyond 0 to 1.
+        NoRgb: 32 or signed 16 bits, whose range is unknown, or floats beyond 0 to 1.
     """
     pil.load()
     rgb = _rgb_of(pil)
@@ -54,7 +54,7 @@ def _sixteen_bits(pil: Image.Image) -> np.ndarray:
     if isinstance(pil, TiffImagePlugin.TiffImageFile):
         tags = pil.tag_v2
         bits = np.ravel(tags.get(TiffImagePlugin.BITSPERSAMPLE, 16))[0]
-        values = values << max(0, 16 - int(bits))  # Pillow leaves 12 bits as they are
+        values = values << max(0, 16 - int(bits))  # Pillow does not scale 12 bits
         if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
             values = 65535 - values
     return values
@@ -115,11 +115,11 @@ def _shape(array: np.ndarray) -> str:
 
 
 def orientation(pil: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1, upright, where there is none or it cannot be read."""
+    """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or unreadable."""
     try:
         number = pil.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, struct.error, ValueError, KeyError, TypeError, OSError):
-        return 1  # damaged EXIF data; viewers show such an image as it lies
+        return 1  # damaged EXIF data; viewers ignore it, too
     return number if number in range(1, 9) else 1
 
 

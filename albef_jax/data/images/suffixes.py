@@ -1,7 +1,6 @@
-"""Endings of image files: what tells an image from its caption, whether or not it can be decoded.
+"""Suffixes of image files, decodable or not.
 
-Formats that Pillow does not read are listed, too: they are images that cannot be used, which is
-said of each, and no other files.
+Formats that Pillow does not read are listed, too, so that each is reported as an unusable image.
 """
 
 IMAGE_ENDINGS = (

@@ -1,1 +1,1 @@
-"""Any source of pairs to ArrayRecord shards with a manifest, shard by shard."""
+"""Checks data sets, and packs any source of pairs into ArrayRecord shards with a manifest."""

@@ -1,4 +1,4 @@
-"""A walk over a data set that notes everything a person may want to mend before training."""
+"""Checks a data set for problems before training."""
 
 import io
 from collections import Counter
@@ -20,13 +20,13 @@ from albef_jax.errors import BadSample
 UNUSABLE, WORDLESS, TINY, TWICE = "unusable", "no words", "tiny image", "image twice"
 STRAY = "in no sample"  # a file in a tar shard
 PROBLEMS = (UNUSABLE, WORDLESS, TINY, TWICE, STRAY)
-NOT_RGB = "not RGB"  # which is converted, so not a problem
-_AHEAD = 1024  # items given to the threads at a time
+NOT_RGB = "not RGB"  # converted in training, so not a problem
+_AHEAD = 1024  # items that the threads get at a time
 _IMAGES, _TEXTS = ("image", "left", "right"), ("captions", "question", "sentence", "text")
 
 
 class Found(NamedTuple):
-    """Something about one item: a kind above, the item's name, and details."""
+    """A finding about one item: a kind above, the item's name, and details."""
 
     kind: str
     name: str
@@ -35,12 +35,12 @@ class Found(NamedTuple):
 
 @dataclass
 class Findings:
-    """What a walk found.
+    """The result of a check.
 
     Attributes:
         lengths: of all texts.
-        checked: number of items looked at.
-        found: in order of the items, then images that are there twice, then files of no item.
+        checked: number of checked items.
+        found: in order of the items, then repeated images, then files of no item.
     """
 
     lengths: Lengths
@@ -48,12 +48,12 @@ class Findings:
     found: list[Found] = field(default_factory=list)
 
     def counts(self) -> Counter[str]:
-        """How often each kind was found."""
+        """The number of findings of each kind."""
         return Counter(one.kind for one in self.found)
 
 
 class _Looked(NamedTuple):
-    """One item. `digest` is of its images; empty for one that cannot be used."""
+    """One checked item. `digest` is that of its images; empty for an unusable one."""
 
     found: list[Found]
     texts: Sequence[str]
@@ -69,7 +69,7 @@ def check(
     indices: Sequence[int],
     looked_at_one: Callable[[], Any] = lambda: None,
 ) -> Findings:
-    """Look at items of a source of any kind of `albef_jax.data.records`.
+    """Check items of a source of any kind of `albef_jax.data.records`.
 
     Args:
         source: random access.
@@ -96,7 +96,7 @@ def check(
 
 
 def _walk(source: Any, indices: Sequence[int], smallest: int, threads: int) -> Iterator[_Looked]:
-    """In order, a stretch at a time, so that millions of items do not wait in memory."""
+    """Check in order, a block at a time, so that memory stays small for millions of items."""
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(indices), _AHEAD):
             stretch = indices[start : start + _AHEAD]
@@ -146,7 +146,7 @@ def _tiny(name: str, images: Iterable[np.ndarray], smallest: int) -> Iterator[Fo
 
 
 def _twice(source: Any, places: Sequence[int]) -> Found:
-    """The names are read once more: few items are there twice, and names take memory."""
+    """Repeated images. Names are read again, since few items repeat and names take memory."""
     read = source.encoded if isinstance(source, EncodedPairs) else source.__getitem__
     first, *others = dict.fromkeys(read(place).name for place in places)
     return Found(TWICE, first, f"the same image as {', '.join(others)}")

@@ -1,6 +1,7 @@
-"""Short digests of images and names, to find images that lie under several names."""
+"""Short digests of images and names, to find images under several names."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,7 +22,6 @@ def under_several_names(digests: np.ndarray) -> list[np.ndarray]:
     order = np.lexsort((low, high))
     ordered = digests[order]
     new = np.any(ordered["image"][1:] != ordered["image"][:-1], axis=1)
-    starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(order)]])
-    several = np.flatnonzero(np.diff(starts) > 1)
-    groups = [np.sort(order[starts[group] : starts[group + 1]]) for group in several]
+    starts = [0, *(np.flatnonzero(new) + 1).tolist(), len(order)]
+    groups = [np.sort(order[start:end]) for start, end in pairwise(starts) if end - start > 1]
     return [places for places in groups if len(np.unique(digests["name"][places])) > 1]

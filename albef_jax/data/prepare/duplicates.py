@@ -1,4 +1,4 @@
-"""Images that lie under several names: found by the digests of the stored bytes."""
+"""Finds images under several names by the digests of the stored bytes."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from albef_jax.data.prepare.shard import Facts, facts_path
 
 
 class Repeats(NamedTuple):
-    """Records whose image another record has, too.
+    """Records that share an image with another record.
 
     Attributes:
-        same_name: how many beyond the first are of the same item's name, as where a list has one
-            item a caption.
+        same_name: repeats beyond the first under the same name, as in lists with one item a
+            caption.
         groups: for each image under several names, those names.
     """
 
@@ -25,7 +25,7 @@ class Repeats(NamedTuple):
 
 
 def find_repeats(out: Path, facts: Sequence[Facts]) -> Repeats:
-    """Look through the digests of all shards."""
+    """Find repeats among the digests of all shards."""
     numbers = [fact["number"] for fact in facts]
     digests = [_digests(out, number) for number in numbers]
     joined = np.concatenate([np.zeros(0, DIGEST), *digests])
@@ -40,7 +40,7 @@ def _digests(out: Path, number: int) -> np.ndarray:
 
 
 class _Names:
-    """The names of records; those of a shard are read when they are asked for."""
+    """The names of records; a shard's names are read on access."""
 
     def __init__(self, out: Path, numbers: Sequence[int], lengths: Sequence[int]):
         self._out, self._numbers = out, numbers

@@ -1,4 +1,4 @@
-"""From a configuration and options to a source and a plan."""
+"""Makes a source and a plan from a configuration and options."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""How long texts are, in words and in tokens."""
+"""Lengths of texts, in words and in tokens."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -9,11 +9,11 @@ _UNCUT = 2**31
 
 
 class Lengths:
-    """Two histograms of the texts that it is shown.
+    """Two histograms of text lengths.
 
     Args:
         tokenizer: whose tokens are counted, `[CLS]` included, not cut at its width.
-        clean: what a text goes through before it is tokenized, as in training.
+        clean: the cleaning before tokenization, as in training.
         max_words: that are kept before tokens are counted; None for all.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""Packing as a whole: what is left to do, shards on several threads, and the manifest at the end.
+"""Packs a source: the missing shards on several threads, then the manifest.
 
-Threads and not processes: reading, decoding, hashing and writing all leave Python while they work,
-and a source with millions of items need not be copied, or be picklable.
+Threads instead of processes: reading, decoding, hashing and writing release Python's lock, and a
+source with millions of items is neither copied nor pickled.
 """
 
 import json
@@ -34,15 +34,15 @@ BAD, DUPLICATES = "bad_samples.jsonl", "duplicates.jsonl"
 
 
 def pack(source: PairSource, plan: Plan, out: Path, threads: int, bar: bool) -> dict[str, Any]:
-    """Pack what is not packed yet; the manifest.
+    """Pack the missing shards; returns the manifest.
 
     Args:
-        out: directory of the shards; made if need be.
+        out: directory of the shards; made if missing.
         threads: each packs one shard at a time.
         bar: show progress.
 
     Raises:
-        PackingError: other shards lie there, or a file cannot be written.
+        PackingError: other shards are there, or a file cannot be written.
     """
     with opened(out, plan) as manifest:
         if manifest is not None:
@@ -84,7 +84,7 @@ def opened(out: Path, plan: Plan) -> Iterator[dict[str, Any] | None]:
             raise PackingError(f"{left}: shards of unknown origin; choose another --out")
         else:
             write_text(path, json.dumps(plan.as_json(), indent=2) + "\n")
-        for part in out.glob("*.part"):  # of a packing that was killed
+        for part in out.glob("*.part"):  # left by a killed run
             part.unlink()
         yield None
 
@@ -121,7 +121,7 @@ class _Stopped(Exception):
 def _pack_all(
     source: PairSource, plan: Plan, out: Path, todo: Sequence[int], threads: int, progress: tqdm
 ) -> None:
-    tokenizer = Tokenizer(plan.vocab, 2)  # it is asked for uncut texts only
+    tokenizer = Tokenizer(plan.vocab, 2)  # only used for uncut texts
     stop, lock = threading.Event(), threading.Lock()
 
     def packed_one() -> None:
@@ -145,7 +145,7 @@ def _pack_all(
 
 
 def complete(out: Path, plan: Plan) -> dict[str, Any]:
-    """Write the lists and, last, the manifest; remove what was needed on the way."""
+    """Write the lists and, last, the manifest; remove temporary files."""
     facts = []
     for number in range(plan.shards):
         found = finished(out, plan, number)

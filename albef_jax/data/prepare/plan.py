@@ -1,11 +1,11 @@
-"""What is packed and how. Shards of one directory are of one plan."""
+"""The plan of a packing: source and options. A directory holds shards of one plan."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
 class PackingError(Exception):
-    """Packing cannot start or go on; the message says what to do."""
+    """Packing cannot start or continue; the message has the remedy."""
 
 
 @dataclass(frozen=True)
@@ -14,15 +14,15 @@ class Plan:
 
     Attributes:
         items: length of the source.
-        given: where the source comes from: options and files, for the manifest and to tell plans
-            apart.
-        name: what the shards' file names start with.
-        shard_size: items a shard; fewer records where items are bad.
-        resize: length in pixels that an image's short side is brought to where it is longer; 0
-            keeps the bytes of every file.
+        given: the origin of the source: options and files, for the manifest and to distinguish
+            plans.
+        name: prefix of the shards' file names.
+        shard_size: items in a shard; bad items give fewer records.
+        resize: longest short side of an image in pixels; longer ones are reduced to it; 0 keeps
+            the bytes of every file.
         quality: of JPEG files that are made here.
         vocab: whose tokens are counted.
-        origin: what a person should know of where the data come from.
+        origin: a note on the origin of the data.
         licence: of the data.
     """
 
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """How many shards there will be."""
+        """The number of shards."""
         return -(-self.items // self.shard_size)
 
     def places(self, number: int) -> range:
@@ -66,12 +66,12 @@ class Plan:
         return f"{self.name}-{number:05d}-of-{self.shards:05d}.array_record"
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as it is written down."""
+        """The plan as JSON."""
         return asdict(self)
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], at: str = "") -> list[str]:
-    """What two plans, as JSON, disagree about: 'shard_size: 100 before, 200 now'."""
+    """The differences of two plans as JSON, such as 'shard_size: 100 before, 200 now'."""
     found = []
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         mine, before = ours.get(key), theirs.get(key)

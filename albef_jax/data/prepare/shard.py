@@ -1,7 +1,7 @@
-"""One shard: a stretch of the source to an ArrayRecord file, and the facts about it.
+"""Packs one shard: a range of the source to an ArrayRecord file, and facts about it.
 
-Files get their names when they are whole, the shard first and its facts last: where there are facts
-the shard is done.
+Files get their names when they are complete, the shard first and its facts last, so the facts mark
+a finished shard.
 """
 
 import hashlib
@@ -35,15 +35,15 @@ Facts = dict[str, Any]
 
 
 def facts_path(out: Path, number: int) -> Path:
-    """Where the facts about a shard are."""
+    """The path of the facts about a shard."""
     return out / WORKING / f"{number:05d}.json"
 
 
 def finished(out: Path, plan: Plan, number: int) -> Facts | None:
-    """The facts about a shard that is done; None if it is not, or it or its images were changed."""
+    """The facts about a finished shard; None if it is unfinished, or it or its images changed."""
     try:
         facts = json.loads(facts_path(out, number).read_bytes())
-        if "stored" not in facts:  # noted by a version with other names
+        if "stored" not in facts:  # written by a version with other names
             return None
         if "images" in facts:
             names = json.loads(facts_path(out, number).with_suffix(".names").read_bytes())
@@ -69,13 +69,13 @@ def pack_shard(
 
     Args:
         out: directory of the shards.
-        packed_one: called after each item; what it raises stops the shard.
+        packed_one: called after each item; its exceptions stop the shard.
 
     Raises:
         PackingError: a file cannot be written; nothing half-written remains.
     """
     path = out / plan.file(number)
-    # A name of its own: a cluster may start a shard twice, when one machine seems too slow.
+    # A unique name, since a cluster may start a shard twice, when one machine seems too slow.
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     shard = _Shard(plan, Lengths(tokenizer))
     try:
@@ -102,19 +102,19 @@ def pack_shard(
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """What fails in here is the disk's fault, not the source's."""
+    """Errors in this block are the disk's, not the source's."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition(";")[0]
         raise PackingError(
-            f"{path}: cannot be written: {reason}. Finished shards are kept; make room or mend the "
+            f"{path}: cannot be written: {reason}. Finished shards are kept; make room or fix the "
             "directory, and give the same command again"
         ) from error
 
 
 class _Shard:
-    """What is counted while a shard is written."""
+    """Counts while a shard is written."""
 
     def __init__(self, plan: Plan, lengths: Lengths):
         self.records = 0
@@ -126,7 +126,7 @@ class _Shard:
         self._image_id_limit = 0
 
     def record(self, source: PairSource, index: int) -> bytes | None:
-        """The record of an item; None if it is bad, which is written down."""
+        """The record of an item; None for a bad one, which is recorded."""
         try:
             pair, how = stored(source, index, self._plan.resize, self._plan.quality)
             if not 0 <= pair.image_id <= _LARGEST_ID:
@@ -158,7 +158,7 @@ class _Shard:
         }
 
     def _images(self) -> Facts:
-        """What the image files of a list are told by; other sources are told by their shards."""
+        """The image files of a list, for its fingerprint; other sources have shards."""
         if self._plan.given.get("source") != "json":
             return {}
         return {"images": _stamp([*self.names, *(bad["name"] for bad in self._bad)])}
@@ -188,6 +188,6 @@ def _finish(part: Path, path: Path) -> dict[str, Any]:
 
 
 def _write_beside(facts: Path, shard: _Shard) -> None:
-    """Digests and names, to find duplicates with in the end."""
+    """Write digests and names, to find duplicates at the end."""
     facts.with_suffix(".digests").write_bytes(b"".join(shard.digests))
     write_text(facts.with_suffix(".names"), json.dumps(shard.names) + "\n")

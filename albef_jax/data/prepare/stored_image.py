@@ -1,4 +1,4 @@
-"""The image that a record keeps: the bytes of its file, or a smaller JPEG."""
+"""The stored image of a record: the bytes of its file, or a smaller JPEG."""
 
 import io
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from albef_jax.data.records import EncodedPair, EncodedPairs, PairSource
 
 
 class Stored(NamedTuple):
-    """A pair as it is stored, and what became of its image.
+    """A pair as stored, and how its image was made.
 
     Attributes:
         pair: with the bytes to store.
-        how: 'kept' as it was, 'resized' to a JPEG, or 'drawn' (it was in no file) and made a PNG.
+        how: 'kept' unchanged, 'resized' to a JPEG, or 'drawn' (without a file) and made a PNG.
     """
 
     pair: EncodedPair
@@ -23,7 +23,7 @@ class Stored(NamedTuple):
 
 
 def stored(source: PairSource, index: int, resize: int, quality: int) -> Stored:
-    """Item `index` as it is stored; raises `BadSample` if it is unusable (it is decoded to see)."""
+    """Item `index` as stored; it is decoded to check it, and `BadSample` raised if unusable."""
     if isinstance(source, EncodedPairs):
         pair = source.encoded(index)
         upright = getattr(source, "upright", False)

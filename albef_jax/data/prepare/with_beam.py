@@ -1,4 +1,4 @@
-"""Packing on many machines, with Apache Beam; it needs the extra 'beam'."""
+"""Packs on many machines, with Apache Beam; needs the extra 'beam'."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +23,12 @@ class PackShard(beam.DoFn):
         self._open, self._plan, self._out = open_source, plan, out
 
     def setup(self) -> None:
-        """On the machine that packs."""
+        """Open the source on the machine that packs."""
         self._source = self._open()
         self._tokenizer = Tokenizer(self._plan.vocab, 2)
 
     def process(self, number: int):
-        """Yields how many records the shard has."""
+        """Pack a shard, and yield its number of records."""
         facts = pack_shard(self._source, self._plan, number, self._out, self._tokenizer)
         yield facts["records"]
 
@@ -36,10 +36,10 @@ class PackShard(beam.DoFn):
 def pack_with_beam(
     open_source: Callable[[], PairSource], plan: Plan, out: Path, arguments: list[str]
 ) -> dict[str, Any]:
-    """Pack what is not packed yet; the manifest.
+    """Pack the missing shards; returns the manifest.
 
     Args:
-        open_source: what each machine calls; it must pickle.
+        open_source: called on each machine; must be picklable.
         out: a path that each machine can write.
         arguments: flags for Beam.
     """

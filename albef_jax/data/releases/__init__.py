@@ -1,4 +1,4 @@
-"""Annotation files as data sets publish them, turned into the lists that training reads."""
+"""Converts the public annotation files of data sets to the lists that training reads."""
 
 from albef_jax.data.releases.formats import convert, recognised, remedy
 

@@ -1,4 +1,4 @@
-"""Fields of official annotation files, checked: what is missing is named with its item."""
+"""Checked access to fields of public annotation files; errors name the item."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -7,25 +7,25 @@ Item = dict[str, Any]
 
 
 class Given(NamedTuple):
-    """A file that was handed in: its name, and what it holds."""
+    """A given file: its name and its contents."""
 
     file: str
     content: Any
 
 
 class Converted(NamedTuple):
-    """Our items, and what was left out of them, in words."""
+    """Our items, and the omissions in words."""
 
     items: list[Item]
     notes: tuple[str, ...] = ()
 
 
 class Options(NamedTuple):
-    """What a conversion is asked for.
+    """Options of a conversion.
 
     Attributes:
-        splits: of files with several splits, those to take; empty for all.
-        images: goes before each image path, as `val2014/`.
+        splits: the splits to take from a file with several; empty for all.
+        images: prefix of each image path, such as `val2014/`.
     """
 
     splits: tuple[str, ...] = ()
@@ -62,10 +62,10 @@ def take(place: str, item: Item, field: str, kind: type) -> Any:
 
 
 def chosen(found: Iterable[tuple[str, Item]], given: Given, options: Options) -> dict[str, list]:
-    """Items by split, those that are asked for.
+    """The items of the chosen splits, by split.
 
     Raises:
-        ValueError: a split is asked for that is not there.
+        ValueError: a chosen split does not exist.
     """
     by_split: dict[str, list] = {}
     for split, item in found:

@@ -1,4 +1,4 @@
-"""The formats that are known, by what they hold; and the command that converts them."""
+"""The known formats, recognised by content; and the command that converts them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,10 +14,10 @@ class Format(NamedTuple):
 
     Attributes:
         name: in words.
-        task: whose configuration reads what it is converted to.
+        task: whose configuration reads the converted list.
         matches: whether the content of a file is of this format.
         convert: files of it to our items.
-        needs: what the command line names beside the file itself, as an example.
+        needs: further arguments of the command line, as an example.
     """
 
     name: str
@@ -60,21 +60,21 @@ FORMATS = (
 
 
 def recognised(content: object) -> Format | None:
-    """The format of a file's content; None for ours, or one that is not known."""
+    """The format of a file's content; None for ours, or for an unknown one."""
     return next((one for one in FORMATS if one.matches(content)), None)
 
 
 def remedy(file: object, found: Format) -> str:
-    """What to do with a file of an official format."""
+    """The remedy for a file of a public format."""
     needs = f" {found.needs}" if found.needs else ""
     return f"convert it: {COMMAND} {file}{needs} OUT.json"
 
 
 def convert(files: Sequence[Given], options: Options) -> tuple[Format, Converted]:
-    """Our items from files that belong together, and what the files are.
+    """Our items from files that belong together, and the files' format.
 
     Raises:
-        ValueError: a file is of no known format, they are of several, or something is missing.
+        ValueError: an unknown format, several formats, or a missing file or field.
     """
     kinds: list[Format] = []
     for given in files:

@@ -1,6 +1,6 @@
 """The built-in world as a TensorFlow Datasets builder, to be prepared without TensorFlow.
 
-Not imported by the package itself, for the import of TensorFlow Datasets takes seconds.
+Not imported by the package itself, since importing TensorFlow Datasets takes seconds.
 """
 
 import io
@@ -29,8 +29,8 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # Where checksums of downloads would stand. Nothing is downloaded, and looking the place up in
-    # a package needs a library that TensorFlow Datasets does not install.
+    # The path for checksums of downloads. Nothing is downloaded, and the default look-up in a
+    # package needs a library that TensorFlow Datasets does not install.
     code_path = None
 
     def __init__(

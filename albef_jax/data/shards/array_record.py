@@ -1,7 +1,7 @@
 """Packed pairs in ArrayRecord shards, as `tools.pack_dataset` writes them: random access.
 
-Shards are looked into when they are opened: their number of records, and what the manifest of their
-directory says of them. Records are read when they are asked for.
+The number of records of each shard is compared with the manifest of its directory when it is
+opened. Records are read on access.
 """
 
 import resource
@@ -23,13 +23,13 @@ from albef_jax.data.shards.packed_record import decode_pair
 from albef_jax.errors import BadSample
 
 _OPENERS = 16  # threads
-_OTHER_FILES = 256  # that a run has open besides
+_OTHER_FILES = 256  # open files of a run besides shards
 _IDS = 2**31
-_FOR_RANDOM_ACCESS = {"max_parallelism": "0"}  # it reads nothing ahead in any case
+_FOR_RANDOM_ACCESS = {"max_parallelism": "0"}  # it never reads ahead
 
 
 class _Whole(NamedTuple):
-    """A whole shard, as the library wants to be told; without it, it would count once more."""
+    """A whole shard with its known length, which the library would otherwise count again."""
 
     filename: str
     skip: int
@@ -40,8 +40,8 @@ class _Whole(NamedTuple):
 class ArrayRecordPairs:
     """Random access to the pairs of one or more shards, one after the other; safe for threads.
 
-    Shards of several directories were packed apart, and their image ids may say different images
-    by one number: those of a later directory are moved up behind those of the earlier ones.
+    Shards of several directories were packed separately, so equal image ids may mean different
+    images: the ids of a later directory are shifted behind those of the earlier ones.
 
     Args:
         files: paths of shards.
@@ -117,7 +117,7 @@ def _count(file: Path, manifest: Listed | None) -> int:
             f"{file}: not in the {MANIFEST} beside it; keep what was packed apart in directories "
             "of its own"
         )
-    remedy = "copy it again, or delete it and its manifest and pack anew"
+    remedy = "copy it again, or delete it and its manifest and pack again"
     reader = ArrayRecordReader(str(file), "readahead_buffer_size:0,max_parallelism:0")
     records = reader.num_records() if reader.ok() else 0
     try:
@@ -136,7 +136,7 @@ def _count(file: Path, manifest: Listed | None) -> int:
 
 
 def _id_starts(manifests: dict[Path, Listed | None]) -> dict[Path, int]:
-    """What is added to the image ids of each directory."""
+    """The offset of the image ids of each directory."""
     starts, start = {}, 0
     for directory, manifest in manifests.items():
         starts[directory] = start
@@ -152,7 +152,7 @@ def _id_starts(manifests: dict[Path, Listed | None]) -> dict[Path, int]:
 
 
 def _allow_open_files(shards: int) -> None:
-    """Each shard stays open once it is read; the usual limit of 1024 files is only a default."""
+    """Raise the limit of open files, since each shard stays open once it is read."""
     needed = shards + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:

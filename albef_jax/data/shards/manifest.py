@@ -1,4 +1,4 @@
-"""`manifest.json`: what lies in a directory of shards. It is written last: packing is complete."""
+"""`manifest.json` of a directory of shards. It is written last and so marks complete packing."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ FORMAT, VERSION = "albef_jax.shards", 1
 
 
 class Listed(NamedTuple):
-    """What a manifest says that a reader needs.
+    """The part of a manifest that a reader needs.
 
     Attributes:
         records: number of records of each shard, by file name.
@@ -21,7 +21,7 @@ class Listed(NamedTuple):
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """The manifest of a directory, None where there is none.
+    """The manifest of a directory; None if there is none.
 
     Raises:
         ValueError: a file that is no manifest, or one of a newer version.
@@ -36,7 +36,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a manifest of packed pairs; move it away, or pack anew")
+        raise ValueError(f"{path}: not a manifest of packed pairs; move it away, or pack again")
     if found.get("version") != VERSION:
         raise ValueError(
             f"{path}: version {found.get('version')!r}, this program reads {VERSION}; update it"
@@ -45,7 +45,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def listed(directory: Path) -> Listed | None:
-    """What `read_manifest` found, for a reader of shards."""
+    """The result of `read_manifest` for a reader of shards."""
     found = read_manifest(directory)
     if found is None:
         return None
@@ -53,4 +53,4 @@ def listed(directory: Path) -> Listed | None:
         records = {shard["file"]: int(shard["records"]) for shard in found["shards"]}
         return Listed(records, int(found["image_id_limit"]))
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{directory / MANIFEST}: damaged; pack anew") from None
+        raise ValueError(f"{directory / MANIFEST}: damaged; pack again") from None

@@ -1,4 +1,4 @@
-"""The record of a packed pair: one MessagePack map that says what it is.
+"""The record of a packed pair: one self-describing MessagePack map.
 
     {"format": "albef_jax.pair", "version": 1, "name": text, "image": the bytes of an image file,
      "captions": [text, ...], "image_id": number}
@@ -16,7 +16,7 @@ from albef_jax.data.tokenizer import well_formed
 from albef_jax.errors import BadSample
 
 FORMAT, VERSION = "albef_jax.pair", 1
-_REMEDY = "pack the data anew (python -m tools.pack_dataset)"
+_REMEDY = "pack the data again (python -m tools.pack_dataset)"
 _LARGEST_ID = 2**31 - 1
 
 
@@ -35,11 +35,11 @@ def encode_pair(pair: EncodedPair) -> bytes:
 
 
 def decode_pair(record: bytes, place: str) -> EncodedPair:
-    """What `encode_pair` was given.
+    """The pair in a record, the inverse of `encode_pair`.
 
     Args:
         record: the bytes of a record.
-        place: where it lies, to name it in errors.
+        place: its place, for errors.
 
     Raises:
         BadSample: not such a record, a newer version, or a field that is missing or wrong.

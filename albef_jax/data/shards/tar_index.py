@@ -1,9 +1,9 @@
-"""Where the samples of a tar shard are, found once by its headers and kept in a small file.
+"""The index of a tar shard: the places of its samples, scanned once and kept in a small file.
 
-A shard is what img2dataset and WebDataset write: the files of a sample stand under one key, as
+img2dataset and WebDataset write such shards: the files of a sample share a key, such as
 `000000123.jpg`, `000000123.txt`, `000000123.json` (`tar_samples` has the rules). The index is kept
-beside the shard, or in the user's cache where that directory cannot be written, and is made anew
-when the shard's size or time of change differ.
+beside the shard, or in the user's cache if that directory is read-only, and is rebuilt when the
+shard's size or modification time changes.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ class ShardIndex:
     """The samples of one shard in the order of their first file.
 
     Attributes:
-        stamp: size in bytes and time of change in ns of the shard that was read.
+        stamp: size in bytes and modification time in ns of the shard.
         keys: bytes `[n]`, UTF-8.
-        places: int64 `[n, 3, 2]`, offset and size in bytes of image, .txt and .json; an offset of
-            -1 where there is none.
-        strays: bytes `[m, 2]`, UTF-8: the members that belong to no sample, and why.
+        places: int64 `[n, 3, 2]`, offset and size in bytes of image, .txt and .json; offset -1 for
+            a missing one.
+        strays: bytes `[m, 2]`, UTF-8: the members that belong to no sample, with the reason.
     """
 
     stamp: tuple[int, int]
@@ -44,7 +44,7 @@ class ShardIndex:
 
 
 def stamp(status: os.stat_result) -> tuple[int, int]:
-    """What tells a file from an earlier one of the same name: its size and time of change."""
+    """The size and the modification time of a file, to notice changes."""
     return status.st_size, status.st_mtime_ns
 
 
@@ -52,7 +52,7 @@ def open_index(shard: Path) -> tuple[ShardIndex, bool]:
     """The index of a shard, and whether it was kept from earlier.
 
     Raises:
-        ValueError: no tar file that can be read at random; the message says what to do.
+        ValueError: not a tar file with random access; the message has the remedy.
         OSError: the shard cannot be read.
     """
     now = stamp(shard.stat())
@@ -104,7 +104,7 @@ def members(shard: Path) -> Iterator[Member]:
             raise ValueError(_INCOMPLETE if cut else f"not a tar file ({error})") from None
         file.seek(end)
         mark = file.read(tarfile.BLOCKSIZE)
-    # `tarfile` takes a header that it cannot read for the end.
+    # `tarfile` takes an unreadable header for the end.
     if len(mark) < tarfile.BLOCKSIZE:
         raise ValueError(_INCOMPLETE)
     if any(mark):
@@ -133,7 +133,7 @@ def _check_start(start: bytes) -> None:
 
 
 def _kept_at(shard: Path) -> tuple[Path, ...]:
-    """Where an index may be: beside the shard, hidden from globs, or in the user's cache."""
+    """Possible paths of an index: beside the shard, hidden from globs, or in the user's cache."""
     beside = shard.with_name(f".{shard.name}.index.npz")
     if (cache := user_cache()) is None:
         return (beside,)
@@ -152,7 +152,7 @@ def _load(file: Path) -> ShardIndex | None:
 
 
 def _save(file: Path, index: ShardIndex) -> None:
-    """Write an index so that other processes see all of it or nothing."""
+    """Write an index atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:

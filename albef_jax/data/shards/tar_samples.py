@@ -1,9 +1,8 @@
-"""Which members of a tar shard make up a sample: image, .txt and .json of one key.
+"""Groups the members of a tar shard into samples: image, .txt and .json of one key.
 
-Two rules are about. WebDataset's key is the part of the base name up to its first dot, and the rest
-is the field, as `0001.input.jpg`; everyday names have dots of their own, as `22.05.jpg`, and their
-key ends at the last one. A shard follows the rule by which more of its samples are whole; if both
-do as well, WebDataset's.
+Two rules exist. WebDataset's key is the part of the base name up to its first dot, and the rest is
+the field, as in `0001.input.jpg`; other names contain dots, as in `22.05.jpg`, and their key ends
+at the last one. A shard follows the rule that completes more samples; in a tie, WebDataset's.
 """
 
 from collections import defaultdict
@@ -15,11 +14,11 @@ from albef_jax.data.images.suffixes import IMAGE_ENDINGS
 
 IMAGE, TEXT, JSON = 0, 1, 2
 _ENDINGS: tuple[tuple[str, ...], ...] = (IMAGE_ENDINGS, ("txt",), ("json",))
-_LINKS = 8  # that may lead on to each other
+_LINKS = 8  # that may form a chain
 
 
 class Member(NamedTuple):
-    """A file of a tar: where its bytes are, or, for a link, the name of the member it stands for.
+    """A file of a tar: the place of its bytes or, for a link, the name of its target.
 
     An `offset` of -1 and no `target`: neither (a sparse file or a device).
     """
@@ -31,7 +30,7 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A key, and its image, .txt and .json, None where there is none."""
+    """A key, and its image, .txt and .json, or None."""
 
     key: str
     files: tuple[Member | None, Member | None, Member | None]
@@ -43,14 +42,14 @@ class Sample(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """A member that belongs to no sample, and why."""
+    """A member that belongs to no sample, with the reason."""
 
     name: str
     reason: str
 
 
 class Grouped(NamedTuple):
-    """The samples of a shard in the order of their first member, and what is left over."""
+    """The samples of a shard in the order of their first member, and the remaining members."""
 
     samples: list[Sample]
     strays: list[Stray]
@@ -65,7 +64,7 @@ def group(members: Iterable[Member]) -> Grouped:
 
 
 def link_target(name: str, link: str) -> str:
-    """The member that a symbolic link called `name` stands for."""
+    """The target member of the symbolic link `name`."""
     return normpath(join(dirname(name), link))
 
 
@@ -74,7 +73,7 @@ def _whole(sample: Sample) -> bool:
 
 
 def _readable(members: Sequence[Member]) -> tuple[list[Member], list[Stray]]:
-    """Members with their bytes' places, links followed; and those that have none or are hidden."""
+    """Members with the places of their bytes, links resolved; and hidden or empty ones."""
     by_name = {member.name: member for member in members}
     found, strays = [], []
     for member in members:
@@ -126,10 +125,10 @@ def _group(members: Sequence[Member], rule: Callable[[str], tuple[str, str]]) ->
 
 
 def _kinds(fields: Iterable[str]) -> dict[str, int]:
-    """What each field of a shard is.
+    """The kind of each field of a shard.
 
-    `jpg` is an image, and so is `input.jpg` if it is the shard's only such field: of several
-    (`left.jpg`, `right.jpg`) none is known to be the one. A number is part of a name, no field.
+    `jpg` is an image, and so is `input.jpg` if it is the shard's only such field: among several
+    (`left.jpg`, `right.jpg`) the choice is unknown. A number is part of a name, not a field.
     """
     distinct = sorted(set(fields))
     kinds: dict[str, int] = {}
@@ -153,10 +152,10 @@ def _why(field: str, kinds: dict[str, int]) -> str:
 
 
 def _turns(parts: Sequence[tuple[str, Member]], strays: list[Stray]) -> Iterator[dict[str, Member]]:
-    """The samples of one key: a field that comes again begins another one.
+    """The samples of one key: a repeated field begins another one.
 
-    One that is not whole replaces the files of the one before instead, as an appended file does in
-    a tar; what it replaces is a stray.
+    An incomplete one instead replaces files of the previous one, as an appended file does in a
+    tar; the replaced files are strays.
     """
     turns: list[dict[str, Member]] = [{}]
     for field, member in parts:
@@ -175,7 +174,7 @@ def _turns(parts: Sequence[tuple[str, Member]], strays: list[Stray]) -> Iterator
 
 
 def _sample(key: str, files: dict[str, Member], kinds: dict[str, int]) -> Sample:
-    """Of several files of a kind, a plain ending comes before a field's, `jpg` before `png`."""
+    """Among several files of a kind, plain suffixes precede fields', and `jpg` precedes `png`."""
     chosen: list[Member | None] = [None, None, None]
     order = [ending for endings in _ENDINGS for ending in endings]
     for field in sorted(files, key=lambda one: order.index(one) if one in order else len(order)):

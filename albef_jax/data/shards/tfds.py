@@ -1,7 +1,7 @@
 """Pairs of a prepared TensorFlow Datasets data set, read without TensorFlow.
 
-Only data sets in the array_record format can be read so. Images are taken as the bytes that were
-stored, and decoded as everywhere else. The code that once made a data set is not run.
+Only data sets in the array_record format can be read. Images are decoded from the stored bytes, as
+everywhere else. The code that made a data set is not run.
 """
 
 import re
@@ -25,7 +25,7 @@ _MAX_ID = 2**31
 
 @dataclass(frozen=True)
 class _Split:
-    """One opened split, and the features that are used of it."""
+    """One opened split, and its features in use."""
 
     title: str
     rows: Sequence[dict[str, Any]]
@@ -38,21 +38,21 @@ class _Split:
 class TfdsPairs:
     """Random access to the pairs of one or more splits, one after the other.
 
-    If a single split is given and has a feature "image_id" or "image/id", that says which records
-    show the same image; else each record is an image of its own.
+    If a single split is given and has a feature "image_id" or "image/id", this identifies records
+    of the same image; otherwise each record is an image of its own.
 
     Args:
-        names: `NAME[/CONFIG][:VERSION]:SPLIT` each, as `coco_captions:train[:50%]`; in place of the
-            name there may be the directory that holds `dataset_info.json`.
+        names: `NAME[/CONFIG][:VERSION]:SPLIT` each, as `coco_captions:train[:50%]`; instead of the
+            name, the directory that holds `dataset_info.json`.
         data_dir: where data sets are; empty for TensorFlow Datasets' own default.
-        image_field: the feature with the image; empty for the only one there is.
+        image_field: the feature with the image; empty for the only one.
         caption_field: the feature with the text or texts, as `captions/text`; empty for the usual
             names.
-        setting: where the names stand in the configuration, for messages.
+        setting: the option with the names, for messages.
 
     Raises:
         ValueError: a data set that is unknown, not prepared, in another format, or without the
-            features; all problems in one message, each with what to do.
+            features; all problems in one message, each with its remedy.
     """
 
     upright = False  # whether the EXIF orientation is applied
@@ -80,7 +80,7 @@ class TfdsPairs:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the data sets: what they are made of, and their shards."""
+        """All files of the data sets: their descriptions and their shards."""
         folders = dict.fromkeys(split.folder for split in self._splits)
         return tuple(
             file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()
@@ -182,7 +182,7 @@ def _builder(data_set: str, data_dir: str) -> Any:
 
 
 def _names(where: Path) -> list[str]:
-    """What is in a directory: data sets, or versions and configurations of one."""
+    """The subdirectories: data sets, or versions and configurations of one."""
     return sorted(entry.name for entry in where.iterdir()) if where.is_dir() else []
 
 
@@ -207,7 +207,7 @@ def _leaves(features: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _kind(feature: Any) -> str:
-    """NumPy's letter for what a feature holds; empty for one of several parts."""
+    """NumPy's letter for a feature's type; empty for a feature of several parts."""
     try:
         return np.dtype(feature.np_dtype).kind
     except TypeError:
@@ -245,7 +245,7 @@ def _at(row: dict[str, Any], path: str) -> Any:
 
 
 def _decoded(given: Any) -> Any:
-    """Texts from the bytes that TensorFlow Datasets hands out."""
+    """Texts from the bytes that TensorFlow Datasets returns."""
     if isinstance(given, bytes):
         return given.decode("utf-8")
     return [_decoded(one) for one in given] if isinstance(given, list | np.ndarray) else given

@@ -1,7 +1,7 @@
-"""Pairs in WebDataset tar shards, as img2dataset writes them, with access at random.
+"""Pairs in WebDataset tar shards, as img2dataset writes them, with random access.
 
-Each shard is walked once for an index (`tar_index`); from then on a sample costs one open and two
-or three reads at known places. So shuffling and resuming are exact, as for any other source.
+Each shard is scanned once for an index (`tar_index`); with it a sample costs one open and two or
+three reads. Shuffling and resuming are exact, as for any other source.
 """
 
 import json
@@ -29,16 +29,16 @@ class TarPairs:
     """Random access to the pairs of tar shards, sorted by name. Safe to share between threads.
 
     Each sample has its own `image_id`. A sample without image or caption, or with an unusable
-    one, is a `BadSample`, as is any sample of a shard that changes or vanishes while it is used.
+    one, is a `BadSample`, as is any sample of a shard that changes or vanishes during a run.
 
     Args:
         files: paths of `.tar` files.
-        caption_field: what holds the caption in a sample's .json, a text or a list of texts; empty
-            for the caption in its .txt.
+        caption_field: the field of a sample's .json with the caption, a text or a list of texts;
+            empty for the caption in its .txt.
         setting: where the files are named in the configuration, for messages.
 
     Attributes:
-        notes: what a person should know about the shards, a line each.
+        notes: remarks on the shards for the user, a line each.
 
     Raises:
         ValueError: unusable shards, all named in one message; or no captions where they should be.
@@ -116,7 +116,7 @@ class TarPairs:
             raise BadSample(name, f"cannot be read: {error.strerror}") from None
 
     def _texts(self, name: str, files: dict[int, bytes]) -> Any:
-        """The caption, or list of captions, as it is in the shard."""
+        """The caption, or list of captions, as stored."""
         kind, suffix = (JSON, ".json") if self._field else (TEXT, ".txt")
         if kind not in files:
             raise BadSample(name, f"there is no {suffix} of this name in the shard")
@@ -193,7 +193,7 @@ def _open_all(paths: Sequence[Path], setting: str) -> tuple[list[ShardIndex], li
 
 
 def _left_over(shard: ShardIndex) -> str:
-    """What a shard has instead of images, for a message."""
+    """The contents of a shard without images, for a message."""
     if not len(shard.strays):
         return ""
     name, reason = (text.decode("utf-8", "replace") for text in shard.strays[0])

@@ -1,4 +1,4 @@
-"""Where the model looks: Grad-CAM, one heat map a word, and boxes ranked by them."""
+"""Grad-CAM: heat maps of texts and words, and boxes ranked by them."""
 
 from albef_jax.utils.lazy import public
 

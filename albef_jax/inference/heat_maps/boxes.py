@@ -1,4 +1,4 @@
-"""Grounding: which box a heat map chooses, and whether that is the right one.
+"""Grounding: the box that a heat map chooses, and whether it is the right one.
 
 Boxes are `x, y, width, height` in pixels of the image. Shape letters: h, w heat map cells; H, W
 image height and width; n boxes; N phrases.
@@ -10,7 +10,7 @@ import numpy as np
 
 from albef_jax.errors import UnsoundScores
 
-# Official: a box counts as found from this overlap on.
+# Official: the smallest overlap of a box that counts as found.
 FOUND = 0.5
 
 
@@ -35,7 +35,7 @@ def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _bicubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
-    """What each of `old` cells adds to each of `new` ones, `[new, old]`."""
+    """The weight of each of `old` cells in each of `new` ones, `[new, old]`."""
     place = (np.arange(new) + 0.5) * old / new - 0.5
     first = np.floor(place).astype(int) - 1
     weights = np.zeros((new, old))
@@ -53,8 +53,8 @@ def rank_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes by the heat inside, divided by their area to the power `alpha`.
 
-    The best box wins whatever its score, the first of equals. (The official loop asks for a score
-    above 0, and falls back on the box of the phrase before.)
+    The best box wins with any score, the first of equals. (The official loop requires a score
+    above 0, and otherwise uses the box of the previous phrase.)
 
     Args:
         heat: `[H, W]`, at image size.
@@ -98,7 +98,7 @@ def iou(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> flo
 
 
 def is_found(chosen: Sequence[float] | np.ndarray | None, truth: Sequence[float]) -> bool:
-    """Whether the chosen box is the true one, or overlaps it by half; None is not."""
+    """Whether the chosen box is the true one, or overlaps it by half; False for None."""
     return chosen is not None and iou(truth, chosen) >= FOUND
 
 
@@ -110,7 +110,7 @@ def grounding_accuracy(
     """Percentage of phrases whose box was found, by split in order of appearance.
 
     Args:
-        chosen: a box for each phrase, None where there was none to choose from: not found.
+        chosen: a box for each phrase; None without candidates, which counts as not found.
         truths: the true boxes.
         splits: the part of the data that each phrase belongs to.
     """
@@ -121,9 +121,9 @@ def grounding_accuracy(
 
 
 def pointing_game(heat: np.ndarray, box: Sequence[float]) -> bool:
-    """Whether the hottest place of `heat` `[H, W]` is inside a box; a tie with outside is lost."""
+    """Whether the maximum of `heat` `[H, W]` is inside a box; a tie with outside is a miss."""
     outside = np.array(heat, np.float64)
     rows, columns = _slices(np.asarray(box))
-    inside = outside[rows, columns].max(initial=-np.inf)
+    inside = np.max(outside[rows, columns], initial=-np.inf)
     outside[rows, columns] = -np.inf
-    return bool(inside > outside.max())
+    return bool(inside > np.max(outside))

@@ -1,4 +1,4 @@
-"""Heat maps of what a text refers to: attention times its positive gradient (paper section 5).
+"""Heat maps of texts: attention times its positive gradient (paper section 5).
 
 The gradient with respect to attention probabilities is that with respect to zeros added to them.
 Shape letters: B pairs, T text tokens, N image tokens (class token first), H heads, h patches a
@@ -31,7 +31,7 @@ def _probed(layer: Any, params: Params, *inputs: Any, probe: Array) -> tuple[Arr
 
 
 def _check(name: str, number: int, first: int, count: int) -> None:
-    """Raise `ValueError` for a layer that does not exist, whose heat would be zero everywhere."""
+    """Raise `ValueError` for a layer that does not exist, whose heat map would be all zero."""
     if not first <= number < first + count:
         raise ValueError(f"{name}={number}: must be {first} to {first + count - 1} in this model")
 

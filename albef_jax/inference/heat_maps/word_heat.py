@@ -1,4 +1,4 @@
-"""Where a caption and its words are seen in an image, for examples: Grad-CAM of the match head.
+"""Heat maps of a caption and its words, for examples: Grad-CAM of the match head.
 
 Shape letters: T text tokens, h patches a side.
 """
@@ -15,7 +15,7 @@ from albef_jax.models.albef import Params
 from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
 
-# As many words as a card has room for.
+# The number of words on an example card.
 WORDS = 8
 
 

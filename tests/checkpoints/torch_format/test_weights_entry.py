@@ -153,7 +153,7 @@ def test_names_of_compiled_and_wrapped_models(path, rename):
 
 def test_a_name_with_the_mark_and_without_is_refused(path):
     writer.write_pth(path, {"a": NUMBERS, "_orig_mod.a": NUMBERS + 1}, {})
-    with pytest.raises(CheckpointError, match=r"saved\.pth: _orig_mod\.a stands there twice"):
+    with pytest.raises(CheckpointError, match=r"saved\.pth: _orig_mod\.a occurs twice"):
         weights_file.read_weights(path)
 
 

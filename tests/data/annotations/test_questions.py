@@ -129,7 +129,7 @@ def test_more_different_answers_than_allowed_are_a_problem(root):
 
 def test_question_ids_must_differ_in_evaluation_alone(root):
     assert len(opened(root, vqa(1), vqa(1))) == 2
-    with pytest.raises(ValueError, match=r"a\.json, item 1: 'question_id' 1 stands in an earlier"):
+    with pytest.raises(ValueError, match=r"a\.json, item 1: 'question_id' 1 occurs in an earlier"):
         opened(root, vqa(1), vqa(1), training=False)
     item = vqa(1)
     del item["question_id"]

@@ -104,7 +104,7 @@ def test_a_file_of_references_that_is_not_there(tmp_path):
         ({**REF, "ref_id": "5"}, "'ref_id' must be a whole number, not '5'"),
         ({**REF, "ann_id": None}, "'ann_id' must be a whole number, not None"),
         ({**REF, "split": 1}, "'split' must be a text, not 1"),
-        ({**REF, "ann_id": 4}, "ref_id 5 stands there twice"),
+        ({**REF, "ann_id": 4}, "ref_id 5 occurs twice"),
     ],
 )
 def test_a_broken_reference_is_named(tmp_path, entry, message):

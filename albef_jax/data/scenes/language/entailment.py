@@ -1,12 +1,11 @@
-"""Sentences that a scene bears out, contradicts, or leaves open, a third each.
+"""Sentences that a scene entails, contradicts, or leaves open, a third each.
 
-The world is fully visible, so what is left open has to be something that no image shows: whose a
-thing is, what it is for, how heavy it is. Such a neutral sentence is about an object that is there.
+The world is fully visible, so a neutral sentence is about something that no image shows: the owner
+of a thing, its purpose, its weight. It is about an object in the scene.
 
-By its words alone a sentence is known to be neutral or not, but entailment and contradiction
-cannot be told apart: each sentence is a true caption of some scene, and is shown with that scene
-or, just as often, with one where it is false. So without images two thirds can be reached, and
-no more.
+The words of a sentence reveal whether it is neutral, but not whether it is entailed or
+contradicted: each such sentence is a true caption of some scene, and is shown with that scene or,
+equally often, with one where it is false. Without images at most two thirds can be reached.
 """
 
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from albef_jax.data.scenes.world.graph import Scene
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(len(LABELS))
 
 _TRIES = 8
-_OTHER_SCENE = 0.25  # how often a false sentence is tried on a wholly different scene
+_OTHER_SCENE = 0.25  # tries with an entirely different scene for a false sentence
 _INVISIBLE = (
     "{} is new",
     "{} is old",
@@ -73,7 +72,7 @@ def tell(scenes: Iterator[Scene], rng: np.random.Generator, *, train: bool) -> J
     while True:
         scene = next(scenes)
         statement = pick(rng, KINDS)(scene, rng)
-        # Looked for in both cases, or sentences that few scenes contradict would tell their label.
+        # Searched in both cases: sentences that few scenes contradict would reveal their label.
         other = _where_false(statement, scene, scenes, rng, train)
         if other is not None:
             return Judged(scene if label == ENTAILMENT else other, statement.text, label)

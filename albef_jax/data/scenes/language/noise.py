@@ -45,7 +45,7 @@ def corrupt(
 
     A web-like caption is a false sentence about one wrong attribute, a false sentence about an
     object that is not in the image, or unrelated text; a third each. False sentences never name
-    a combination of `HELD_OUT`, so that noise does not give away what training must not show.
+    a combination of `HELD_OUT`, so that noise does not reveal what training must not show.
 
     Raises:
         ValueError: if `noise` is not a share in [0, 1].

@@ -1,4 +1,4 @@
-"""Noun phrases: an object or a number of objects in words, with what the words claim."""
+"""Noun phrases: an object or a number of objects in words, with the facts they claim."""
 
 import numpy as np
 

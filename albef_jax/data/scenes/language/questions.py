@@ -1,8 +1,8 @@
 """Questions about a scene with one short answer that a person would be sure of.
 
-The words of a question tell next to nothing about its answer: yes/no questions are asked of a
-scene or of a changed one with equal chance, and objects are changed to make every number that a
-question asks for equally likely (up to how many objects there are).
+The words of a question reveal almost nothing about its answer: yes/no questions are asked about a
+scene or a changed one with equal chance, and objects are changed to make every possible number
+equally likely.
 """
 
 from collections.abc import Callable, Iterator
@@ -70,12 +70,12 @@ class Asked:
     kind: str
 
 
-# The scene to show, the question, and the answer; None if the scene does not lend itself to it.
+# The scene to show, the question, and the answer; None if the scene does not allow the question.
 Found = tuple[Scene, str, str] | None
 
 
 def ask(scenes: Iterator[Scene], rng: np.random.Generator, *, train: bool) -> Asked:
-    """A question of a random kind about the first of the scenes that lends itself to it.
+    """A question of a random kind about the first of the scenes that allows it.
 
     Args:
         scenes: without end.

@@ -1,4 +1,4 @@
-"""Statements over a left and a right scene, true as often as false, whatever their words.
+"""Statements about a left and a right scene; with equal words, true as often as false.
 
 Form, objects and number are chosen first, then whether the statement is to be true, then how many
 such objects each scene has; both scenes are changed accordingly.
@@ -137,7 +137,7 @@ def tell(scenes: Iterator[Scene], rng: np.random.Generator, *, train: bool) -> C
 def _tell(
     name: str, scenes: Iterator[Scene], rng: np.random.Generator, train: bool
 ) -> Compared | None:
-    """A statement of that form, if the next two scenes lend themselves to it."""
+    """A statement of that form, if the next two scenes allow it."""
     form = _FORMS[name]
     left, right = next(scenes), next(scenes)
     # Of the two scenes either may be the one that has such an object from the start.

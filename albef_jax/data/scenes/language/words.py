@@ -1,4 +1,4 @@
-"""The words of the grammar: for each attribute, relation and number what it is called.
+"""The words of the grammar: names of each attribute, relation and number.
 
 The first word of each entry is the usual one; the others are paraphrases.
 """

@@ -1,7 +1,7 @@
-"""Changed scenes: like another one but for what a sentence says.
+"""Changed scenes, which differ from another one in what a sentence states.
 
-They make answers and labels fair. A sentence that is shown with its scene half of the time and
-with a changed one, where it is false, the other half, gives nothing away by its words.
+They balance answers and labels: a sentence that is shown half of the time with its scene, and half
+of the time with a changed one where it is false, reveals nothing by its words.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Facts that a sentence states about a scene, and whether they hold.
 
-A sentence travels with its facts, so that it can be checked against any scene: true captions,
+A sentence keeps its facts, so that it can be checked against any scene: true captions,
 wrong captions, yes/no questions and entailment labels all come from `Statement.judge`. The answer
 None (not clear to a person) means that the sentence must not be used for that scene.
 """

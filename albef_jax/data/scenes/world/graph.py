@@ -1,4 +1,4 @@
-"""The scene graph: what is in an image, where, and how the objects relate.
+"""The scene graph: the objects of an image, their places and relations.
 
 Captions, questions, entailment, statements over two images and referring expressions are all
 read off this graph, never off pixels. Coordinates are shares of the image: (0, 0) is the top

@@ -1,4 +1,4 @@
-"""What all sources of the built-in world share: which split, how many items, how large."""
+"""Shared by all sources of the built-in world: split, number of items, image size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
