@@ -7,7 +7,7 @@ from albef_jax.config import recipe, use_small_world
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of a preset."""
-    return recipe("nlvr_pretrain", preset, {"demo": demo, "4m": published_4m})
+    return recipe("nlvr_pretrain", preset, {"demo": demo, "4m": official_4m})
 
 
 def demo(config: ConfigDict) -> None:
@@ -20,7 +20,7 @@ def demo(config: ConfigDict) -> None:
     config.evaluation.limit = 512
 
 
-def published_4m(config: ConfigDict) -> None:
+def official_4m(config: ConfigDict) -> None:
     """One epoch over the 4M pairs."""
     config.data.root = "data"
     config.data.train_files = "coco.json,vg.json,sbu.json,cc3m_train.json,cc3m_val.json"

@@ -14,8 +14,8 @@ def get_config(preset: str = "demo") -> ConfigDict:
             "demo": demo,
             "demo_long": demo_long,
             "demo_tasks": demo_tasks,
-            "4m": published_4m,
-            "14m": published_14m,
+            "4m": official_4m,
+            "14m": official_14m,
             "local": local,
             "laptop": laptop,
         },
@@ -53,15 +53,15 @@ def demo_tasks(config: ConfigDict) -> None:
     config.data.scenes.objects = 3
 
 
-def published_4m(config: ConfigDict) -> None:
+def official_4m(config: ConfigDict) -> None:
     """The 4M recipe (paper section 3.5): batch 512, 30 epochs, queue 65,536, 256 px."""
     config.data.root = "data"
     config.data.train_files = "coco.json,vg.json,sbu.json,cc3m_train.json,cc3m_val.json"
 
 
-def published_14m(config: ConfigDict) -> None:
+def official_14m(config: ConfigDict) -> None:
     """The 14M recipe: the 4M sets and Conceptual 12M."""
-    published_4m(config)
+    official_4m(config)
     config.data.train_files += ",cc12m.json"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from albef_jax.config.defaults import default
-from albef_jax.config.tasks import TASKS
+from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.report.panels import PANELS
 from albef_jax.report.render import COUNTS
 from albef_jax.workdir.config_file import flatten
@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PRETRAINING, FINETUNING = DOCS / "pretraining.md", DOCS / "finetuning.md"
 OPTIONS = {task: flatten(default(task).to_dict()) for task in TASKS}
+TRAINED = [task for task in TASKS if task_spec(task).trains]
 DOWNSTREAM = [task for task in TASKS if task != "pretrain"]
 SECTIONS = "|".join(
     sorted({option.split(".")[0] for option in OPTIONS["pretrain"] if "." in option})
@@ -201,7 +202,23 @@ def test_every_option_is_in_the_table_with_its_default():
     assert told_of_pretraining() == OPTIONS["pretrain"]
 
 
-@each_task
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in TRAINED])
+def test_the_options_of_a_task_without_training_are_on_its_page(task):
+    told = {
+        option: value_of(cells[0])
+        for option, cells in option_rows(TASK_PAGES[task], "## Options").items()
+    }
+    common = told_of_pretraining()
+    own = {option: value for option, value in OPTIONS[task].items() if option not in common}
+    changed = {
+        option: value
+        for option, value in OPTIONS[task].items()
+        if option in common and common[option] != value and option != "task"
+    }
+    assert told == own | changed
+
+
+@pytest.mark.parametrize("task", [task for task in TRAINED if task != "pretrain"])
 def test_the_options_of_a_task_are_in_both_tables_together(task):
     columns = read(FINETUNING).partition("| option | ")[2].partition(" | meaning |")[0].split(" | ")
     told = told_of_pretraining()

@@ -185,7 +185,7 @@ def test_gradients(golden, full, compare):
 def test_queue_and_teacher_after_the_step(golden, full, compare):
     name, (state, _, _), _, recorded = full
     compare_queue(compare, state.queue, recorded, name)
-    official = state_dict.to_official(state.params, state.teacher, queues_of(state.queue))
+    official = state_dict.to_official(state.params, state.teacher, state.queue.arrays())
     for key, theirs in recorded.items():
         if key.startswith("momentum_after/"):
             parameter = key.removeprefix("momentum_after/")
@@ -194,10 +194,6 @@ def test_queue_and_teacher_after_the_step(golden, full, compare):
     for parameter, theirs in norms.items():
         norm = np.linalg.norm(official[parameter].astype(np.float64))
         compare.add("teacher norm after", norm, theirs, KEPT, f"{name} {parameter}")
-
-
-def queues_of(queue) -> dict:
-    return {"image_queue": queue.image, "text_queue": queue.text, "queue_ptr": queue.pointer}
 
 
 def test_clamped_temperature(clamped, compare):
@@ -219,7 +215,7 @@ def trace(golden, step, request):
     params, teacher, queues = jax.tree.map(
         jnp.asarray, (official.params, official.teacher, official.queues)
     )
-    queue = Queue(queues["image_queue"], queues["text_queue"], jnp.int32(queues["queue_ptr"]))
+    queue = Queue(**queues | {"pointer": jnp.int32(queues["pointer"])})
     state = state_from_params(params, OPTIMIZER, queue, jax.random.key(0), teacher)
     metrics = []
     for number in range(len(record["steps"])):
@@ -247,7 +243,7 @@ def test_trace_of_steps(trace, compare):
 
 def test_trace_of_final_parameters(trace, compare):
     run, record, arrays, _, state = trace
-    official = state_dict.to_official(state.params, state.teacher, queues_of(state.queue))
+    official = state_dict.to_official(state.params, state.teacher, state.queue.arrays())
     norms = {**record["final_param_l2_norm"], **record["final_momentum_l2_norm"]}
     compared = 0
     for parameter, theirs in norms.items():

@@ -248,12 +248,7 @@ def test_retrieval_gradients_queue_and_teacher(retrieved, compare):
         )
     compare.add("retrieval idx_queue", queue.image_id, after.image_id, 0, retrieved.where)
     compare.add("retrieval queue_ptr", queue.pointer, after.pointer, 0, retrieved.where)
-    queues = {
-        "image_queue": queue.image,
-        "text_queue": queue.text,
-        "queue_ptr": queue.pointer,
-        "image_id": queue.image_id,
-    }
+    queues = queue.arrays()
     compare_teacher(compare, retrieved, queues)
 
 
