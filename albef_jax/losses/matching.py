@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 
 class Negatives(NamedTuple):
@@ -81,7 +81,7 @@ def itm_loss(
     negative_image: Float[Array, "B 2"],
     negative_text: Float[Array, "B 2"],
     valid: Bool[Array, " B"],
-    total: Float[Array, ""] | None = None,
+    total: Num[Array, ""] | None = None,
 ) -> Matching:
     """Mean cross-entropy over the positives and both kinds of valid negatives.
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from albef_jax.losses import masked_lm
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
@@ -202,7 +202,7 @@ def mlm_loss(
     used: Array,
     teacher_logits: Float[Array, "G C V"],
     alpha: Float[Array, ""] | float,
-    total: Float[Array, ""] | None = None,
+    total: Num[Array, ""] | None = None,
 ) -> Float[Array, ""]:
     """Mean over the masked tokens (paper equations 3 and 7); 0 when there are none.
 
@@ -222,7 +222,7 @@ def losses(
     positions: Positions,
     alpha: Float[Array, ""] | float,
     trained: tuple[str, ...] = LOSSES,
-    masked_total: Float[Array, ""] | None = None,
+    masked_total: Num[Array, ""] | None = None,
 ) -> dict[str, Float[Array, ""]]:
     """The three losses, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`; `loss` is the sum of
     those that are trained (paper equation 5).

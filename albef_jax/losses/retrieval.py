@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
 from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_image, similarities
@@ -127,7 +127,7 @@ def student_forward(
 def losses(
     student: Student,
     alpha: Float[Array, ""] | float,
-    matches_total: Float[Array, ""] | None = None,
+    matches_total: Num[Array, ""] | None = None,
 ) -> dict[str, Any]:
     """The two losses, their sum `loss`, and how often each head is right.
 
