@@ -49,7 +49,7 @@ def top_k(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         "top1": 100 * float(np.mean(right)),
         **({"top5": 100 * float(np.mean(better < 5))} if len(class_names) > 5 else {}),
         "mean_per_class": float(np.mean(list(per_class.values()))),
-        "majority": 100 * int(counts.max()) / len(labels),
+        "majority": 100 * int(np.max(counts)) / len(labels),
         "chance": 100 / len(class_names),
         "count": len(labels),
         "classes": len(class_names),

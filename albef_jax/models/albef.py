@@ -96,7 +96,10 @@ def rngs(dropout_key: Array | None) -> dict[str, Array] | None:
 
 def split_key(dropout_key: Array | None) -> tuple[Array | None, Array | None]:
     """Two keys of one, or twice None."""
-    return (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
+    if dropout_key is None:
+        return None, None
+    first, second = jax.random.split(dropout_key)
+    return first, second
 
 
 def encode_image(
