@@ -13,10 +13,8 @@ from albef_jax.config.defaults import TASKS, default
 from albef_jax.report.panels import PANELS
 from albef_jax.report.render import COUNTS
 from albef_jax.workdir.config_file import flatten
+from tests.helpers.pages import DOCS, FENCED, PAGES, ROOT, SNIPPET, each_page, read
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PRETRAINING, FINETUNING = DOCS / "pretraining.md", DOCS / "finetuning.md"
 OPTIONS = {task: flatten(default(task).to_dict()) for task in TASKS}
 DOWNSTREAM = [task for task in TASKS if task != "pretrain"]
@@ -26,8 +24,6 @@ SECTIONS = "|".join(
 # Text assignment is a step of NLVR2, and on its page.
 TASK_PAGES = {task: DOCS / "tasks" / f"{task.removesuffix('_pretrain')}.md" for task in DOWNSTREAM}
 
-FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
@@ -35,12 +31,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 RECIPE = re.compile(r"configs/([a-z_]+)\.py(?::(\w+))?")
 OVERRIDE = re.compile(r"--config\.(\w+(?:\.\w+)*)=")
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 each_task = pytest.mark.parametrize("task", DOWNSTREAM)
-
-
-def read(page: Path) -> str:
-    return page.read_text("utf-8")
 
 
 def code_spans(page: Path) -> list[str]:

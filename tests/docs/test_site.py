@@ -5,7 +5,7 @@ import re
 import pytest
 
 from docs.hooks import equations, outside, reference
-from tests.docs.test_docs import DOCS, FENCED, PAGES, ROOT, each_page, read
+from tests.helpers.pages import DOCS, FENCED, PAGES, ROOT, each_page, read
 
 NAVIGATION = set(re.findall(r": (\S+\.md)$", read(ROOT / "mkdocs.yml"), re.MULTILINE))
 
@@ -24,7 +24,7 @@ def test_the_equations_of_the_paper_stand_on_one_page_once():
 def test_an_equation_stands_beside_its_function(number):
     sections = read(DOCS / "method.md").split("\n## ")
     (section,) = [text for text in sections if f"\\tag{{{number}}}" in text]
-    assert re.search(r"`albef_jax\.(objectives|train)\.\w+\.\w+`", section)
+    assert re.search(r"`albef_jax\.(losses|train)\.\w+\.\w+`", section)
 
 
 @each_page
