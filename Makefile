@@ -4,6 +4,8 @@ VENV ?= .venv
 EXTRAS ?= dev
 BIN := $(VENV)/bin
 WORKDIR ?= runs/demo
+# A file's tests share what they compile; conftest.py says which files are begun first.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 SOURCES := albef_jax benchmarks configs docs/hooks notebooks tools tests
 
 .PHONY: help demo demo-long test test-slow test-extras accelerators parity lint format docs notebooks clean
@@ -12,12 +14,12 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # uv resolves and installs in a fraction of pip's time; pip does the same where uv is not to be had.
-$(BIN)/installed: requirements.txt pyproject.toml
+%/bin/installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python %d.%d is too old: albef_jax needs 3.11 or newer; try make PYTHON=python3.12" % v[:2])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
-	if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]'; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'; fi
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check uv || true
+	if [ -x $*/bin/uv ]; then $*/bin/uv pip install --quiet --python $*/bin/python -e '.[$(EXTRAS)]'; \
+	else $*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'; fi
 	touch $@
 
 demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (10 minutes)
@@ -27,21 +29,21 @@ demo-long: $(BIN)/installed  ## the same for about an hour
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:demo_long --workdir runs/demo_long
 
 test: $(BIN)/installed  ## the test suite
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q $(WORKERS)
 
 test-slow: $(BIN)/installed  ## the tests that take long
 	$(BIN)/python -m pytest -q -m slow
 
 # Gradio and Beam want older packages than the rest is tested with.
-test-extras:  ## the page in a real Chromium, Beam and TensorBoard, in .venv-extras
-	$(MAKE) VENV=.venv-extras EXTRAS=dev,demo,beam,tensorboard,browser .venv-extras/bin/installed
-	.venv-extras/bin/python -m pytest -q -m 'slow or not slow' tests/apps/demo/test_page.py \
+.venv-extras/bin/installed: EXTRAS = test,demo,beam,tensorboard,browser
+test-extras: .venv-extras/bin/installed  ## the page in a real Chromium, Beam and TensorBoard, in .venv-extras
+	.venv-extras/bin/python -m pytest -q $(WORKERS) -m 'slow or not slow' tests/apps/demo/test_page.py \
 		tests/tools/test_pack_dataset_beam.py tests/observability/test_metrics.py
 
 # Several GB of CUDA libraries and libtpu, no card: jax compiles for devices that are only described.
-accelerators:  ## compile steps for accelerators that are not there, in .venv-accelerators
-	$(MAKE) VENV=.venv-accelerators EXTRAS=dev,gpu,tpu .venv-accelerators/bin/installed
-	.venv-accelerators/bin/python -m pytest -q tests/accelerators
+.venv-accelerators/bin/installed: EXTRAS = test,gpu,tpu
+accelerators: .venv-accelerators/bin/installed  ## compile steps for accelerators that are not there, in .venv-accelerators
+	.venv-accelerators/bin/python -m pytest -q $(WORKERS) tests/accelerators
 
 parity: $(BIN)/installed  ## replay the official system; ALBEF_GOLDEN_DIRS names further golden sets
 	$(BIN)/python -m pytest -q tests/parity

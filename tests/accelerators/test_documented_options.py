@@ -34,7 +34,7 @@ def programs() -> list[dict]:
     """What became of each of `OPTIONS`, in one process."""
     if importlib.util.find_spec("jax_cuda13_plugin") is None:
         pytest.skip("needs jax's CUDA wheels: make accelerators")
-    script = Path(__file__).parent / "compile_for_h100.py"
+    script = ROOT / "tests" / "helpers" / "compile_for_h100.py"
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
         [sys.executable, script, json.dumps(OPTIONS)],

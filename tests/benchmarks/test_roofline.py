@@ -1,6 +1,6 @@
 """Traffic and operations of small programs, compiled for an H100 and counted by hand.
 
-`tests/accelerators/small_programs.py` has the programs and writes their texts anew; `parts.hlo` is
+`tests/helpers/small_programs.py` has the programs and writes their texts anew; `parts.hlo` is
 made up.
 """
 

@@ -16,7 +16,7 @@ from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.config.defaults import default
 from albef_jax.errors import CheckpointError, RunError, SaveError
 from albef_jax.run import run
-from tests.checkpoints.convert.test_convert import golden
+from tests.helpers.golden_files import golden
 from tools import convert_checkpoint
 
 LOST = ["r[1]", "[thesis] x/run", "a\\b", "a**b", "what?", "a*", "deep/[x]/y/z"]

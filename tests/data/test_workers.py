@@ -14,15 +14,11 @@ import pytest
 
 from albef_jax.data import workers
 from albef_jax.data.bad_samples import BadSamples
-from albef_jax.data.batching import shuffled_batches
-from albef_jax.data.examples import PairExamples
-from albef_jax.data.images.augment import TrainTransform
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.scenes.source import ScenesSource
-from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.errors import BadSample
+from tests.helpers.worker_batches import batches
 
-BATCH, SEED = 4, 3
 PATIENCE = 300  # seconds: a busy machine starts slowly
 
 
@@ -44,19 +40,6 @@ class Rotten(ScenesSource):
 def wait_for_the_disk(path):
     while not Path(path).exists():
         time.sleep(0.05)
-
-
-def batches(source, workers, bad_samples=None, **options):
-    read = PairExamples(source, TrainTransform(16), Tokenizer("scenes", 8), 30)
-    settings = {"batch_size": BATCH, "seed": SEED, "threads": 2, **options}
-    return shuffled_batches(
-        read,
-        len(source),
-        bad_samples=bad_samples or BadSamples(None, 1.0, len(source)),
-        workers=workers,
-        order=source.order(BATCH, SEED) if isinstance(source, MixedPairs) else None,
-        **settings,
-    )
 
 
 def assert_same(found, expected):
@@ -115,7 +98,9 @@ def test_a_worker_that_hangs_says_where(tmp_path):
 
 PARENT = """
 import time
-from tests.data.test_workers import ScenesSource, batches, workers
+from albef_jax.data import workers
+from albef_jax.data.scenes.source import ScenesSource
+from tests.helpers.worker_batches import batches
 if __name__ == "__main__":
     found = batches(ScenesSource("train", 100, 32), 1)
     next(found)

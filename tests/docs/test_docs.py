@@ -14,10 +14,19 @@ from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.report.panels import PANELS
 from albef_jax.report.render import COUNTS
 from albef_jax.workdir.config_file import flatten
+from tests.helpers.pages import (
+    CODE,
+    DOCS,
+    FENCED,
+    PAGES,
+    ROOT,
+    SNIPPET,
+    each_page,
+    first_cells,
+    read,
+    rows,
+)
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PRETRAINING, FINETUNING = DOCS / "pretraining.md", DOCS / "finetuning.md"
 OPTIONS = {task: flatten(default(task).to_dict()) for task in TASKS}
 TRAINED = [task for task in TASKS if task_spec(task).trains]
@@ -28,21 +37,13 @@ SECTIONS = "|".join(
 # Text assignment is a step of NLVR2, and on its page.
 TASK_PAGES = {task: DOCS / "tasks" / f"{task.removesuffix('_pretrain')}.md" for task in DOWNSTREAM}
 
-FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```(?:bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-CODE = re.compile(r"`([^`\n]+)`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 RECIPE = re.compile(r"configs/([a-z_]+)\.py(?::(\w+))?")
 OVERRIDE = re.compile(r"--config\.(\w+(?:\.\w+)*)=")
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 each_task = pytest.mark.parametrize("task", DOWNSTREAM)
-
-
-def read(page: Path) -> str:
-    return page.read_text("utf-8")
 
 
 def code_spans(page: Path) -> list[str]:
@@ -169,18 +170,6 @@ def test_a_command_overrides_options_of_its_own_task(page):
 def test_there_are_commands_with_overrides():
     lines = [line for page in PAGES for line in commands(page)]
     assert sum("--config.init.checkpoint=" in line for line in lines) > len(DOWNSTREAM)
-
-
-def rows(page: Path, heading: str) -> list[list[str]]:
-    """The cells of the rows under a heading whose first cell is code."""
-    section = read(page).partition(f"{heading}\n")[2].partition("\n#")[0]
-    lines = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
-    return [line.split(" | ") for line in lines]
-
-
-def first_cells(page: Path, heading: str) -> set[str]:
-    """The code spans in the first column of the tables under a heading."""
-    return {span for row in rows(page, heading) for span in CODE.findall(row[0])}
 
 
 def value_of(cell: str) -> Any:

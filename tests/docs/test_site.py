@@ -5,7 +5,7 @@ import re
 import pytest
 
 from docs.hooks import equations, outside, reference
-from tests.docs.test_docs import DOCS, FENCED, PAGES, ROOT, each_page, read
+from tests.helpers.pages import DOCS, FENCED, PAGES, ROOT, each_page, read
 
 NAVIGATION = set(re.findall(r": (\S+\.md)$", read(ROOT / "mkdocs.yml"), re.MULTILINE))
 

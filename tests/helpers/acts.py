@@ -16,8 +16,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from albef_jax.checkpoints import manager
-from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.distributed import sync
 from albef_jax.distributed.initialize import joined
 from albef_jax.distributed.launch import find
@@ -95,6 +93,9 @@ def batch_spec(array: jax.Array) -> bool:
 
 def falling_back(directory: Path) -> dict:
     """Step 4 is damaged in the eyes of process 1 alone."""
+    from albef_jax.checkpoints import manager  # takes a second, and other acts need it not
+    from albef_jax.checkpoints.manager import Checkpoints
+
     mesh, number = make_mesh(fsdp=2), jax.process_index()
     sharding = NamedSharding(mesh, PartitionSpec(None, "fsdp"))
     abstract = {"params": {"w": jax.ShapeDtypeStruct((4, 8), np.float32, sharding=sharding)}}

@@ -19,13 +19,18 @@ PATIENCE = 1200  # seconds: a busy machine starts slowly
 QUICK_COMPILER = {"xla_cpu_use_fusion_emitters": False} if version("jax") < "0.11" else {}
 
 
+def xla_flags(devices: int) -> str:
+    """The flags of a process that sees so many virtual devices, and compiles fast."""
+    flags = {"xla_force_host_platform_device_count": devices, **QUICK_COMPILER}
+    return " ".join(f"--{name}={int(value)}" for name, value in flags.items())
+
+
 def quick_start(devices: int = 1) -> dict[str, str]:
     """Environment of a process that compiles as the tests do, and what they do only once."""
-    flags = {"xla_force_host_platform_device_count": devices, **QUICK_COMPILER}
     return {
         **{name: os.environ[name] for name in os.environ if name.startswith(CACHE)},
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "XLA_FLAGS": " ".join(f"--{name}={int(value)}" for name, value in flags.items()),
+        "XLA_FLAGS": xla_flags(devices),
     }
 
 

@@ -3,7 +3,7 @@
 Their texts are kept in tests/benchmarks/programs; write them anew, in an environment with jax's
 CUDA wheels and libtpu, with
 
-    python -m tests.accelerators.small_programs
+    python -m tests.helpers.small_programs
 """
 
 import os

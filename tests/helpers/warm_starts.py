@@ -1,8 +1,7 @@
 """Starts of tasks from the golden checkpoints, and what the official code made of them."""
 
 import json
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,21 +9,12 @@ import pytest
 
 from albef_jax.checkpoints.init_from.checkpoint import transfer
 from albef_jax.checkpoints.official import state_dict
-from albef_jax.checkpoints.torch_format import reader
 from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.models import albef, task_models
 from albef_jax.models.config import ModelConfig
+from tests.helpers.golden_files import TINY, official
 
-TINY = Path(__file__).parents[1] / "golden" / "tiny"
 CONVERSION = json.loads((TINY / "key_conversion.json").read_text())
-FILES = {
-    "pretrain": "pretrain",
-    "retrieval": "retrieval",
-    "entailment": "ve",
-    "vqa": "vqa",
-    "nlvr": "nlvr",
-    "nlvr_pretrain": "pretrain_nlvr",
-}
 # (entry of the record, task, task of the checkpoint)
 RECORDED = [
     ("retrieval", "retrieval", "pretrain"),
@@ -34,16 +24,6 @@ RECORDED = [
     ("nlvr_from_pretrain_nlvr", "nlvr", "nlvr_pretrain"),
 ]
 EACH_RECORD = pytest.mark.parametrize(("entry", "task", "source_task"), RECORDED)
-
-
-@cache
-def state(task):
-    return reader.read_state_dict(TINY / f"{FILES[task]}.pth")
-
-
-@cache
-def official(task):
-    return state_dict.from_official(state(task), task=task)
 
 
 def start(task, source_task, *, fresh=None, source=None, **options):

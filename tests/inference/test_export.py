@@ -5,7 +5,7 @@ import pytest
 from albef_jax.inference.export import export_encoders
 from albef_jax.inference.model import CannotServe
 from albef_jax.inference.outputs import NotFinite
-from tests.inference.test_model import model_of
+from tests.helpers.tiny_model import model_of
 
 
 @pytest.fixture(scope="module")

@@ -3,43 +3,21 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import albef_jax
 from albef_jax.checkpoints.manager import Checkpoints
-from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference import model as api
 from albef_jax.inference.inputs import as_images
 from albef_jax.inference.model import CannotServe
-from albef_jax.models import albef, task_models
+from albef_jax.models import albef
 from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from tests.helpers.tiny_model import SERVED, model_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny"
-SIZES = {
-    "image_size": 32,
-    "patch_size": 16,
-    "image_width": 16,
-    "image_depth": 1,
-    "image_heads": 2,
-    "text_width": 16,
-    "text_heads": 2,
-    "text_intermediate": 32,
-    "text_depth": 1,
-    "fusion_depth": 1,
-    "vocab_size": 460,
-    "max_positions": 48,
-    "embed_dim": 8,
-}
-
-
-def model_of(task, batch_size=4):
-    config = ModelConfig(**SIZES)
-    params = task_models.init(config, task, jax.random.key(1))
-    return api.Model(task, config, params, Tokenizer("scenes", 40), batch_size)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +144,7 @@ def test_free_answers(images):
 def test_loading_a_workdir(model, images, tmp_path):
     with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(3, {"params": model.params, "train": {"step": np.int32(3)}})
-    config = {"task": "retrieval", "model": SIZES, "data": {"vocab": "scenes", "source": "scenes"}}
+    config = {"task": "retrieval", "model": SERVED, "data": {"vocab": "scenes", "source": "scenes"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = albef_jax.load(tmp_path)
     assert repr(loaded) == "Model(retrieval, 0.0 M parameters, 32 px)"
@@ -192,16 +170,16 @@ def test_a_vocabulary_of_another_model_is_refused():
 
 def test_settings_of_earlier_versions_are_passed_over(model, monkeypatch):
     """As `model.remat`, which became three."""
-    settings = {"model": {**SIZES, "remat": False, "dropout": 0.3}, "data": {"vocab": "scenes"}}
+    settings = {"model": {**SERVED, "remat": False, "dropout": 0.3}, "data": {"vocab": "scenes"}}
     found = SimpleNamespace(
         task="retrieval", params=model.params, config=settings, origin=Path("run")
     )
     monkeypatch.setattr(api, "read_checkpoint", lambda path: found)
-    assert api.load("run").config == ModelConfig(**SIZES, dropout=0.3)
+    assert api.load("run").config == ModelConfig(**SERVED, dropout=0.3)
 
 
 def test_a_model_trained_with_cudnn_is_read_without_a_card(model, monkeypatch, images):
-    settings = {"model": {**SIZES, "attention": "cudnn"}, "data": {"vocab": "scenes"}}
+    settings = {"model": {**SERVED, "attention": "cudnn"}, "data": {"vocab": "scenes"}}
     found = SimpleNamespace(
         task="retrieval", params=model.params, config=settings, origin=Path("run")
     )

@@ -11,7 +11,7 @@ from albef_jax.inference.choices import distinct_answers
 from albef_jax.inference.inputs import as_images
 from albef_jax.inference.model import CannotServe
 from albef_jax.inference.outputs import NotFinite
-from tests.inference.test_model import model_of
+from tests.helpers.tiny_model import model_of
 
 TEXTS = ["a ball", "a red cube on grass"]
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), np.uint8))

@@ -47,7 +47,7 @@ def test_ties_still_give_k():
     assert np.all(found.images.sum(axis=0) == 2)
 
 
-@pytest.mark.parametrize("images", [1, 2, 4, 16])
+@pytest.mark.parametrize("num_images", [1, 2, 4, 16])
 def test_blocks_hold_every_image_with_candidates(chosen, num_images):
     found = list(blocks(chosen, num_images))
     assert {len(block) for block in found} == {num_images}
@@ -107,7 +107,9 @@ def naive(tiny, gallery, encoded):
     )
 
 
-@pytest.mark.parametrize("devices, images, texts", [(1, 1, 1), (1, 4, 2), (1, 64, 16), (8, 8, 4)])
+@pytest.mark.parametrize(
+    "devices, num_images, texts", [(1, 1, 1), (1, 4, 2), (1, 64, 16), (8, 8, 4)]
+)
 def test_scores_are_those_of_the_pairs(
     tiny, gallery, encoded, chosen, naive, devices, num_images, texts
 ):

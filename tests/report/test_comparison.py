@@ -5,7 +5,7 @@ import pytest
 from albef_jax.config.defaults import default
 from albef_jax.report.comparison import compare, lines, page
 from albef_jax.report.runs import MOST, CannotCompare, read_runs
-from tests.report.test_render import Page
+from tests.helpers.report_page import Page
 
 
 def line(step, **metrics):

@@ -1,59 +1,14 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import jax
 import numpy as np
 import pytest
 
 from albef_jax.inference.heat_maps.word_heat import HeatedCaption
-from albef_jax.inference.masked_words import MaskedWord
 from albef_jax.report.render import counts, render
-from albef_jax.report.retrieval_examples import (
-    Examples,
-    ImagesOfText,
-    MaskedCaption,
-    RankedImage,
-    RankedText,
-    TextsOfImage,
-)
-
-IMAGE = np.full((8, 8, 3), 200, np.uint8)
-COMMAND = "python -m albef_jax.main --config configs/pretrain.py:demo --workdir runs/demo"
-VOID = {"meta", "img", "br", "path", "circle"}
-
-
-class Page(HTMLParser):
-    """Reads a page: its text, its tags with attributes, and whether every tag is closed."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.text, self.tags = "", []
-        self._open: list[str] = []
-        self.feed(html)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, tag, **attributes):
-        return [a for t, a in self.tags if t == tag and attributes.items() <= a.items()]
-
-
-def recalls(*percent):
-    return dict(zip(("r1", "r5", "r10"), percent, strict=True))
+from tests.helpers.report_page import COMMAND, IMAGE, Page, examples, recalls
 
 
 def results():
@@ -72,17 +27,6 @@ def results():
 
 def page_of(workdir, shown):
     return render("pretrain.html", workdir, results(), COMMAND, examples=shown)
-
-
-def examples(caption="a red ball", word="red"):
-    ranked_texts = [RankedText("two stars", 3.2, False), RankedText(caption, 1.5, True)]
-    ranked_images = [RankedImage(IMAGE, 2.0, True), RankedImage(255 - IMAGE, -1.0, False)]
-    guesses = MaskedWord(2, word, [(word, 0.625), ("blue", 0.25)])
-    return Examples(
-        [TextsOfImage(IMAGE, caption, ranked_texts)],
-        [ImagesOfText(caption, ranked_images)],
-        [MaskedCaption(IMAGE, caption, [guesses])],
-    )
 
 
 LINE = {"step": 20, "loss": 7.5, "loss_itc": 4.0, "lr": 1e-4, "alpha": None, "bad_samples": 3}

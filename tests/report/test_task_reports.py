@@ -14,7 +14,7 @@ from albef_jax.report.task_examples import (
     JudgedSentence,
     right_and_wrong,
 )
-from tests.report.test_render import COMMAND, IMAGE, Page, examples, recalls
+from tests.helpers.report_page import COMMAND, IMAGE, Page, examples, recalls
 
 EVIL = 'a <script>alert("x")</script> " onerror="alert(1)'
 LINE = {"step": 20, "loss": 1.5, "loss_itc": 1.0, "loss_itm": 0.5, "accuracy": 0.25, "lr": 1e-4}

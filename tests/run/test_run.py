@@ -20,13 +20,14 @@ def start(config, workdir, **options):
     return run(config, workdir, "the command", eval_only=options.get("eval_only", False))
 
 
+@pytest.mark.usefixtures("one_device")
 def test_built_in_world_from_start_to_report(tmp_path, capsys):
     workdir = tmp_path / "run"
-    report = start(scenes_config(steps=6), workdir)
+    report = start(scenes_config(steps=4), workdir)
     assert report == workdir / "report" / "index.html"
     assert report.stat().st_size > 10_000
     results = json.loads((workdir / "results.json").read_text())
-    assert results["step"] == 6
+    assert results["step"] == 4
     assert results["retrieval"]["images"] == 12
     assert results["retrieval"]["chance_r1"] == pytest.approx(100 / 12)
     for scored in ("itc", "itm"):
@@ -35,7 +36,7 @@ def test_built_in_world_from_start_to_report(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "12 unseen scenes" in printed
 
-    start(scenes_config(steps=6), workdir, eval_only=True)
+    start(scenes_config(steps=4), workdir, eval_only=True)
     assert json.loads((workdir / "results.json").read_text()) == results
 
 

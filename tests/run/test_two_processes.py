@@ -15,7 +15,7 @@ from tests.helpers.kill_runs import TIMES, assert_same, outcome
 from tests.helpers.processes import group_flags, started
 from tests.helpers.tiny_run import two_processes
 
-COMMAND = ["-m", "albef_jax.main", "--config", "tests/train/tiny_run.py:two"]
+COMMAND = ["-m", "albef_jax.main", "--config", "tests/helpers/tiny_run.py:two"]
 
 
 def commands(workdir, *flags):
@@ -134,7 +134,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step(asked, whole, tmp_path):
 @pytest.mark.parametrize("task", ["retrieval", "vqa", "nlvr", "nlvr_pretrain", "grounding"])
 def test_other_tasks_too(task, tmp_path, monkeypatch):
     """With parameters cut over devices of both processes."""
-    command = ["-m", "albef_jax.main", "--config", f"tests/train/tiny_run.py:{task}"]
+    command = ["-m", "albef_jax.main", "--config", f"tests/helpers/tiny_run.py:{task}"]
     flags = [f"--workdir={tmp_path / 'run'}", "--config.mesh.fsdp=4"]
     with started([[*command, *flags, *group] for group in group_flags()]) as processes:
         assert [process.end() for process in processes] == [0, 0], processes[0].text

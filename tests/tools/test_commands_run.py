@@ -18,7 +18,7 @@ from PIL import Image
 
 import albef_jax
 from albef_jax.data.scenes.source import ScenesSource
-from tests.docs.test_docs import DOCS, ROOT, SNIPPET, first_cells, read
+from tests.helpers.pages import DOCS, ROOT, SNIPPET, first_cells, read
 from tests.helpers.processes import quick_start
 
 README = ROOT / "README.md"

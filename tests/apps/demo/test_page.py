@@ -2,6 +2,7 @@ import asyncio
 import gc
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ from albef_jax.apps.demo.handlers import Answers, Refused
 from albef_jax.apps.demo.page import CannotShow, _check_port, application, build_page, served
 from albef_jax.apps.search.index import build_index, open_index
 from albef_jax.apps.search.items import SearchError, items_of
-from tests.inference.test_model import model_of
+from tests.helpers.processes import PATIENCE, ROOT, free_port
+from tests.helpers.tiny_model import model_of
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -165,9 +166,7 @@ def test_in_a_browser(model, files, closed_loop):
         pytest.skip("no Chromium on this machine")
     import uvicorn
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     app = application(build_page(Answers(model), []), port)
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -206,10 +205,35 @@ def test_in_a_browser(model, files, closed_loop):
     assert asked and not [url for url in asked if not url.startswith(ours)]
 
 
+# With a model of random weights.
+SERVED = """
+import sys
+from tests.helpers.processes import PATIENCE, ROOT, free_port
+from tests.helpers.tiny_model import model_of
+from albef_jax.apps.demo.page import serve
+serve(model_of("retrieval"), None, int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_page_ended_by_a_signal_leaves_no_folder(number, tmp_path):
+    pytest.importorskip("gradio")
+    port = free_port()
+    command = [sys.executable, "-c", SERVED, str(port)]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    options = {"stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **options) as process:
+        assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+        assert list(tmp_path.glob("albef_jax_page_*/example_1.png"))
+        time.sleep(2)  # until it serves
+        process.send_signal(number)
+        process.wait(PATIENCE)
+    assert not list(tmp_path.glob("albef_jax_page_*"))
+
+
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path):
     pytest.importorskip("gradio")
     command = [sys.executable, "-m", "albef_jax.apps.demo.page", str(tmp_path / "none"), "--port=0"]
-    root = Path(__file__).parents[3]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ)
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ)
     assert found.returncode == 2
     assert found.stderr.startswith("error: ") and "Traceback" not in found.stderr

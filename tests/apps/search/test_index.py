@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inference.test_model import model_of
+from tests.helpers.tiny_model import model_of
 
 pytest.importorskip("faiss")
 

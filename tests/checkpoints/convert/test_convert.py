@@ -2,8 +2,6 @@
 
 import json
 import sys
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,27 +13,10 @@ from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.checkpoints.torch_format import reader
 from albef_jax.errors import CheckpointError
+from tests.helpers.golden_files import FILES, golden, saved
 from tools import convert_checkpoint
 
-TINY = Path(__file__).parents[2] / "golden" / "tiny"
-FILES = {
-    "pretrain": "pretrain",
-    "retrieval": "retrieval",
-    "entailment": "ve",
-    "vqa": "vqa",
-    "nlvr": "nlvr",
-    "nlvr_pretrain": "pretrain_nlvr",
-}
 ALL = pytest.mark.parametrize("task", FILES)
-
-
-def golden(task):
-    return TINY / f"{FILES[task]}.pth"
-
-
-@cache
-def saved(task):
-    return reader.read_state_dict(golden(task))
 
 
 def changed(path, task, drop=(), **added):

@@ -163,8 +163,8 @@ def test_an_older_release_is_replaced_when_asked(tmp_path, run):
     assert files(tmp_path / "out") == [
         "README.md",
         "config.json",
-        "model.safetensors",
         "image.png",
+        "model.safetensors",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run", "run.pth"]
 

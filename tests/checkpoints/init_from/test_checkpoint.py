@@ -6,16 +6,14 @@ import pytest
 
 from albef_jax.checkpoints.official import state_dict
 from albef_jax.models.position_embedding import resize_position_embedding
+from tests.helpers.golden_files import FILES, official, saved
 from tests.helpers.warm_starts import (
     CONVERSION,
     EACH_RECORD,
-    FILES,
     assert_equal,
     blank,
     changed,
-    official,
     start,
-    state,
     twins,
 )
 
@@ -25,9 +23,9 @@ def test_every_official_key_is_as_recorded(entry, task, source_task):
     record = CONVERSION[entry]
     made = start(task, source_task)
     found = state_dict.to_official(made.params, made.teacher, made.queues, task)
-    expected = {key: state(source_task)[old] for key, old in record["target_to_source"].items()}
-    expected |= {key: state(task)[key] for key in record["left_at_initialisation"]}
-    assert found.keys() == expected.keys() == state(task).keys()
+    expected = {key: saved(source_task)[old] for key, old in record["target_to_source"].items()}
+    expected |= {key: saved(task)[key] for key in record["left_at_initialisation"]}
+    assert found.keys() == expected.keys() == saved(task).keys()
     for key, array in expected.items():
         assert found[key].dtype == array.dtype, key
         assert found[key].tobytes() == array.tobytes(), key

@@ -261,7 +261,7 @@ def test_another_shape_is_refused_by_the_module(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "albef_jax.checkpoints.init_from.encoders.read_image_encoder", lambda path: found
     )
-    message = r"init\.vision=.*: image_encoder/patch_embed is \(8, 8, 1, 32\) there and \(8, 8, 3,"
+    message = r"init\.vision=.*: image_encoder/patch_embed is \(8, 8, 1, 32\) there, \(8, 8, 3,"
     with pytest.raises(CheckpointError, match=message):
         start(vision=GOLDEN / "vit")
 

@@ -13,7 +13,7 @@ from albef_jax.checkpoints.official import weights_file
 from albef_jax.checkpoints.torch_format import reader, writer
 from albef_jax.checkpoints.torch_format.allowed_globals import Inert
 from albef_jax.errors import CheckpointError
-from tests.checkpoints.convert.test_convert import TINY, saved
+from tests.helpers.golden_files import TINY, saved
 from tests.helpers.torch_files import (
     FORMS,
     NUMBERS,
