@@ -37,7 +37,9 @@ def top_k(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
     true = np.take_along_axis(logits, labels[:, None], axis=1)
     better = np.sum(logits >= true, axis=1) - 1
     right = better == 0
-    said = np.where(right, labels, np.where(logits == true, -np.inf, logits).argmax(axis=1))
+    others = logits.copy()
+    np.put_along_axis(others, labels[:, None], -np.inf, axis=1)
+    said = np.where(right, labels, others.argmax(axis=1))
     counts = np.bincount(labels, minlength=len(class_names))
     hits = np.bincount(labels[right], minlength=len(class_names))
     per_class = {
