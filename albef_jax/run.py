@@ -34,7 +34,7 @@ from albef_jax.errors import (
 )
 from albef_jax.models.albef import count_parameters
 from albef_jax.observability.profile_window import ProfileWindow
-from albef_jax.report.render import REPORT, render
+from albef_jax.report.rendering import REPORT, render
 from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.resilience import replay

@@ -33,7 +33,7 @@ from albef_jax.data.build import (
     open_train_pairs,
     open_two_images,
 )
-from albef_jax.data.prepare.check import NOT_RGB, PROBLEMS, Findings, check
+from albef_jax.data.prepare.checking import NOT_RGB, PROBLEMS, Findings, check
 from albef_jax.data.prepare.lengths import Lengths, as_json, longer_than, percentile
 from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
 from albef_jax.utils.atomic import write_text

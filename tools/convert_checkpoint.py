@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from albef_jax.checkpoints.convert.convert import convert, format_report
+from albef_jax.checkpoints.convert.conversion import convert, format_report
 from albef_jax.checkpoints.official.name_table import TABLES
 from albef_jax.errors import CheckpointError
 from albef_jax.utils.output_paths import CannotWrite, check_folder

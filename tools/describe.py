@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from albef_jax.checkpoints.convert.describe import describe, format_description
+from albef_jax.checkpoints.convert.description import describe, format_description
 from albef_jax.errors import CheckpointError
 from albef_jax.utils.terminal import print_anything
 

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.data.build import Part
 from albef_jax.data.prepare.from_config import make_plan, open_pairs
-from albef_jax.data.prepare.pack import BAD, DUPLICATES, pack
+from albef_jax.data.prepare.packing import BAD, DUPLICATES, pack
 from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.records import PairSource
 from albef_jax.utils.output_paths import check_folder

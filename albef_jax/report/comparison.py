@@ -10,7 +10,7 @@ from albef_jax.report.axes import label
 from albef_jax.report.bounds import BOUNDS
 from albef_jax.report.charts import draw_runs
 from albef_jax.report.panels import PANELS
-from albef_jax.report.render import environment
+from albef_jax.report.rendering import environment
 from albef_jax.report.runs import Run
 from albef_jax.workdir.config_file import flatten
 

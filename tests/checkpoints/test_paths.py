@@ -9,7 +9,7 @@ import pytest
 
 from albef_jax.checkpoints import manager
 from albef_jax.checkpoints.complete import lack
-from albef_jax.checkpoints.convert.convert import convert
+from albef_jax.checkpoints.convert.conversion import convert
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name

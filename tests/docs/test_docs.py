@@ -12,7 +12,7 @@ import pytest
 from albef_jax.config.defaults import default
 from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.report.panels import PANELS
-from albef_jax.report.render import COUNTS
+from albef_jax.report.rendering import COUNTS
 from albef_jax.workdir.config_file import flatten
 from tests.helpers.pages import (
     CODE,

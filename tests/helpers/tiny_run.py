@@ -77,6 +77,19 @@ def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
     return config
 
 
+SKIPS = 3  # of a run that diverges, until it stops
+
+
+def diverging():
+    """The first update throws all parameters far away."""
+    config = scenes_config()
+    config.optimizer.update({"lr": 1e30, "warmup_steps": 0})
+    config.guards.max_skipped = SKIPS
+    config.log.every_steps = 1
+    config.checkpoint.every_steps = 1
+    return config
+
+
 def two_processes() -> ConfigDict:
     """A batch for four devices, few steps, all of them saved or logged."""
     config = scenes_config(steps=6)

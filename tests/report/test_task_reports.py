@@ -6,7 +6,7 @@ import pytest
 
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.vqa_accuracy import majority, score
-from albef_jax.report.render import render
+from albef_jax.report.rendering import render
 from albef_jax.report.retrieval_examples import Examples
 from albef_jax.report.task_examples import (
     AnsweredQuestion,

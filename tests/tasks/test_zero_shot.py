@@ -54,7 +54,9 @@ def test_the_figures_are_those_of_the_loaded_model(workdir, trained):
     model = albef_jax.load(trained)
     scenes = ScenesObjects("val", COUNT, SIZES["image_size"])
     prompts = [template.format(name) for name in scenes.classes for template in TEMPLATES]
-    texts = model.encode_text(prompts).feature.reshape(len(scenes.classes), len(TEMPLATES), -1).mean(1)
+    texts = (
+        model.encode_text(prompts).feature.reshape(len(scenes.classes), len(TEMPLATES), -1).mean(1)
+    )
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     scores = model.encode_image([scenes[place].image for place in range(COUNT)]).feature @ texts.T
     labels = np.array([scenes[place].label for place in range(COUNT)])

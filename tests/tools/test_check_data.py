@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from albef_jax.config.defaults import default
-from albef_jax.data.prepare.check import Findings, Found
+from albef_jax.data.prepare.checking import Findings, Found
 from albef_jax.data.prepare.lengths import Lengths
 from albef_jax.data.tokenizer import Tokenizer
 from tools.check_data import main, open_data, report, summary

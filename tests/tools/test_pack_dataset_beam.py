@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 
-from albef_jax.data.prepare.pack import pack
+from albef_jax.data.prepare.packing import pack
 from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.scenes.source import ScenesSource
 
@@ -31,7 +31,7 @@ def test_beam_packs_the_same_shards(tmp_path, pack_with_beam):
 
 
 def test_beam_goes_on_with_what_is_left(tmp_path, pack_with_beam, monkeypatch):
-    monkeypatch.setattr("albef_jax.data.prepare.pack.complete", lambda out, plan: {})
+    monkeypatch.setattr("albef_jax.data.prepare.packing.complete", lambda out, plan: {})
     pack(OPEN(), PLAN, tmp_path, 1, bar=False)
     (tmp_path / PLAN.file(1)).unlink()
     times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.array_record")}

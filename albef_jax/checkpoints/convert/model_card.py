@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from albef_jax.checkpoints.convert.describe import recipe, sizes
+from albef_jax.checkpoints.convert.description import recipe, sizes
 from albef_jax.workdir.config_file import flatten
 
 _LISTS = 12  # entries of a list of figures that are shown

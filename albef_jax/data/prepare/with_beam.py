@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from albef_jax.data.prepare.pack import complete, left_to_do, opened
+from albef_jax.data.prepare.packing import complete, left_to_do, opened
 from albef_jax.data.prepare.plan import Plan
 from albef_jax.data.prepare.shard import pack_shard
 from albef_jax.data.records import PairSource

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from albef_jax.data.records import Pair
-from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.drawing.rendering import render
 from albef_jax.data.scenes.language.captions import captions
 from albef_jax.data.scenes.language.noise import corrupt
 from albef_jax.data.scenes.world.draw import CAPTION

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from albef_jax.data.records import Labelled, Question, Referring, Sentence, TwoImages
-from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.drawing.rendering import render
 from albef_jax.data.scenes.language import entailment, two_images
 from albef_jax.data.scenes.language.entailment import Judged
 from albef_jax.data.scenes.language.questions import Asked, ask

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albef_jax.checkpoints.convert.convert import convert
-from albef_jax.checkpoints.convert.describe import describe
+from albef_jax.checkpoints.convert.conversion import convert
+from albef_jax.checkpoints.convert.description import describe
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.weights_file import OfficialFile

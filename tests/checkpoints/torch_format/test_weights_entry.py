@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from albef_jax.checkpoints.convert.convert import convert
+from albef_jax.checkpoints.convert.conversion import convert
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.checkpoints.official import weights_file
 from albef_jax.checkpoints.torch_format import reader, writer

@@ -17,7 +17,7 @@ from albef_jax.data.build import (
     open_two_images,
 )
 from albef_jax.data.prepare.from_config import make_plan
-from albef_jax.data.prepare.pack import pack
+from albef_jax.data.prepare.packing import pack
 
 FIELDS = {"caption": "a dog", "text": "a dog", "sentence": "a dog", "question": "what?"}
 

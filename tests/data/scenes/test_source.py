@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from albef_jax.data.records import PairSource
-from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.drawing.rendering import render
 from albef_jax.data.scenes.source import ScenesSource
 from albef_jax.data.scenes.world.sample import sample_scene
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.drawing.rendering import render
 from albef_jax.data.scenes.language.questions import ANSWERS
 from albef_jax.data.scenes.task_sources import (
     ScenesQuestions,

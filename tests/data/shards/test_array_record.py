@@ -9,7 +9,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from albef_jax.config.file_patterns import expand
-from albef_jax.data.prepare.pack import pack
+from albef_jax.data.prepare.packing import pack
 from albef_jax.data.prepare.plan import Plan
 from albef_jax.data.records import EncodedPair, EncodedPairs
 from albef_jax.data.scenes.source import ScenesSource

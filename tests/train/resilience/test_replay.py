@@ -15,22 +15,11 @@ from albef_jax.observability.metrics import read_lines
 from albef_jax.run import replay_step, run
 from albef_jax.train.resilience import replay
 from tests.helpers.processes import quick_start
-from tests.helpers.tiny_run import scenes_config
+from tests.helpers.tiny_run import SKIPS, diverging
 
 ROOT = Path(__file__).parents[3]
-SKIPS = 3
 
 pytestmark = pytest.mark.usefixtures("one_device")
-
-
-def diverging():
-    """The first update throws all parameters far away."""
-    config = scenes_config()
-    config.optimizer.update({"lr": 1e30, "warmup_steps": 0})
-    config.guards.max_skipped = SKIPS
-    config.log.every_steps = 1
-    config.checkpoint.every_steps = 1
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +157,7 @@ def test_by_command_line(stopped, tmp_path):
     """Exit code 2 for no bundle; the codes 0 and 1 are those of `replay_step`."""
     file = tmp_path / "recipe.py"
     file.write_text(
-        "from tests.train.resilience.test_replay import diverging\n\nget_config = diverging\n"
+        "from tests.helpers.tiny_run import diverging\n\nget_config = diverging\n"
     )
     command = [sys.executable, "-m", "albef_jax.main", "--config", str(file)]
     environment = os.environ | {

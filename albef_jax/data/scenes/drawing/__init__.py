@@ -1,1 +1,10 @@
 """Scene graphs drawn as images."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {
+        "render": "rendering",
+    },
+)

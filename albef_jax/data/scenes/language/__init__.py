@@ -1,1 +1,8 @@
 """Sentences about scene graphs, one module a task."""
+
+from albef_jax.utils.lazy import public
+
+__getattr__, __dir__ = public(
+    __name__,
+    {"statements": "captions", "ask": "questions", "refer": "referring"},
+)

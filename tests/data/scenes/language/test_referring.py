@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.drawing.rendering import render
 from albef_jax.data.scenes.language.referring import MOST_IOU, iou, pixel_box
 from albef_jax.data.scenes.task_sources import ScenesReferring
 from tests.helpers.task_reader import meant

@@ -12,9 +12,8 @@ from PIL import Image
 
 from albef_jax.data.annotations.pairs import JsonPairs
 from albef_jax.data.images.decode import decode
-from albef_jax.data.prepare import pack as packing
-from albef_jax.data.prepare import shard
-from albef_jax.data.prepare.pack import pack
+from albef_jax.data.prepare import packing, shard
+from albef_jax.data.prepare.packing import pack
 from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.records import Pair
 from albef_jax.data.shards.array_record import ArrayRecordPairs
@@ -151,7 +150,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from albef_jax.data.annotations.pairs import JsonPairs
-from albef_jax.data.prepare.pack import pack
+from albef_jax.data.prepare.packing import pack
 from albef_jax.data.prepare.plan import Plan
 
 class Killed(JsonPairs):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_jax.data.prepare import check as checking
-from albef_jax.data.prepare.check import NOT_RGB, TINY, TWICE, UNUSABLE, WORDLESS, check
+from albef_jax.data.prepare import checking
+from albef_jax.data.prepare.checking import NOT_RGB, TINY, TWICE, UNUSABLE, WORDLESS, check
 from albef_jax.data.prepare.lengths import Lengths
 from albef_jax.data.records import EncodedPair, TwoImages
 from albef_jax.data.tokenizer import Tokenizer

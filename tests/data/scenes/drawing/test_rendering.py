@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from albef_jax.data.scenes.drawing.backgrounds import paint_background
-from albef_jax.data.scenes.drawing.render import render
+from albef_jax.data.scenes.drawing.rendering import render
 from albef_jax.data.scenes.drawing.sprites import _INK
 from albef_jax.data.scenes.world.graph import (
     BACKGROUNDS,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from albef_jax.checkpoints.convert.convert import convert, format_report
+from albef_jax.checkpoints.convert.conversion import convert, format_report
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.weights_file import OfficialFile

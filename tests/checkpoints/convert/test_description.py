@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albef_jax.checkpoints.convert.convert import convert
-from albef_jax.checkpoints.convert.describe import describe, format_description
+from albef_jax.checkpoints.convert.conversion import convert
+from albef_jax.checkpoints.convert.description import describe, format_description
 from albef_jax.checkpoints.official import weights_file
 from albef_jax.checkpoints.official.weights_file import OfficialFile
 from albef_jax.checkpoints.torch_format import reader

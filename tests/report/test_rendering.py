@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from albef_jax.inference.heat_maps.word_heat import HeatedCaption
-from albef_jax.report.render import counts, render
+from albef_jax.report.rendering import counts, render
 from tests.helpers.report_page import COMMAND, IMAGE, Page, examples, recalls
 
 
