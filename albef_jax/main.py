@@ -30,7 +30,7 @@ from albef_jax.workdir.saved_steps import has_steps
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, with an optional preset: configs/pretrain.py:4m.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps everything; runs/TASK.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/TASK.")
 _EVAL_ONLY = flags.DEFINE_bool(
     "eval_only", False, "Evaluate the newest checkpoint, or init.checkpoint; do not train."
 )
@@ -78,7 +78,7 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _refuse_old_names(arguments: list[str]) -> None:
-    """Options that were renamed: the error names the new one, before the parser says "unknown"."""
+    """Report renamed options under their new names, before the parser calls them unknown."""
     given = (word.lstrip("-").removeprefix("config.").partition("=")[0] for word in arguments)
     if problems := [text for text in map(renamed.replacement, given) if text]:
         raise ConfigError("\n".join(problems))
@@ -103,7 +103,7 @@ def _fail(error: Exception):
 
 
 def main(arguments: list[str]) -> None:
-    """Run, and turn the errors that a user can mend into one line."""
+    """Run; errors that a user can fix become one line."""
     if len(arguments) > 1:
         _fail(ConfigError(f"unexpected arguments: {' '.join(arguments[1:])}"))
     if _PRINT_CONFIG.value:
@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> None:
     # Takes seconds: mistakes come first.
     from albef_jax.distributed.initialize import joined
 
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
+    logging.set_verbosity(logging.WARNING)  # Orbax logs every file it writes
     options = _CONFIG.value.distributed
     try:
         with joined(_group(), options.join_seconds, options.peer_seconds):

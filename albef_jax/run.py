@@ -140,7 +140,7 @@ def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Tas
 def _check_group() -> None:
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
-            f"these are {jax.process_count()} processes that were not told so; add "
+            f"these are {jax.process_count()} processes without a coordinator; add "
             "--coordinator=auto (docs/launching.md)"
         )
 

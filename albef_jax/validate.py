@@ -223,7 +223,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
             yield f"{name}={length}: must be at least 2, [CLS] and one token"
     yield from _layers(config)
     if config.task == "grounding" and config.data.scenes.objects == 1:
-        yield "data.scenes.objects=1: a phrase tells an object from others; use at least 2"
+        yield "data.scenes.objects=1: a phrase distinguishes an object from others; use at least 2"
 
 
 def _flash(config: ConfigDict) -> Iterator[str]:

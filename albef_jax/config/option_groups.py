@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def pair_options(config: ConfigDict) -> None:
-    """Where images with captions come from, besides JSON files."""
+    """Sources of image-caption pairs besides JSON files."""
     config.data.update(
         {
             "eval_source": "",  # the kind of eval_files; empty: data.source

@@ -1,4 +1,4 @@
-"""Where the file of a recipe is: as named, or among those that came with the package."""
+"""Finds the file of a recipe: the path as given, or a recipe shipped with the package."""
 
 import difflib
 import re

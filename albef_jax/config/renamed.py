@@ -1,6 +1,6 @@
-"""Options that had other names once: typed today, an old one gives an error with the new one.
+"""Renamed options: using an old name is an error that gives the new one.
 
-Runs that began under the old names go on: their `config.json` is read through `modernise`.
+Runs started under old names still continue: their `config.json` is read through `modernise`.
 """
 
 import re
@@ -20,7 +20,7 @@ VALUES = {
 
 
 def replacement(name: str, value: Any = None) -> str | None:
-    """What to say of an old option, or of an old value; None for all others."""
+    """The message for an old option or an old value; None for all others."""
     if name in OPTIONS:
         return f"{name} is now {OPTIONS[name]}"
     if name in REMOVED:
@@ -31,20 +31,20 @@ def replacement(name: str, value: Any = None) -> str | None:
 
 
 def old_options(section: str) -> list[str]:
-    """The old options that were in a section, or are named so."""
+    """The old options with this name, or in this section."""
     names = (*OPTIONS, *REMOVED)
     return [name for name in names if section in (name, name.partition(".")[0])]
 
 
 def hints(message: str) -> list[str]:
-    """What to say beside the error of a recipe that sets an old option, as ConfigDict words it."""
+    """Hints to add to ConfigDict's error message when a recipe sets an old option."""
     found = re.match(r"""(?:Key )?["'](\w+)["']""", message)
     old = [name for name in (*OPTIONS, *REMOVED) if found and found[1] in name.split(".")]
     return [text for text in map(replacement, old) if text]
 
 
 def modernise(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as JSON holds it, under today's names."""
+    """A configuration read from JSON, under the current names."""
     config = {
         name: dict(value) if isinstance(value, dict) else value for name, value in config.items()
     }

@@ -57,7 +57,7 @@ def _section(prefix: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iter
 
 
 def _kind(value: Any, example: Any) -> str | None:
-    """What is wrong with the kind of `value`, where `example` is right."""
+    """Describes a type error in `value`; `example` has the right type."""
     if example is None:  # train.steps
         return None if value is None or _is(value, int) else "must be a whole number or None"
     kind = type(example)

@@ -1,8 +1,8 @@
 """Finding tasks: each file in `albef_jax/tasks/` declares one, under the file's name.
 
-What a task adds to the configuration, which model it has and which class runs it stand in that
-file alone, as its `TASK`. Names are known without an import; the declaration is imported when its
-task is asked for, since it needs all that the task needs.
+The file's `TASK` gives the options the task adds, the model it uses and the class that runs it.
+Listing the names imports nothing; a declaration is imported when it is needed, because it pulls in
+everything the task uses.
 """
 
 from collections.abc import Callable

@@ -65,7 +65,7 @@ class LossOutput:
     Attributes:
         metrics: scalars, the one to minimise is `loss`.
         teacher_features: of images and texts, to enter the queue; None for a task without ITC.
-        aux: whatever else is worth looking at, in tests and for debugging.
+        aux: intermediate values, for tests and debugging.
     """
 
     metrics: Metrics
@@ -79,7 +79,7 @@ class Loss(ABC):
     Attributes:
         streams: names of the random keys of a step. Their order is part of a run's history: a key
             is the step's key with the position of its name folded in.
-        temperature_range: the student's temperature is clamped to it first, where it is set.
+        temperature_range: if set, the student's temperature is clamped to it first.
         contrast_group: rows that depend on each other; micro-batches are whole groups.
     """
 
@@ -92,7 +92,7 @@ class Loss(ABC):
         return None
 
     def totals(self, batch: Batch, decisions: Any) -> dict[str, jax.Array]:
-        """Counts over the whole batch that means are taken over, where it is not all rows."""
+        """Denominators of means that are not over all rows, counted over the whole batch."""
         return {}
 
     @abstractmethod

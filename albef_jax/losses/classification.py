@@ -24,7 +24,7 @@ def distilled_loss(
     teacher_logits: Float[Array, "B C"] | None,
     alpha: Float[Array, ""] | float,
 ) -> dict[str, Float[Array, ""]]:
-    """Cross-entropy against labels and, where there is a teacher, its distribution."""
+    """Cross-entropy against labels and, with a teacher, its distribution."""
     hard = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     if teacher_logits is None:
         loss = jax.nn.logsumexp(logits, axis=1) - hard

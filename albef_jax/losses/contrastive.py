@@ -43,14 +43,14 @@ def similarities(
 
 
 class Positives(NamedTuple):
-    """Which keys are right for a query, where several are: captions of one image (retrieval)."""
+    """The correct keys of a query if there are several: captions of one image (retrieval)."""
 
     group: Bool[Array, "G g g"]
     queue: Bool[Array, "G g Q"]
 
 
 def same_image(image_id: Int[Array, " B"], queue_id: Int[Array, " Q"], groups: int) -> Positives:
-    """Keys whose image is the query's; the ids of empty queue entries must match none."""
+    """Keys with the query's image id; empty queue entries must match no query."""
     own = image_id.reshape(groups, -1)
     return Positives(own[:, :, None] == own[:, None], own[:, :, None] == queue_id)
 

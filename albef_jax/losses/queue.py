@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# No image has this id: it marks entries that nothing was written to yet (LEDGER, Retrieval).
+# No image has this id; it marks empty entries (LEDGER, Retrieval).
 EMPTY = -100
 
 
@@ -19,7 +19,7 @@ class Queue(NamedTuple):
     """Teacher features of past batches and the place of the next one.
 
     Attributes:
-        image_id: which image an entry is of, where the task asks (retrieval).
+        image_id: the image of each entry; for retrieval only.
     """
 
     image: Float[Array, "Q E"]

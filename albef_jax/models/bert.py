@@ -286,7 +286,7 @@ class FusionEncoder(nn.Module):
     ):
         """Fuse: `[B, R, T, D]`, with `collect` also `[L, B, R, T, D]`.
 
-        `keys_values [L, ...]`, where they are given, take the place of `image_embeds`.
+        `keys_values [L, ...]`, if given, replace `image_embeds`.
         """
         cfg = self.config
         layers = stack(

@@ -20,7 +20,7 @@ class TaskModel:
 
     Attributes:
         parts: names at the root of the parameter tree.
-        mark: the part that tells the model from those after it in `MODELS`.
+        mark: the part that distinguishes the model from those after it in `MODELS`.
         classes: of `cls_head`.
         starts_fresh: the part that no pre-trained model has, if there is one.
     """

@@ -63,7 +63,7 @@ class Answered:
 
     @property
     def right(self) -> bool | None:
-        """Whether the best answer scores at all; None if nobody's answer is known."""
+        """Whether the best answer scores at all; None without reference answers."""
         truth = self.question.answers
         return soft_accuracy(self.answers[0][0], truth) > 0 if truth else None
 

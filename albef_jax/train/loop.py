@@ -43,7 +43,7 @@ class Trainable(Protocol):
 
     Attributes:
         threads: that prepare its data.
-        step_flops: operations that a step needs, where they are counted.
+        step_flops: floating-point operations of a step, or None if they are not counted.
     """
 
     total_steps: int
@@ -145,7 +145,7 @@ def train(
     writers: str = "",
     profile: ProfileWindow | None = None,
 ) -> TrainState:
-    """Run the task to its last step, from wherever the workdir stands.
+    """Train to the last step, continuing from the newest checkpoint.
 
     Args:
         log_every, save_every: in steps.

@@ -1,8 +1,9 @@
 """One train step for all tasks: a pure function of state and batch, jitted once, state donated.
 
-A task differs in its `Loss` alone. Order of events, as officially (LEDGER, ITC): clamp the
-temperature, where the loss asks for it; update the teacher with the student's weights from before
-this step's update; the loss and its gradient; enqueue the teacher's features; update the student.
+A task differs in its `Loss` alone. The order of events is that of the official code
+(LEDGER, ITC): clamp the temperature if the loss requires it; update the teacher with the student's
+weights from before this step; compute loss and gradient; enqueue the teacher's features; update
+the student.
 """
 
 import math
@@ -66,8 +67,8 @@ def update(
     """The step with its random decisions given; images are normalised already.
 
     Returns:
-        The next state, the metrics, and for those who look inside `grads` and the loss's `aux`
-        (None where the batch was taken in parts).
+        The next state, the metrics, and for inspection `grads` and the loss's `aux` (None with
+        micro-batches).
     """
     loss = config.loss
     params = _clamp_temperature(loss, state.params)
@@ -133,8 +134,8 @@ def _in_microbatches(
 ) -> tuple[Params, LossOutput]:
     """The same as `gradient` of the whole batch, one part after the other.
 
-    Each part is dropped out by keys of its own. `blocks` keeps rows on their devices: every part
-    takes rows from each of them.
+    Each part has dropout keys of its own. `blocks` keeps rows on their devices: every part takes
+    rows from each of them.
     """
     parts = config.microbatches
     groups = len(batch["image"]) // config.loss.contrast_group

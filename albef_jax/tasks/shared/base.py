@@ -113,7 +113,7 @@ class Task(ABC):
 
     @abstractmethod
     def open_eval(self) -> tuple[Any, str]:
-        """The held-out records, and what they are, in words."""
+        """The held-out records and a description of them."""
 
     @abstractmethod
     def loss(self) -> Loss:
@@ -284,7 +284,7 @@ class Task(ABC):
         return min(self.config.evaluation.limit or len(self.held_out), len(self.held_out))
 
     def eval_register(self) -> BadSamples:
-        """Where unusable held-out records are written down."""
+        """The register of unusable held-out records."""
         # All processes read all of them.
         path = self.workdir / "bad_eval_samples.jsonl" if is_main_process() else None
         return BadSamples(path, self.config.data.max_bad_share, len(self.held_out))

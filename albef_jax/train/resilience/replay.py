@@ -138,7 +138,7 @@ def nonfinite_modules(params: dict[str, Any]) -> dict[str, int]:
 
 
 def first_not_finite(metrics: dict[str, float], params: dict[str, int]) -> str:
-    """Where it begins: in the parameters, else in the losses, else in the backward pass."""
+    """The first place that is not finite: parameters, else losses, else the backward pass."""
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if params:
         return "parameters of " + ", ".join(f"{name} ({n} values)" for name, n in params.items())

@@ -49,7 +49,7 @@ class Watchdog:
 
     def _run(self) -> None:
         reported, patience, left = None, self._seconds, self._seconds
-        # Movement wakes nobody: it only puts the next look off.
+        # Progress does not wake the thread; it only postpones the next check.
         while not self._closed.wait(min(left, self._seconds)):
             now = self._now
             if now is None:
@@ -82,7 +82,7 @@ class Watchdog:
 
 
 def stacks() -> str:
-    """Where each thread is, the main thread last."""
+    """The stack of each thread, the main thread last."""
     frames = sys._current_frames()
     threads = sorted(threading.enumerate(), key=lambda thread: thread is threading.main_thread())
     parts = [
