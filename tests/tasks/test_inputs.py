@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from albef_jax.config.tasks import task_spec
 from albef_jax.data.scenes.source import ScenesSource
 from albef_jax.errors import ConfigError, RunError
-from albef_jax.run import TASK, run
+from albef_jax.run import run
 from albef_jax.validate import validate
 from tests.helpers.tiny_run import task_config
 
@@ -79,7 +80,7 @@ def config_of(task, folder, items=None):
 
 @pytest.mark.parametrize("task", SENTENCES)
 def test_a_batch_from_files(task, folder, tmp_path):
-    program = TASK[task](config_of(task, folder), tmp_path)
+    program = task_spec(task).run(config_of(task, folder), tmp_path)
     assert len(program.source) == len(program.held_out) == COUNT
     batch = next(program.batches(0))
     examples = program.examples(program.source, program.transform)
@@ -125,7 +126,7 @@ def test_evaluation_needs_no_training_files(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"data\.train_files: no such file"):
         validate(config)
     validate(config, eval_only=True)
-    program = TASK["entailment"](config, tmp_path, eval_only=True)
+    program = task_spec("entailment").run(config, tmp_path, eval_only=True)
     assert program.eval_size() == COUNT
 
 
@@ -165,7 +166,7 @@ def test_an_answer_list_with_duplicates(folder, tmp_path):
 
 def test_an_image_id_of_two_images_merges_nothing(folder, tmp_path, capsys):
     items = [SENTENCES["retrieval"](n) | {"image_id": f"coco_{n % 3}"} for n in range(COUNT)]
-    program = TASK["retrieval"](config_of("retrieval", folder, items), tmp_path)
+    program = task_spec("retrieval").run(config_of("retrieval", folder, items), tmp_path)
     assert len({program.source[n].image_id for n in range(COUNT)}) == COUNT
     assert "image_id" in program.describe_data()
 

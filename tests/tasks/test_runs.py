@@ -13,15 +13,16 @@ import pytest
 
 from albef_jax.checkpoints.init_from.unimodal import read_image_encoder, read_text_encoder
 from albef_jax.checkpoints.load import read_checkpoint
+from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
 from albef_jax.errors import RunError
 from albef_jax.observability.metrics import read_lines
-from albef_jax.run import TASK, run
+from albef_jax.run import run
 from albef_jax.validate import validate
 from tests.helpers.tiny_run import SIZES, scenes_config, task_config
 
 UNIMODAL = Path(__file__).parents[1] / "golden" / "unimodal"
-DOWNSTREAM = [task for task in TASK if task != "pretrain"]
+DOWNSTREAM = [task for task in TASKS if task != "pretrain" and task_spec(task).trains]
 pytestmark = pytest.mark.usefixtures("one_device")
 # Where results.json has figures of combinations that training never shows.
 ENTRY = {
@@ -95,7 +96,7 @@ def test_the_same_again_from_what_was_saved(trained, tmp_path):
 
 
 def fresh_state(config, workdir, mesh):
-    task = TASK[config.task](config, workdir)
+    task = task_spec(config.task).run(config, workdir)
     abstract = jax.eval_shape(task.init_state)
     return task.start(state_shardings(mesh, abstract))
 
@@ -121,8 +122,9 @@ def test_from_a_checkpoint_with_larger_images(one_device, task, pretrained, tmp_
 
 @pytest.mark.parametrize("task", [task for task in DOWNSTREAM if task != "nlvr_pretrain"])
 def test_distillation_can_be_switched_off(task, tmp_path):
+    made = task_spec(task).run
     with_teacher, without = (
-        jax.eval_shape(TASK[task](task_config(task, distill=on), tmp_path).init_state).teacher
+        jax.eval_shape(made(task_config(task, distill=on), tmp_path).init_state).teacher
         for on in (True, False)
     )
     assert with_teacher
@@ -233,7 +235,7 @@ def test_a_step_on_eight_devices(task, tmp_path):
     for devices in (1, 8):
         workdir = tmp_path / str(devices)
         workdir.mkdir()
-        program = TASK[task](task_config(task), workdir)
+        program = task_spec(task).run(task_config(task), workdir)
         mesh = make_mesh(devices=jax.devices()[:devices])
         abstract = jax.eval_shape(program.init_state)
         state = program.start(state_shardings(mesh, abstract))

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from albef_jax.config.tasks import task_spec
 from albef_jax.data.records import Question
 from albef_jax.data.scenes.task_sources import ScenesQuestions, ScenesReferring, ScenesSentences
-from albef_jax.run import TASK
 from albef_jax.tasks.grounding import Placed
 from albef_jax.tasks.vqa import NO_IMAGE, Answered
 from tests.helpers.tiny_run import task_config
@@ -22,7 +22,7 @@ def evaluate(tmp_path, monkeypatch):
     """The evaluation of a task whose model found what is given."""
 
     def run(task, source, method, found):
-        program = TASK[task](task_config(task), tmp_path, eval_only=True)
+        program = task_spec(task).run(task_config(task), tmp_path, eval_only=True)
         monkeypatch.setattr(source, "unseen", lambda self, index: index in UNSEEN)
         monkeypatch.setattr(program, method, lambda params, mesh: found)
         return program.evaluate(STATE, None)

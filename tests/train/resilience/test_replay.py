@@ -156,9 +156,7 @@ def test_equal_means_every_bit_and_no_number_equals_itself():
 def test_by_command_line(stopped, tmp_path):
     """Exit code 2 for no bundle; the codes 0 and 1 are those of `replay_step`."""
     file = tmp_path / "recipe.py"
-    file.write_text(
-        "from tests.helpers.tiny_run import diverging\n\nget_config = diverging\n"
-    )
+    file.write_text("from tests.helpers.tiny_run import diverging\n\nget_config = diverging\n")
     command = [sys.executable, "-m", "albef_jax.main", "--config", str(file)]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
