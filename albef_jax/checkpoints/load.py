@@ -191,8 +191,7 @@ def _task(step: Path, params: Mapping[str, Any], config: Mapping[str, Any] | Non
     """From the configuration; without one, by the parts of the model."""
     if config and config.get("task") in TABLES:
         return config["task"]
-    head = params.get("cls_head")
-    if found := model_of(params, len(head["out"]["bias"]) if head else 0):
+    if found := model_of(params):
         return found
     raise CheckpointError(f"{step}: no model of ours; its parts are {', '.join(params)}")
 

@@ -46,21 +46,14 @@ MODELS = {
     ),
     "retrieval": _RETRIEVAL,
     "grounding": _RETRIEVAL,
-    "nlvr": TaskModel((*_ENCODERS, "pair_encoder", "cls_head"), "cls_head", 2, "cls_head"),
+    "nlvr": TaskModel((*_ENCODERS, "pair_encoder", "cls_head"), "pair_encoder", 2, "cls_head"),
     "entailment": TaskModel((*_FUSED, "cls_head"), "cls_head", 3, "cls_head"),
 }
 
 
-def model_of(parts: Collection[str], classes: int) -> str | None:
-    """The model that has these parts, `retrieval` for grounding too; None if there is none.
-
-    Args:
-        classes: of `cls_head`, or 0 where there is none.
-    """
-    for name, model in MODELS.items():
-        if model.mark in parts and model.classes in (0, classes):
-            return name
-    return None
+def model_of(parts: Collection[str]) -> str | None:
+    """The model that has these parts, `retrieval` for grounding too; None if there is none."""
+    return next((name for name, model in MODELS.items() if model.mark in parts), None)
 
 
 def init(config: ModelConfig, model: str, key: Array) -> Params:

@@ -28,7 +28,8 @@ def project() -> dict:
 
 def targets() -> set[str]:
     makefile = (ROOT / "Makefile").read_text("utf-8").replace("$(BIN)", ".venv/bin")
-    return set(re.findall(r"^([\w./-]+):", makefile, re.MULTILINE))
+    found = set(re.findall(r"^([\w%./-]+):", makefile, re.MULTILINE))
+    return found | {name.replace("%", ".venv") for name in found}
 
 
 def test_the_workflow_begins_with_the_oldest_python():

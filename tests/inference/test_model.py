@@ -164,7 +164,7 @@ def test_loading_a_official_checkpoint(images, tmp_path):
 
 
 def test_a_vocabulary_of_another_model_is_refused():
-    with pytest.raises(ValueError, match=r"200 words .* of 30522; name its own by vocab="):
+    with pytest.raises(ValueError, match=r"200 words .* of 30522; give its own with vocab="):
         albef_jax.load(GOLDEN / "retrieval.pth")
 
 

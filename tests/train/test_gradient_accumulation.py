@@ -47,7 +47,7 @@ def run(fresh_state, tiny, batch):
 
     def run(parts, shards=1):
         config = replace(plain, microbatches=parts, shards=shards)
-        if config.model.dropout:
+        if config.loss.model.dropout:
             raise AssertionError("parts have dropout of their own")
         with jax.enable_x64(True):
             state = jax.tree.map(_precise, fresh_state)

@@ -81,12 +81,16 @@ def find_task(state: State) -> str:
     marks = {model.mark for model in MODELS.values()}
     rows = (row for table in TABLES.values() for row in table.rows if row.path[0] in marks)
     parts = {row.path[0] for row in rows if row.name in state}
-    classes = state["cls_head.2.bias"].size if "cls_head.2.bias" in state else 0
-    if found := model_of(parts, classes):
-        return found
-    if classes:
+    if "cls_head.2.bias" in state:  # layers in pairs have the names of single ones
+        classes = state["cls_head.2.bias"].size
         known = {name: model.classes for name, model in MODELS.items() if model.classes}
-        raise CheckpointError(f"cls_head has {classes} classes; the tasks with one have {known}")
+        if classes not in known.values():
+            raise CheckpointError(
+                f"cls_head has {classes} classes; the tasks with one have {known}"
+            )
+        parts |= {model.mark for model in MODELS.values() if model.classes == classes}
+    if found := model_of(parts):
+        return found
     raise CheckpointError(f"no state dict of an official model: its names are {_some([*state])}")
 
 

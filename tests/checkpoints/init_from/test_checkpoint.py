@@ -48,7 +48,7 @@ def test_grounding_from_retrieval_leaves_the_ids_of_other_images():
     made = start("grounding", "retrieval", fresh=fresh, source=source)
     assert_equal(made.params, official("retrieval").params)
     assert_equal(made.queues["image_id"], fresh.queues["image_id"])
-    [row] = [row for row in made.rows if row.path == "image_id" and row.status == "new"]
+    [row] = [row for row in made.rows if row.path == "queue/image_id" and row.status == "new"]
     assert row.note == "of other images there"
 
 

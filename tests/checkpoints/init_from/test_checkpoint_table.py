@@ -5,6 +5,7 @@ import numpy as np
 
 from albef_jax.checkpoints.init_from.checkpoint import format_table
 from albef_jax.checkpoints.official import state_dict
+from albef_jax.checkpoints.official.name_table import QUEUE_NAMES
 from tests.helpers.warm_starts import (
     CONVERSION,
     EACH_RECORD,
@@ -28,7 +29,8 @@ def marked(rows, task, status):
 
     parts = mark("student", official(task).params), mark("teacher", official(task).teacher)
     flat = state_dict.to_official(*parts, {}, task)
-    queues = {{"image_id": "idx_queue"}.get(path, path) for part, path in paths if part == "queues"}
+    names = {f"queue/{ours}": name for name, ours in QUEUE_NAMES.items()}
+    queues = {names[path] for part, path in paths if part == "queues"}
     return queues | {key for key, array in flat.items() if array.all()}
 
 
@@ -63,7 +65,7 @@ def test_the_table_as_text():
         "teacher of the checkpoint      74 tensors   82.5 k  unused\n"
         "  image_encoder, text_encoder, fusion_encoder, mlm_head, image_proj, text_proj\n"
         "queues of the checkpoint        3 tensors      385  unused\n"
-        "  queue/image, queue/text, queue/pointer"
+        "  queue"
     )
 
 

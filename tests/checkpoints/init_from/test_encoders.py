@@ -12,7 +12,7 @@ from albef_jax.checkpoints.init_from.encoders import warm_start_encoders
 from albef_jax.checkpoints.init_from.report import format_table
 from albef_jax.checkpoints.init_from.unimodal import read_image_encoder, read_text_encoder
 from albef_jax.config.defaults import default, model_config, use_preset
-from albef_jax.config.tasks import TASKS
+from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.data.tokenizer import VOCAB_DIR
 from albef_jax.errors import CheckpointError
 from albef_jax.models import albef, bert, task_models
@@ -47,7 +47,7 @@ def configured(text="", vision="", task="pretrain", **sizes):
 def fresh_params(config):
     """Random numbers everywhere; compiles nothing."""
     rng = np.random.default_rng(0)
-    model, task = model_config(config), config.task
+    model, task = model_config(config), task_spec(config.task).model
     shapes = jax.eval_shape(lambda key: task_models.init(model, task, key), jax.random.key(0))
     return jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
 

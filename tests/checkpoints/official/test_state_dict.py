@@ -87,7 +87,7 @@ def test_values_land_where_they_belong(state, official):
 def test_queues_are_transposed(state, official):
     size = (SIZES["queue_size"], SIZES["embed_dim"])
     assert official.queues["image"].shape == official.queues["text"].shape == size
-    np.testing.assert_array_equal(official.queues["text_queue"].T, state["text_queue"])
+    np.testing.assert_array_equal(official.queues["text"].T, state["text_queue"])
     assert official.queues["pointer"] == 0
 
 
