@@ -81,9 +81,15 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Parity runs what users run, on numpy arrays; other tests check shapes and compile fast."""
+    """Parity runs what users run, on numpy arrays; other tests check shapes and compile fast.
+
+    The many programs of the downstream tasks are optimised by XLA where parity is all that is
+    tested (`make parity`).
+    """
     parity = "parity" in item.path.parts
-    jax.config.update("jax_disable_most_optimizations", not parity)
+    alone = all("parity" in one.path.parts for one in item.session.items)
+    optimised = parity and (alone or item.path.stem != "test_tasks_parity")
+    jax.config.update("jax_disable_most_optimizations", not optimised)
     jaxtyping.config.update("jaxtyping_disable", parity)
 
 
