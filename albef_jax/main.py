@@ -23,7 +23,7 @@ from albef_jax.config.recipe_files import resolved
 from albef_jax.distributed import launch
 from albef_jax.errors import ConfigError
 from albef_jax.observability.profile_window import ProfileWindow
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.terminal import print_anything
 from albef_jax.validate import validate
 from albef_jax.workdir.saved_steps import has_steps
 

@@ -35,12 +35,12 @@ from albef_jax.errors import (
 from albef_jax.models.albef import count_parameters
 from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.rendering import REPORT, render
+from albef_jax.system import atomic
 from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.resilience import replay
 from albef_jax.train.resilience.nonfinite import Guards, TrainingDiverged
 from albef_jax.train.state import TrainState
-from albef_jax.utils import atomic
 from albef_jax.version import __version__
 from albef_jax.workdir.config_file import compare_configs, flatten, open_workdir
 from albef_jax.workdir.lock import locked

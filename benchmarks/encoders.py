@@ -19,8 +19,8 @@ import jax
 import numpy as np
 
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
 from albef_jax.models.config import PRESETS, ModelConfig, preset
+from albef_jax.models.primitives import normalize
 from albef_jax.observability import flops
 
 

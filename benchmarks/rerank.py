@@ -20,8 +20,8 @@ from albef_jax.distributed.mesh import make_mesh
 from albef_jax.inference.gallery import Encoded, Gallery, encode
 from albef_jax.inference.rerank import Candidates, candidates, itm_scores
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
 from albef_jax.models.config import PRESETS, ModelConfig, preset
+from albef_jax.models.primitives import normalize
 
 
 def random_gallery(config: ModelConfig, num_images: int, captions: int, length: int) -> Gallery:

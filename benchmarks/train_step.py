@@ -33,8 +33,8 @@ from albef_jax.losses import masked_lm
 from albef_jax.losses.matching import Negatives
 from albef_jax.losses.pretraining import Inputs, Keys, PretrainingLoss, Recipe
 from albef_jax.losses.queue import enqueue
-from albef_jax.models.common import normalize
 from albef_jax.models.config import PRESETS, ModelConfig, preset
+from albef_jax.models.primitives import normalize
 from albef_jax.observability import flops
 from albef_jax.train import memory
 from albef_jax.train.ema import update_teacher

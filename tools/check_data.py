@@ -36,8 +36,8 @@ from albef_jax.data.build import (
 from albef_jax.data.prepare.checking import NOT_RGB, PROBLEMS, Findings, check
 from albef_jax.data.prepare.lengths import Lengths, as_json, longer_than, percentile
 from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
-from albef_jax.utils.atomic import write_text
-from albef_jax.utils.output_paths import check_file
+from albef_jax.system.atomic import write_text
+from albef_jax.system.output_paths import check_file
 from tools.run_config import parser, start
 
 _HOLD = 0.99  # share of the texts that the suggested data.text_len holds whole

@@ -12,9 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from albef_jax.utils import atomic
-from albef_jax.utils.output_paths import check_file
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system import atomic
+from albef_jax.system.output_paths import check_file
+from albef_jax.system.terminal import print_anything
 
 
 def main() -> int:

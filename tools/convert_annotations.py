@@ -24,9 +24,9 @@ from albef_jax.data.annotations.refer_files import read_plain_pickle
 from albef_jax.data.releases import convert
 from albef_jax.data.releases.fields import Given, Options
 from albef_jax.data.releases.formats import PICKLES
-from albef_jax.utils.atomic import write_text
-from albef_jax.utils.output_paths import check_file
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.atomic import write_text
+from albef_jax.system.output_paths import check_file
+from albef_jax.system.terminal import print_anything
 
 
 def run(sources: list[Path], out: Path, options: Options) -> str:

@@ -16,8 +16,8 @@ import jax
 from albef_jax.checkpoints.convert.conversion import convert, format_report
 from albef_jax.checkpoints.official.name_table import TABLES
 from albef_jax.errors import CheckpointError
-from albef_jax.utils.output_paths import CannotWrite, check_folder
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.output_paths import CannotWrite, check_folder
+from albef_jax.system.terminal import print_anything
 
 
 def _arguments() -> argparse.Namespace:

@@ -16,7 +16,7 @@ import jax
 
 from albef_jax.checkpoints.convert.description import describe, format_description
 from albef_jax.errors import CheckpointError
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.terminal import print_anything
 
 
 def main() -> int:

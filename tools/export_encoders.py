@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import albef_jax
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.terminal import print_anything
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from albef_jax.data.scenes.language.vocab import extended
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.terminal import print_anything
 
 PATH = Path(__file__).parents[1] / "albef_jax/data/vocab/scenes.txt"
 

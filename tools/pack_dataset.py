@@ -24,7 +24,7 @@ from albef_jax.data.prepare.from_config import make_plan, open_pairs
 from albef_jax.data.prepare.packing import BAD, DUPLICATES, pack
 from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.records import PairSource
-from albef_jax.utils.output_paths import check_folder
+from albef_jax.system.output_paths import check_folder
 from tools.run_config import parser, start
 
 

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.data.prepare.from_config import open_pairs
 from albef_jax.data.prepare.plan import PackingError
-from albef_jax.utils.optional import needed
+from albef_jax.system.optional import needed
 from tools.pack_dataset import arguments, chosen_part, planned, told
 from tools.run_config import start
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_flags
 from albef_jax.config.none_flags import set_none, without_none
 from albef_jax.config.recipe_files import resolved
 from albef_jax.errors import ConfigError
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.terminal import print_anything
 from albef_jax.validate import validate
 
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from albef_jax.utils.output_paths import check_folder, check_image
-from albef_jax.utils.terminal import print_anything
+from albef_jax.system.output_paths import check_folder, check_image
+from albef_jax.system.terminal import print_anything
 
 _COMMANDS = ("build", "query")
 

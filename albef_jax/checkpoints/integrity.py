@@ -7,7 +7,7 @@ import json
 import zlib
 from pathlib import Path
 
-from albef_jax.utils import atomic
+from albef_jax.system import atomic
 
 NAME = "files.json"
 _BLOCK = 1 << 22

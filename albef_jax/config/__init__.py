@@ -1,6 +1,6 @@
 """The configuration: options with their defaults, recipes, file patterns."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

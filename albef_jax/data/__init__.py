@@ -1,6 +1,6 @@
 """Records, sources, transforms and batches. Imports nothing of the model."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

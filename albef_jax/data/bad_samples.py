@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from albef_jax.errors import BadSample, TooManyBadSamples
-from albef_jax.utils import atomic
+from albef_jax.system import atomic
 
 _log = logging.getLogger(__name__)
 _LOGGED_SINGLY = 10

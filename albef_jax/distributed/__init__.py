@@ -1,6 +1,6 @@
 """Several processes as one job: how they find each other, synchronise and end."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -1,6 +1,6 @@
 """Trained models: images and texts in, numpy out."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

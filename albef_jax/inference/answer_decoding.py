@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.losses.vqa import answer_losses
 from albef_jax.models.albef import Params, fuse_pairs
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.decoder import decode
+from albef_jax.models.primitives import normalize
 
 
 class Ranked(NamedTuple):

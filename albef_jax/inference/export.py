@@ -14,9 +14,9 @@ from albef_jax.inference.model import Model
 from albef_jax.inference.outputs import NotFinite
 from albef_jax.inference.programs import ENCODERS, damaged_weights
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
-from albef_jax.utils.optional import needed
-from albef_jax.utils.output_paths import check_folder
+from albef_jax.models.primitives import normalize
+from albef_jax.system.optional import needed
+from albef_jax.system.output_paths import check_folder
 
 IMAGE_FILE = "image_encoder.stablehlo"
 TEXT_FILE = "text_encoder.stablehlo"

@@ -23,8 +23,8 @@ from albef_jax.errors import NothingToEvaluate
 from albef_jax.inference.soundness import check_finite
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 
 
 @dataclass(frozen=True)

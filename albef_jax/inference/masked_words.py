@@ -15,8 +15,8 @@ from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import fetch
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 
 TOP = 5
 

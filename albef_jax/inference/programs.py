@@ -19,8 +19,8 @@ from albef_jax.inference.outputs import NotFinite
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.classifiers import entailment_logits
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 
 # The parts of a model that features depend on.
 ENCODERS = ("image_encoder", "text_encoder", "image_proj", "text_proj")

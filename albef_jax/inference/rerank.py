@@ -18,8 +18,8 @@ from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.inference.gallery import Encoded, Gallery
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 
 TEXTS = 8  # texts of an image scored in one call
 

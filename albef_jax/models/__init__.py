@@ -1,6 +1,6 @@
 """The network as functions of parameters. Flax stays in here."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -16,8 +16,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention, bert
-from albef_jax.models.common import wide
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import wide
 from albef_jax.models.scan import recomputed
 from albef_jax.models.token_selection import TokenSelection, class_tokens
 from albef_jax.models.vit import ImageEncoder

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from albef_jax.models.common import wide
+from albef_jax.models.primitives import wide
 
 Implementation = Literal["xla", "cudnn"]
 # What the official system adds to a masked score (LEDGER, encoders).

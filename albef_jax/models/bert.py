@@ -13,8 +13,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models.attention import attend, attention_probabilities, split_heads, text_attention
-from albef_jax.models.common import initial, wide
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 from albef_jax.models.token_selection import TokenSelection, gather, scatter
 

@@ -9,8 +9,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from albef_jax.models.attention import attend, attention_probabilities, image_attention, split_heads
-from albef_jax.models.common import initial, wide
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 
 EPSILON = 1e-6

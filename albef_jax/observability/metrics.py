@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from albef_jax.utils import atomic
-from albef_jax.utils.optional import PackageError, needed
-from albef_jax.utils.terminal import as_utf8
+from albef_jax.system import atomic
+from albef_jax.system.optional import PackageError, needed
+from albef_jax.system.terminal import as_utf8
 
 # Names for `log.writers`, and the module that each needs; our extra has the same name.
 MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}

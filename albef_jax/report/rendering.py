@@ -19,7 +19,7 @@ from albef_jax.report.charts import Lines, draw
 from albef_jax.report.html import data_uri, mark
 from albef_jax.report.overlays import boxes_over, heat_over
 from albef_jax.report.panels import PANELS
-from albef_jax.utils import atomic
+from albef_jax.system import atomic
 from albef_jax.version import __version__
 
 REPORT = "report/index.html"  # in the workdir

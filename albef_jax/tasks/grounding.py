@@ -31,7 +31,7 @@ from albef_jax.inference.heat_maps.word_heat import by_word
 from albef_jax.losses.base import Loss
 from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
 from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.state import TrainState

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from albef_jax.distributed.mesh import state_shardings
 from albef_jax.losses.base import LossInputs, Random
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import StepConfig, step_keys
 

@@ -21,7 +21,7 @@ from albef_jax.distributed.mesh import batch_sharding, on_mesh, state_shardings
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput, Metrics, Random
 from albef_jax.losses.queue import Queue, enqueue
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.gradient_accumulation import accumulate, merge, split
 from albef_jax.train.resilience.nonfinite import skip_unless_finite

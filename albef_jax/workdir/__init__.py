@@ -1,6 +1,6 @@
 """A run's directory: its lock, configuration, data fingerprint and saved steps."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -11,7 +11,7 @@ from albef_jax.config.renamed import modernise
 from albef_jax.config.tasks import TASKS
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import ConfigError
-from albef_jax.utils import atomic
+from albef_jax.system import atomic
 from albef_jax.workdir.saved_steps import has_steps
 
 # Options that do not change what is learnt, and so may change when a run continues.

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from albef_jax.data.fingerprint import different, stamps
 from albef_jax.data.training_files import training, vocabulary
 from albef_jax.errors import ConfigError
-from albef_jax.utils import atomic
+from albef_jax.system import atomic
 from albef_jax.workdir.saved_steps import has_steps
 
 NAME = "trained_on.json"

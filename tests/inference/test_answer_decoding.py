@@ -12,8 +12,8 @@ from scipy.special import log_softmax, softmax
 
 from albef_jax.inference import answer_decoding
 from albef_jax.inference.answer_decoding import Answerer, Generated, Ranked, generate, rank
-from albef_jax.models.common import normalize
 from albef_jax.models.decoder import decode, init_decoder
+from albef_jax.models.primitives import normalize
 
 VOCAB, START, END, LENGTH = 7, 5, 6, 4
 EVERY = VOCAB ** (LENGTH - 1)

@@ -9,7 +9,7 @@ from albef_jax.distributed.mesh import make_mesh
 from albef_jax.errors import BadSample, NothingToEvaluate
 from albef_jax.inference.gallery import Gallery, encode, padded_chunks, read_gallery, run_in_chunks
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 
 CAPTIONS = (("A red circle!", "red"), ("blue square",), ("green", "left of", "right"), ("a",))
 

@@ -6,7 +6,7 @@ import pytest
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference.masked_words import TOP, guess, longest_words
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
 

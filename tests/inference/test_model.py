@@ -13,8 +13,8 @@ from albef_jax.inference import model as api
 from albef_jax.inference.inputs import as_images
 from albef_jax.inference.model import CannotServe
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 from tests.helpers.tiny_model import SERVED, model_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny"

@@ -7,7 +7,7 @@ from albef_jax.distributed.mesh import make_mesh
 from albef_jax.inference.gallery import Encoded, Gallery
 from albef_jax.inference.rerank import blocks, calls, candidates, itm_scores
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 
 N, M = 6, 9
 

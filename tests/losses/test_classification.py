@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 
 from albef_jax.losses.classification import distilled_loss
 from albef_jax.models.classifiers import entailment_logits, nlvr_logits
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.models.two_image_fusion import init_pair_encoder
 
 RNG = np.random.default_rng(0)

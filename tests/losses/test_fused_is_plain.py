@@ -12,7 +12,7 @@ from albef_jax.losses.masked_lm import MaskedText
 from albef_jax.losses.matching import Negatives
 from albef_jax.losses.pretraining import Inputs, Keys, Recipe
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from benchmarks.plain import plain_loss
 
 ALPHA, QUEUE = 0.4, 12

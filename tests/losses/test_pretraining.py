@@ -13,7 +13,7 @@ from albef_jax.losses.masked_lm import MaskedText, Positions
 from albef_jax.losses.matching import Negatives, draw_noise, exclude_self
 from albef_jax.losses.pretraining import LOSSES, Inputs, Keys, Recipe, mlm_loss
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from tests.helpers.draws import draw_negatives
 
 GROUP, B, ALPHA = 4, 8, 0.4

@@ -14,7 +14,7 @@ from albef_jax.losses.contrastive import Contrast, Positives, Similarities
 from albef_jax.losses.matching import Negatives, draw_noise
 from albef_jax.losses.retrieval import Inputs, Keys
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from tests.helpers.draws import draw_negatives
 
 GROUP, B = 4, 8

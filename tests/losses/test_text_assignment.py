@@ -19,7 +19,7 @@ from albef_jax.losses.text_assignment import (
 )
 from albef_jax.models import albef
 from albef_jax.models.classifiers import assignment_logits
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.models.two_image_fusion import fuse_pair, init_pair_encoder
 from tests.helpers.draws import draw_assignment
 

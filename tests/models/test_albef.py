@@ -10,7 +10,7 @@ import pytest
 from scipy.special import erf
 
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 
 
 def test_the_teacher_has_neither_match_head_nor_temperature(tiny):

@@ -13,10 +13,10 @@ from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.distributed.mesh import make_mesh
 from albef_jax.errors import CheckpointError, RunError
 from albef_jax.run import run
+from albef_jax.system import atomic
 from albef_jax.tasks.pretrain import Pretraining
 from albef_jax.train.loop import train
 from albef_jax.train.resilience.nonfinite import Guards
-from albef_jax.utils import atomic
 from albef_jax.workdir.lock import locked
 from tests.helpers.tiny_run import scenes_config
 

@@ -11,7 +11,7 @@ import pytest
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
 from albef_jax.train.step import StepConfig, step_keys, train_step

@@ -10,7 +10,7 @@ import pytest
 
 from albef_jax.losses.base import LossInputs, LossOutput, Random
 from albef_jax.losses.queue import init_queue
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
 from albef_jax.train.step import StepConfig, train_step, update

@@ -17,7 +17,7 @@ from albef_jax.inference.arguments import ArgumentError
 from albef_jax.inference.model import Model
 from albef_jax.inference.outputs import CannotServe
 from albef_jax.report.overlays import heat_over, resized
-from albef_jax.utils.terminal import as_utf8
+from albef_jax.system.terminal import as_utf8
 
 MOST_BYTES = 10 * 2**20  # of a file
 MOST_FILES = 32

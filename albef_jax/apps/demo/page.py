@@ -26,9 +26,9 @@ from albef_jax.data.scenes.source import ScenesSource
 from albef_jax.errors import CheckpointError
 from albef_jax.inference.model import Model, load
 from albef_jax.inference.outputs import CannotServe
-from albef_jax.utils.optional import needed
-from albef_jax.utils.terminal import print_anything
-from albef_jax.utils.termination import ended_by_exception
+from albef_jax.system.optional import needed
+from albef_jax.system.terminal import print_anything
+from albef_jax.system.termination import ended_by_exception
 
 HOST = "127.0.0.1"
 PORT = 7860

@@ -1,6 +1,6 @@
 """Searches images by text and texts by image: an index, its files, contact sheets."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -27,8 +27,8 @@ import numpy as np
 from albef_jax.apps.search.items import Item, SearchError
 from albef_jax.inference.model import Model
 from albef_jax.inference.programs import ENCODERS
-from albef_jax.utils.atomic import write_text
-from albef_jax.utils.optional import needed
+from albef_jax.system.atomic import write_text
+from albef_jax.system.optional import needed
 
 try:
     import fcntl

@@ -1,6 +1,6 @@
 """Converts checkpoints between forms, describes them, and packs releases."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -1,6 +1,6 @@
 """Starts a run from another task's checkpoint, or from public BERT and ViT weights."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

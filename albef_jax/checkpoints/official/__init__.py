@@ -1,6 +1,6 @@
 """The official code's parameter names and files."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -1,6 +1,6 @@
 """PyTorch's `.pth` format, read and written without PyTorch and without executing anything."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -1,6 +1,6 @@
 """Checks data sets, and packs any source of pairs into ArrayRecord shards with a manifest."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -22,7 +22,7 @@ from albef_jax.data.prepare.shard import WORKING, Facts, facts_path, finished, p
 from albef_jax.data.records import PairSource
 from albef_jax.data.shards.manifest import FORMAT, MANIFEST, VERSION, read_manifest
 from albef_jax.data.tokenizer import Tokenizer
-from albef_jax.utils.atomic import write_text
+from albef_jax.system.atomic import write_text
 from albef_jax.version import __version__
 
 try:

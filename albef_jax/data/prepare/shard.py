@@ -24,7 +24,7 @@ from albef_jax.data.records import PairSource
 from albef_jax.data.shards.packed_record import encode_pair
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.errors import BadSample
-from albef_jax.utils.atomic import write_text
+from albef_jax.system.atomic import write_text
 
 WORKING = "packing"  # directory of the facts, while packing is not complete
 # Each record by itself, for random access; images are compressed already.

@@ -1,6 +1,6 @@
 """The built-in world: scene graphs, their images and their captions."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

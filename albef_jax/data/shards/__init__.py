@@ -1,6 +1,6 @@
 """Packed data: WebDataset tar files, ArrayRecord, TensorFlow Datasets."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from albef_jax.data.shards.tar_samples import Member, group, link_target
-from albef_jax.utils.user_cache import user_cache
+from albef_jax.system.user_cache import user_cache
 
 _FORMAT = 2  # of the kept index
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}

@@ -1,6 +1,6 @@
 """Grad-CAM: heat maps of texts and words, and boxes ranked by them."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -12,8 +12,8 @@ import numpy as np
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference.heat_maps.gradcam import match_maps
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 
 # The number of words on an example card.
 WORDS = 8

@@ -17,7 +17,7 @@ from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.losses.base import Loss
 from albef_jax.losses.classification import ClassificationLoss, Logits
 from albef_jax.models.albef import Params
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import JudgedSentence, right_and_wrong
 from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.train.state import TrainState

@@ -1,6 +1,6 @@
 """What keeps a long run going: skipped steps, signals, a watchdog, replay."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

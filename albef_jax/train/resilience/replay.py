@@ -20,9 +20,9 @@ from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.distributed.mesh import fetch
 from albef_jax.distributed.sync import broadcast_from_main, is_main_process
 from albef_jax.errors import CheckpointError
+from albef_jax.system import atomic
 from albef_jax.train.resilience.nonfinite import MODULE_NORM
 from albef_jax.train.state import TrainState
-from albef_jax.utils import atomic
 
 RECORD = "replay.json"
 MOST = 3

@@ -10,7 +10,7 @@ from scipy.special import erf, softmax
 
 from albef_jax.inference.heat_maps import gradcam
 from albef_jax.models import albef
-from albef_jax.models.common import normalize
+from albef_jax.models.primitives import normalize
 
 HEADS, PAIRS = 2, 3
 RNG = np.random.default_rng(0)

@@ -3,8 +3,8 @@ import pytest
 
 from albef_jax.inference.heat_maps import gradcam, word_heat
 from albef_jax.inference.heat_maps.word_heat import by_word, heated, official_layer
-from albef_jax.models.common import normalize
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.primitives import normalize
 
 
 @pytest.fixture(scope="module")

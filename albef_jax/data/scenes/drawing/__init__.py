@@ -1,6 +1,6 @@
 """Scene graphs drawn as images."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

@@ -1,6 +1,6 @@
 """Scene graphs: sampled, changed, and the facts that hold in them."""
 
-from albef_jax.utils.lazy import public
+from albef_jax.system.lazy import public
 
 __getattr__, __dir__ = public(
     __name__,

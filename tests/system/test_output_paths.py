@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from albef_jax.utils import output_paths
-from albef_jax.utils.output_paths import CannotWrite, check_file, check_folder, check_image
+from albef_jax.system import output_paths
+from albef_jax.system.output_paths import CannotWrite, check_file, check_folder, check_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # its loader
 LAPTOP = ["--config", "configs/pretrain.py:laptop"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from albef_jax.data.shards.tar_index import open_index
-from albef_jax.utils.user_cache import user_cache
+from albef_jax.system.user_cache import user_cache
 
 
 @pytest.fixture

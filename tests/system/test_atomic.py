@@ -1,6 +1,6 @@
 import pytest
 
-from albef_jax.utils import atomic
+from albef_jax.system import atomic
 
 
 def test_writes_and_replaces(tmp_path):

@@ -8,7 +8,7 @@ from albef_jax.apps.demo import page
 from albef_jax.apps.search import storage
 from albef_jax.apps.search.items import SearchError
 from albef_jax.observability import metrics
-from albef_jax.utils.optional import PackageError, needed
+from albef_jax.system.optional import PackageError, needed
 
 BROKEN = {
     "import socksio_that_is_not_there": "No module named 'socksio_that_is_not_there'",

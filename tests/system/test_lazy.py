@@ -10,7 +10,7 @@ import pytest
 import albef_jax
 
 # Programs, and helpers without a theme of their own.
-WITHOUT = {"albef_jax.tasks.shared", "albef_jax.utils", "albef_jax.apps", "albef_jax.tasks"}
+WITHOUT = {"albef_jax.tasks.shared", "albef_jax.system", "albef_jax.apps", "albef_jax.tasks"}
 PACKAGES = [
     module.name
     for module in pkgutil.walk_packages(albef_jax.__path__, "albef_jax.")

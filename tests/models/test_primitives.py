@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.models.common import MEAN, STD, initial, normalize
+from albef_jax.models.primitives import MEAN, STD, initial, normalize
 
 
 def test_the_official_deviation_at_the_official_width():

@@ -9,7 +9,7 @@ from tests.helpers.processes import PATIENCE, ROOT
 
 HOLDS_A_FOLDER = """
 import sys, tempfile, time
-from albef_jax.utils.termination import ended_by_exception
+from albef_jax.system.termination import ended_by_exception
 with ended_by_exception(), tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
     open(folder + "/example.png", "w").close()
     print(folder, flush=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from albef_jax.utils import atomic
-from albef_jax.utils.terminal import as_utf8, print_anything
+from albef_jax.system import atomic
+from albef_jax.system.terminal import as_utf8, print_anything
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [

@@ -1,0 +1,1 @@
+"""The operating system and the interpreter: files, terminals, signals, optional packages."""

@@ -1,1 +1,0 @@
-"""Small helpers that know nothing of models: files, terminals, optional packages."""
