@@ -15,16 +15,16 @@ from albef_jax.data.annotations.labels import (
 from albef_jax.errors import BadSample
 
 
-def picture(path, colour):
+def photo(path, colour):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (6, 4), colour).save(path)
 
 
 @pytest.fixture
 def photos(tmp_path):
-    picture(tmp_path / "photos" / "tabby_cat" / "1.png", (255, 0, 0))
-    picture(tmp_path / "photos" / "tabby_cat" / "more" / "2.JPG", (250, 0, 0))
-    picture(tmp_path / "photos" / "dog" / "1.png", (0, 0, 255))
+    photo(tmp_path / "photos" / "tabby_cat" / "1.png", (255, 0, 0))
+    photo(tmp_path / "photos" / "tabby_cat" / "more" / "2.JPG", (250, 0, 0))
+    photo(tmp_path / "photos" / "dog" / "1.png", (0, 0, 255))
     (tmp_path / "photos" / "dog" / "notes.txt").write_text("not an image")
     return tmp_path / "photos"
 
