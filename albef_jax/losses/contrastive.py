@@ -1,7 +1,7 @@
 """Image-text contrast (ITC) against the teacher's features of the group and of the queue.
 
 Paper equations 1, 2 and 6. The in-batch keys of a pair are those of its contrast group only (the
-published per-GPU batch), so that results do not depend on how many devices share the batch.
+official per-GPU batch), so that results do not depend on how many devices share the batch.
 Shape letters: B pairs in G groups of g, Q queue length, E embed_dim.
 """
 
