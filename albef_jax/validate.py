@@ -320,17 +320,12 @@ def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
             path = Path(config.data.root) / config.data[option]
             if not path.is_file():
                 yield f"data.{option}: no such file: {path}{nearest_file(path)}"
-    needed = ["train_files", "eval_files"] if config.data.source == "json" else []
-    if needed and not spec.trains:
-        needed.remove("train_files")
-        if not annotation_files(config, "eval_files"):
-            yield "data.eval_files is empty: name lists of images and labels"
-    elif not needed:
-        pass
-    elif eval_only and annotation_files(config, "eval_files"):
-        needed.remove("train_files")
-    elif not annotation_files(config, "train_files"):
-        yield "data.train_files is empty: name annotation files, or set data.source=scenes"
+    trains = spec.trains and not (eval_only and annotation_files(config, "eval_files"))
+    needed = ["train_files", "eval_files"] if trains else ["eval_files"]
+    if config.data.source == "folder":
+        needed = []
+    elif not annotation_files(config, needed[0]):
+        yield f"data.{needed[0]} is empty: name annotation files, or set data.source=scenes"
     for option in needed:
         if is_remote(config.data.root) or is_remote(config.data[option]):
             yield not_here(f"data.{option}", config.data.root or config.data[option])

@@ -97,7 +97,7 @@ def test_without_a_checkpoint(tmp_path, one_device):
     "data, message",
     [
         ({"source": "webdataset"}, "data.source=webdataset: zero_shot reads its annotations"),
-        ({"source": "json"}, "data.eval_files is empty: name lists of images and labels"),
+        ({"source": "json"}, "data.eval_files is empty: name annotation files"),
         ({"source": "folder"}, "data.image_root is empty: name the folder"),
         ({"source": "folder", "image_root": "absent"}, "data.image_root: no such directory"),
         ({"source": "json", "eval_files": "x.json"}, "data.eval_files: no such file"),
