@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention, bert
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.gelu_dense import GeluDense
 from albef_jax.models.primitives import wide
 from albef_jax.models.scan import recomputed
 from albef_jax.models.token_selection import TokenSelection, class_tokens
@@ -37,8 +38,8 @@ class MlmHead(nn.Module):
     def __call__(self, hidden: Array, embedding: Float[Array, "V D"]) -> Float[Array, "... V"]:
         """Logits in float32."""
         cfg = self.config
-        x = bert.dense(cfg, cfg.text_width, "transform")(hidden)
-        x = bert.norm(cfg, "norm")(nn.gelu(x, approximate=False)).astype(cfg.dtype)
+        x = GeluDense(cfg.text_width, cfg.text_width, cfg.dtype, name="transform")(hidden)
+        x = bert.norm(cfg, "norm")(x).astype(cfg.dtype)
         bias = self.param("bias", nn.initializers.zeros, (cfg.vocab_size,))
         logits = jnp.einsum(
             "...d,vd->...v", x, embedding.astype(cfg.dtype), preferred_element_type=wide(x.dtype)
@@ -146,6 +147,9 @@ def fuse(
     module = bert.FusionEncoder(config, dropout_key is None, collect)
     bias = attention.self_bias(text_mask.reshape(-1, text_mask.shape[-1]), causal)
     image_bias = None if image_mask is None else attention.cross_bias(image_mask)
+    if image_embeds is not None:
+        multiple = config.length_multiple
+        image_embeds, image_bias = attention.pad_keys(image_embeds, image_bias, multiple)
     return module.apply(
         {"params": params["fusion_encoder"]},
         text_embeds,
@@ -176,7 +180,10 @@ def fuse_and_read(
     layers = params["fusion_encoder"]["layers"], keys_values
     first = jax.tree.map(lambda leaf: leaf[:-1], layers)
     last = jax.tree.map(lambda leaf: leaf[-1], layers)
-    inputs = bias, image_embeds, None, negative_image
+    image_bias = None
+    if image_embeds is not None:
+        image_embeds, image_bias = attention.pad_keys(image_embeds, None, config.length_multiple)
+    inputs = bias, image_embeds, image_bias, negative_image
     x: Any = text_embeds
     if config.fusion_depth > 1:
         fewer = replace(config, fusion_depth=config.fusion_depth - 1)

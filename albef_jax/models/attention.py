@@ -6,12 +6,13 @@ Shape letters: B batch, T queries, S keys, H heads, K width of a head, D width.
 """
 
 import math
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from albef_jax.models.primitives import wide
 
@@ -34,6 +35,23 @@ def cross_bias(mask: Int[Array, "B S"]) -> Float[Array, "B 1 1 S"]:
     return (1.0 - mask[:, None, None, :].astype(jnp.float32)) * CROSS_PENALTY
 
 
+def pad_keys(
+    tokens: Float[Array, "B N E"], bias: Float[Array, "#B 1 1 N"] | None, multiple: int
+) -> tuple[Float[Array, "B M E"], Float[Array, "#B 1 1 M"] | None]:
+    """Tokens to attend to, padded to a multiple of so many, and a bias that hides what was added.
+
+    For the sake of speed; without anything to add, both as they are.
+    """
+    number = tokens.shape[1]
+    extra = -number % multiple
+    if not extra:
+        return tokens, bias
+    if bias is None:
+        bias = jnp.zeros((1, 1, 1, number))
+    bias = jnp.pad(bias, ((0, 0), (0, 0), (0, 0), (0, extra)), constant_values=CROSS_PENALTY)
+    return jnp.pad(tokens, ((0, 0), (0, extra), (0, 0))), bias
+
+
 def split_heads(x: Float[Array, "B T D"], heads: int) -> Float[Array, "B T H K"]:
     """Cut the width into heads."""
     return x.reshape(*x.shape[:2], heads, -1)
@@ -49,21 +67,26 @@ def image_attention(
     key: Float[Array, "B S H K"],
     value: Float[Array, "B S H K"],
     implementation: Implementation,
+    tokens: int | None = None,
 ) -> Float[Array, "B T H K"]:
-    """Unmasked attention without dropout.
+    """Attention without dropout to the first `tokens` keys, or to all.
 
-    cuDNN's kernels take even lengths alone: an odd one gets one more token, which the lengths hide.
+    cuDNN's kernels take even lengths alone: an odd one gets one more token, which is hidden.
     """
-    if implementation == "xla":
-        return jax.nn.dot_product_attention(query, key, value, implementation="xla")
     batch, queries, keys = len(query), query.shape[1], key.shape[1]
+    seen = keys if tokens is None else tokens
+    if implementation == "xla":
+        lengths = None if seen == keys else jnp.full(batch, seen, jnp.int32)
+        return jax.nn.dot_product_attention(
+            query, key, value, key_value_seq_lengths=lengths, implementation="xla"
+        )
     padded = (
         jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value)
     )
     attended = jax.nn.dot_product_attention(
         *padded,
         query_seq_lengths=jnp.full(batch, queries, jnp.int32),
-        key_value_seq_lengths=jnp.full(batch, keys, jnp.int32),
+        key_value_seq_lengths=jnp.full(batch, seen, jnp.int32),
         implementation="cudnn",
     )
     return attended[:, :queries]
@@ -71,14 +94,85 @@ def image_attention(
 
 def text_attention(
     query: Float[Array, "B T H K"],
-    key: Float[Array, "B S H K"],
-    value: Float[Array, "B S H K"],
-    bias: Array | None,
-    dropout: nn.Dropout,
+    key: Float[Array, "B H S K"],
+    value: Float[Array, "B H S K"],
+    bias: Float[Array, "#B 1 #T S"] | None,
+    dropout_key: Array | None = None,
+    rate: float = 0.0,
+    multiple: int = 1,
 ) -> Float[Array, "B T H K"]:
-    """Attention with an additive `bias` and dropout on the probabilities; softmax in float32."""
-    probabilities = dropout(attention_probabilities(query, key, bias))
-    return attend(probabilities, value)
+    """Attention with an additive `bias` and dropout on the probabilities; softmax in float32.
+
+    Keys and values come with heads first, as the products need them.
+
+    Args:
+        dropout_key: None for no dropout.
+        multiple: pad the queries to a multiple of this, for the sake of speed.
+    """
+    length = query.shape[1]
+    extra = ((0, 0), (0, 0), (0, -length % multiple), (0, 0))
+    query = jnp.pad(jnp.swapaxes(query, 1, 2), extra)
+    if bias is not None and bias.shape[2] > 1:
+        bias = jnp.pad(bias, extra)
+    keep = None
+    if dropout_key is not None and rate > 0:
+        shape = (*query.shape[:3], key.shape[2])
+        keep = jax.random.bernoulli(dropout_key, 1 - rate, shape)
+    attended = _attention(query, key, value, bias, keep, rate)
+    return jnp.swapaxes(attended[:, :, :length], 1, 2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _attention(
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B H S K"],
+    value: Float[Array, "B H S K"],
+    bias: Array | None,
+    keep: Bool[Array, "B H T S"] | None,
+    rate: float,
+) -> Float[Array, "B H T K"]:
+    """Attention whose backward pass reads the probabilities in the model's dtype.
+
+    Differentiated by JAX, it would keep them in float32, and several times.
+    """
+    return _forward(query, key, value, bias, keep, rate)[0]
+
+
+def _forward(query, key, value, bias, keep, rate) -> tuple[Array, tuple]:
+    scores = jnp.einsum("bhtk,bhsk->bhts", query, key, preferred_element_type=wide(query.dtype))
+    scores = scores / math.sqrt(query.shape[-1])
+    probabilities = nn.softmax(scores if bias is None else scores + bias, axis=-1)
+    probabilities = dropped = probabilities.astype(value.dtype)
+    if keep is not None:
+        dropped = jnp.where(keep, probabilities / (1 - rate), 0)
+    attended = jnp.einsum("bhts,bhsk->bhtk", dropped, value)
+    thinned = None if keep is None else dropped
+    return attended, (query, key, value, bias, keep, probabilities, thinned, attended)
+
+
+def _backward(rate: float, kept: tuple, gradient: Float[Array, "B H T K"]) -> tuple[Any, ...]:
+    """The gradients, with the sum of p dp over keys as the sum of o do (FlashAttention, B.2)."""
+    query, key, value, bias, keep, probabilities, dropped, attended = kept
+    dtype, precise = query.dtype, wide(query.dtype)
+    if dropped is None:
+        dropped = probabilities
+    to_value = jnp.einsum("bhts,bhtk->bhsk", dropped, gradient)
+    to_probabilities = jnp.einsum("bhtk,bhsk->bhts", gradient, value).astype(precise)
+    if keep is not None:
+        to_probabilities = jnp.where(keep, to_probabilities / (1 - rate), 0)
+    mean = (gradient.astype(precise) * attended.astype(precise)).sum(-1, keepdims=True)
+    to_scores = probabilities.astype(precise) * (to_probabilities - mean)
+    to_products = (to_scores / math.sqrt(query.shape[-1])).astype(dtype)
+    to_query = jnp.einsum("bhts,bhsk->bhtk", to_products, key)
+    to_key = jnp.einsum("bhts,bhtk->bhsk", to_products, query)
+    to_bias = None
+    if bias is not None:
+        summed = tuple(axis for axis in range(4) if bias.shape[axis] < to_scores.shape[axis])
+        to_bias = to_scores.sum(summed, keepdims=True).astype(bias.dtype)
+    return to_query, to_key, to_value, to_bias, None
+
+
+_attention.defvjp(_forward, _backward)
 
 
 def attention_probabilities(

@@ -8,12 +8,14 @@ Shape letters: B images, R rows, T text tokens, N image tokens, D text width, E 
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models.attention import attend, attention_probabilities, split_heads, text_attention
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.gelu_dense import GeluDense
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 from albef_jax.models.token_selection import TokenSelection, gather, scatter
@@ -38,10 +40,28 @@ def take_in_group(x: Array, index: Int[Array, "G g"]) -> Array:
 
     Gathering inside groups keeps rows on the device that holds the group.
     """
-    groups, size = index.shape
-    grouped = x.reshape(groups, size, *x.shape[1:])
-    index = index.reshape(groups, size, *(1,) * (x.ndim - 1))
-    return jnp.take_along_axis(grouped, index, axis=1).reshape(x.shape)
+    return _take_rows(x.reshape(*index.shape, *x.shape[1:]), index).reshape(x.shape)
+
+
+@jax.custom_vjp
+def _take_rows(x: Float[Array, "G g ..."], index: Int[Array, "G g"]) -> Float[Array, "G g ..."]:
+    """Gather whose gradient is a product with ones and zeros: a scatter takes several times as
+    long, and wants float32."""
+    return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
+
+
+def _take_forward(x: Array, index: Array) -> tuple[Array, Array]:
+    return _take_rows(x, index), index
+
+
+def _take_backward(index: Array, gradient: Array) -> tuple[Array, None]:
+    taken = jax.nn.one_hot(index, index.shape[1], dtype=gradient.dtype)
+    # Also where products in float32 are rounded by default.
+    exact = jax.lax.Precision.HIGHEST
+    return jnp.einsum("gji,gj...->gi...", taken, gradient, precision=exact), None
+
+
+_take_rows.defvjp(_take_forward, _take_backward)
 
 
 class Embeddings(nn.Module):
@@ -77,6 +97,26 @@ def project_and_add(
     return norm(config, "norm")(out + x).astype(x.dtype)
 
 
+def heads_first(x: Float[Array, "B S H K"]) -> Float[Array, "B H S K"]:
+    """Keys or values as `text_attention` takes them."""
+    return jnp.swapaxes(x, 1, 2)
+
+
+def attend_with_dropout(
+    module: "SelfAttention | CrossAttention",
+    query: Float[Array, "B T H K"],
+    key: Float[Array, "B H S K"],
+    value: Float[Array, "B H S K"],
+    bias: Array | None,
+) -> Float[Array, "B T H K"]:
+    """`text_attention` with the dropout of a layer."""
+    rate = module.config.attention_dropout
+    random = not module.deterministic and rate > 0
+    dropout_key = module.make_rng("dropout") if random else None
+    multiple = module.config.length_multiple
+    return text_attention(query, key, value, bias, dropout_key, rate, multiple)
+
+
 class SelfAttention(nn.Module):
     """Attention inside a text."""
 
@@ -97,8 +137,8 @@ class SelfAttention(nn.Module):
         query = scatter(dense(cfg, cfg.text_width, "query")(read), selection, x.shape)
         key, value = (dense(cfg, cfg.text_width, name)(x) for name in ("key", "value"))
         query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
-        dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
-        attended = text_attention(query, key, value, bias, dropout).reshape(x.shape)
+        key, value = heads_first(key), heads_first(value)
+        attended = attend_with_dropout(self, query, key, value, bias).reshape(x.shape)
         return project_and_add(cfg, gather(attended, selection), read, self.deterministic)
 
 
@@ -153,23 +193,20 @@ class CrossAttention(nn.Module):
             assert image_embeds is not None, "give image_embeds or keys_values"
             keys_values = self.project(image_embeds)
         key, value = keys_values
-        dropout = nn.Dropout(cfg.attention_dropout, deterministic=self.deterministic)
         if probe is not None:
             probabilities = attention_probabilities(query, key, bias)
             self.sow("intermediates", "probabilities", probabilities)
             attended = attend(probabilities + probe, value)
-        elif negative_image is None:
-            attended = text_attention(query, key, value, bias, dropout)
         else:
-            own, other = jnp.split(query, [(rows - 1) * length], axis=1)
-            key_other, value_other = (take_in_group(x, negative_image) for x in (key, value))
-            attended = jnp.concatenate(
-                [
-                    text_attention(own, key, value, bias, dropout),
-                    text_attention(other, key_other, value_other, bias, dropout),
-                ],
-                axis=1,
-            )
+            key, value = heads_first(key), heads_first(value)
+            queries = [query]
+            if negative_image is not None:
+                queries = jnp.split(query, [(rows - 1) * length], axis=1)
+            attended = attend_with_dropout(self, queries[0], key, value, bias)
+            if negative_image is not None:
+                key, value = (take_in_group(x, negative_image) for x in (key, value))
+                other = attend_with_dropout(self, queries[1], key, value, bias)
+                attended = jnp.concatenate([attended, other], axis=1)
         attended = gather(attended.reshape(shape), selection)
         return project_and_add(cfg, attended, x, self.deterministic)
 
@@ -188,7 +225,10 @@ class CrossAttention(nn.Module):
 
 def feed_forward(config: ModelConfig, x: Array, deterministic: bool) -> Array:
     """BERT's MLP with residual and norm; its parameters belong to the calling layer."""
-    hidden = nn.gelu(dense(config, config.text_intermediate, "intermediate")(x), approximate=False)
+    intermediate = GeluDense(
+        config.text_intermediate, config.text_width, config.dtype, name="intermediate"
+    )
+    hidden = intermediate(x)
     out = dense(config, config.text_width, "output")(hidden)
     out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
     return norm(config, "norm")(out + x).astype(x.dtype)

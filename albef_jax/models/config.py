@@ -22,7 +22,8 @@ class ModelConfig:
         embed_dim: width of the contrastive space.
         dropout, attention_dropout: BERT only; the ViT has none.
         dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
-        attention: implementation of the ViT's attention, `xla` or `cudnn`.
+        attention: implementation of the ViT's attention, `xla` or, on NVIDIA's cards, `cudnn`,
+            which also has tokens padded to the lengths that these cards like.
         remat_image, remat_text, remat_fusion: what the layers of a tower compute again in the
             backward pass: nothing, all but the outputs of their projections (`dots`), or all.
         unroll: trade compile time for run time: layers per iteration of the layer loop.
@@ -60,6 +61,14 @@ class ModelConfig:
     def image_tokens(self) -> int:
         """Patches plus the class token."""
         return (self.image_size // self.patch_size) ** 2 + 1
+
+    @property
+    def length_multiple(self) -> int:
+        """What queries and image tokens of text attention are padded to a multiple of.
+
+        Tensor cores take eights; XLA would pad every product by itself.
+        """
+        return 8 if self.attention == "cudnn" else 1
 
 
 PRESETS: dict[str, ModelConfig] = {

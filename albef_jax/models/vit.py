@@ -10,10 +10,36 @@ from jaxtyping import Array, Float
 
 from albef_jax.models.attention import attend, attention_probabilities, image_attention, split_heads
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.gelu_dense import GeluDense
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 
 EPSILON = 1e-6
+
+
+class QueryKeyValue(nn.Module):
+    """Three projections whose parameters lie side by side, as in the official checkpoints.
+
+    One product of all three would have to be cut, and its gradient be put together again.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B N D"]
+    ) -> tuple[Float[Array, "B N H K"], Float[Array, "B N H K"], Float[Array, "B N H K"]]:
+        """Queries, keys and values."""
+        cfg, width = self.config, self.config.image_width
+        kernel = self.param("kernel", initial(width), (width, 3 * width))
+        bias = self.param("bias", nn.initializers.zeros, (3 * width,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=jnp.dtype(cfg.dtype))
+        kernels, biases = jnp.split(kernel, 3, axis=1), jnp.split(bias, 3)
+        query, key, value = (
+            split_heads(x @ kernels[number] + biases[number], cfg.image_heads)
+            for number in range(3)
+        )
+        return query, key, value
 
 
 class ViTBlock(nn.Module):
@@ -36,16 +62,17 @@ class ViTBlock(nn.Module):
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype), name=name)
 
-        qkv = dense(3 * cfg.image_width, "qkv")(norm("norm1")(x))
-        query, key, value = (split_heads(t, cfg.image_heads) for t in jnp.split(qkv, 3, axis=-1))
+        query, key, value = QueryKeyValue(cfg, name="qkv")(norm("norm1")(x))
         if probe is None:
-            attended = image_attention(query, key, value, cfg.attention)
+            tokens = min(x.shape[1], cfg.image_tokens)
+            attended = image_attention(query, key, value, cfg.attention, tokens)
         else:
             probabilities = attention_probabilities(query, key, None)
             self.sow("intermediates", "probabilities", probabilities)
             attended = attend(probabilities + probe, value)
         x = x + dense(cfg.image_width, "proj")(attended.reshape(x.shape))
-        hidden = nn.gelu(dense(4 * cfg.image_width, "fc1")(norm("norm2")(x)), approximate=False)
+        mlp = GeluDense(4 * cfg.image_width, cfg.image_width, cfg.dtype, name="fc1")
+        hidden = mlp(norm("norm2")(x))
         return x + dense(cfg.image_width, "fc2")(hidden)
 
 
@@ -85,8 +112,13 @@ class ImageEncoder(nn.Module):
             `patch_embed [B, N-1, D]` and `blocks [L, B, N, D]`.
         """
         patches = self.patches(image)
-        x, blocks = self.blocks(self.tokens(patches))
-        x = self.final_norm(x)
+        tokens = self.tokens(patches)
+        number = tokens.shape[1]
+        if self.config.attention == "cudnn":  # once, instead of in every block
+            tokens = jnp.pad(tokens, ((0, 0), (0, number % 2), (0, 0)))
+        x, blocks = self.blocks(tokens)
+        x = self.final_norm(x[:, :number])
+        blocks = blocks[:, :, :number] if self.collect else None
         return (x, {"patch_embed": patches, "blocks": blocks}) if self.collect else x
 
     def patches(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B N-1 D"]:

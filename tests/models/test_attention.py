@@ -27,11 +27,10 @@ def oracle(query, key, value, bias):
     return out
 
 
-def attend(query, key, value, bias, dropout=0.0, rngs=None):
-    """`text_attention` with a live dropout module."""
-    module = nn.Dropout(dropout, deterministic=rngs is None)
-    arrays = [jnp.asarray(x) for x in (query, key, value)]
-    return nn.apply(lambda m: text_attention(*arrays, bias, m), module)({}, rngs=rngs)
+def attend(query, key, value, bias, **options):
+    """`text_attention` of arrays with the heads last but one."""
+    query, key, value = (jnp.asarray(x) for x in (query, key, value))
+    return text_attention(query, *(jnp.swapaxes(x, 1, 2) for x in (key, value)), bias, **options)
 
 
 def test_text_attention_is_attention():
@@ -76,8 +75,9 @@ def test_heads_are_neighbouring_columns():
 
 def test_dropout_thins_the_probabilities():
     zeros, ones = np.zeros((1, 400, 1, 1), np.float32), np.ones((1, 400, 1, 1), np.float32)
-    rngs = {"dropout": jax.random.key(0)}
-    out = np.asarray(attend(zeros, zeros, ones, None, 0.25, rngs))
+    out = np.asarray(
+        attend(zeros, zeros, ones, None, dropout_key=jax.random.key(0), rate=0.25)
+    )
     # 400 equal weights of 1/400, kept with probability 3/4 and then enlarged by 4/3.
     kept = out * 400 * 0.75
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-3)
