@@ -20,9 +20,9 @@ _MODULES = {
     "_proj'": "head",
 }
 _HOMES = {
-    "image": r"models/(vit|attention|common)\.py$",
-    "text": r"models/bert\.py$",
-    "fusion": r"models/(bert|token_selection)\.py$",
+    "image": r"models/(vit|attention|gelu_dense|primitives)\.py$",
+    "text": r"models/(bert|attention|gelu_dense)\.py$",
+    "fusion": r"models/(bert|attention|gelu_dense|token_selection)\.py$",
     "head": r"models/albef\.py$",
 }
 # Files of what stands outside the modules; the innermost frame that one fits counts.
@@ -34,7 +34,7 @@ _FILES = tuple(
         (r"albef_jax/train/ema\.py$", "teacher"),
         (r"albef_jax/losses/\w+\.py$", "loss"),
         (r"albef_jax/models/albef\.py$", "head"),
-        (r"albef_jax/models/(common|vit)\.py$", "image"),
+        (r"albef_jax/models/(primitives|vit)\.py$", "image"),
         (r"albef_jax/models/(bert|token_selection)\.py$", "fusion"),
         (r"albef_jax/train/step\.py$", "optimizer"),
     )
@@ -90,12 +90,12 @@ def part(program: Program, body: Computation, instruction: Instruction) -> tuple
     phase = "backward" if any(mark in name for mark in _BACKWARD) else "forward"
     if "opt_state" in name:
         return "optimizer", phase
+    if any(frame.function in _OF_TEACHER for frame in stack):
+        return "teacher", phase
     module = _module(name)
     if module:
         students = "jvp(" in name or name.startswith("state.params")
         return (module if students else "teacher"), phase
-    if any(frame.function in _OF_TEACHER for frame in stack):
-        return "teacher", phase
     for frame in stack:
         for file, belongs in _FILES:
             if file.search(frame.file):

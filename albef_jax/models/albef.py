@@ -147,9 +147,6 @@ def fuse(
     module = bert.FusionEncoder(config, dropout_key is None, collect)
     bias = attention.self_bias(text_mask.reshape(-1, text_mask.shape[-1]), causal)
     image_bias = None if image_mask is None else attention.cross_bias(image_mask)
-    if image_embeds is not None:
-        multiple = config.length_multiple
-        image_embeds, image_bias = attention.pad_keys(image_embeds, image_bias, multiple)
     return module.apply(
         {"params": params["fusion_encoder"]},
         text_embeds,
@@ -180,10 +177,7 @@ def fuse_and_read(
     layers = params["fusion_encoder"]["layers"], keys_values
     first = jax.tree.map(lambda leaf: leaf[:-1], layers)
     last = jax.tree.map(lambda leaf: leaf[-1], layers)
-    image_bias = None
-    if image_embeds is not None:
-        image_embeds, image_bias = attention.pad_keys(image_embeds, None, config.length_multiple)
-    inputs = bias, image_embeds, image_bias, negative_image
+    inputs = bias, image_embeds, None, negative_image
     x: Any = text_embeds
     if config.fusion_depth > 1:
         fewer = replace(config, fusion_depth=config.fusion_depth - 1)

@@ -35,26 +35,18 @@ def cross_bias(mask: Int[Array, "B S"]) -> Float[Array, "B 1 1 S"]:
     return (1.0 - mask[:, None, None, :].astype(jnp.float32)) * CROSS_PENALTY
 
 
-def pad_keys(
-    tokens: Float[Array, "B N E"], bias: Float[Array, "#B 1 1 N"] | None, multiple: int
-) -> tuple[Float[Array, "B M E"], Float[Array, "#B 1 1 M"] | None]:
-    """Tokens to attend to, padded to a multiple of so many, and a bias that hides what was added.
-
-    For the sake of speed; without anything to add, both as they are.
-    """
-    number = tokens.shape[1]
-    extra = -number % multiple
-    if not extra:
-        return tokens, bias
-    if bias is None:
-        bias = jnp.zeros((1, 1, 1, number))
-    bias = jnp.pad(bias, ((0, 0), (0, 0), (0, 0), (0, extra)), constant_values=CROSS_PENALTY)
-    return jnp.pad(tokens, ((0, 0), (0, extra), (0, 0))), bias
-
-
 def split_heads(x: Float[Array, "B T D"], heads: int) -> Float[Array, "B T H K"]:
     """Cut the width into heads."""
     return x.reshape(*x.shape[:2], heads, -1)
+
+
+def heads_first(x: Float[Array, "B S H K"], multiple: int) -> Float[Array, "B H M K"]:
+    """Keys or values as `text_attention` takes them, padded to a multiple of so many.
+
+    Tensor cores take eights; XLA would pad the operands of every product by itself.
+    """
+    x = jnp.swapaxes(x, 1, 2)
+    return jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % multiple), (0, 0)))
 
 
 def available(implementation: Implementation) -> Implementation:
@@ -96,28 +88,32 @@ def text_attention(
     query: Float[Array, "B T H K"],
     key: Float[Array, "B H S K"],
     value: Float[Array, "B H S K"],
-    bias: Float[Array, "#B 1 #T S"] | None,
+    bias: Float[Array, "#B 1 #T seen"] | None,
+    seen: int,
+    *,
     dropout_key: Array | None = None,
     rate: float = 0.0,
     multiple: int = 1,
 ) -> Float[Array, "B T H K"]:
     """Attention with an additive `bias` and dropout on the probabilities; softmax in float32.
 
-    Keys and values come with heads first, as the products need them.
-
     Args:
+        key, value: of `heads_first`; those beyond the first `seen` are hidden.
         dropout_key: None for no dropout.
-        multiple: pad the queries to a multiple of this, for the sake of speed.
+        multiple: as in `heads_first`, for the queries.
     """
-    length = query.shape[1]
-    extra = ((0, 0), (0, 0), (0, -length % multiple), (0, 0))
-    query = jnp.pad(jnp.swapaxes(query, 1, 2), extra)
-    if bias is not None and bias.shape[2] > 1:
-        bias = jnp.pad(bias, extra)
-    keep = None
+    length, keys = query.shape[1], key.shape[2]
+    if bias is None and keys > seen:
+        bias = jnp.zeros((1, 1, 1, seen))
+    if bias is not None:
+        added = -length % multiple if bias.shape[2] > 1 else 0
+        bias = jnp.pad(bias, ((0, 0), (0, 0), (0, added), (0, 0)))
+        bias = jnp.pad(
+            bias, ((0, 0), (0, 0), (0, 0), (0, keys - seen)), constant_values=CROSS_PENALTY
+        )
+    query, keep = heads_first(query, multiple), None
     if dropout_key is not None and rate > 0:
-        shape = (*query.shape[:3], key.shape[2])
-        keep = jax.random.bernoulli(dropout_key, 1 - rate, shape)
+        keep = jax.random.bernoulli(dropout_key, 1 - rate, (*query.shape[:3], keys))
     attended = _attention(query, key, value, bias, keep, rate)
     return jnp.swapaxes(attended[:, :, :length], 1, 2)
 
@@ -142,7 +138,7 @@ def _forward(query, key, value, bias, keep, rate) -> tuple[Array, tuple]:
     scores = jnp.einsum("bhtk,bhsk->bhts", query, key, preferred_element_type=wide(query.dtype))
     scores = scores / math.sqrt(query.shape[-1])
     probabilities = nn.softmax(scores if bias is None else scores + bias, axis=-1)
-    probabilities = dropped = probabilities.astype(value.dtype)
+    probabilities = dropped = jax.lax.optimization_barrier(probabilities.astype(value.dtype))
     if keep is not None:
         dropped = jnp.where(keep, probabilities / (1 - rate), 0)
     attended = jnp.einsum("bhts,bhsk->bhtk", dropped, value)

@@ -13,7 +13,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from albef_jax.models.attention import attend, attention_probabilities, split_heads, text_attention
+from albef_jax.models.attention import (
+    attend,
+    attention_probabilities,
+    heads_first,
+    split_heads,
+    text_attention,
+)
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.gelu_dense import GeluDense
 from albef_jax.models.primitives import initial, wide
@@ -97,24 +103,22 @@ def project_and_add(
     return norm(config, "norm")(out + x).astype(x.dtype)
 
 
-def heads_first(x: Float[Array, "B S H K"]) -> Float[Array, "B H S K"]:
-    """Keys or values as `text_attention` takes them."""
-    return jnp.swapaxes(x, 1, 2)
-
-
 def attend_with_dropout(
     module: "SelfAttention | CrossAttention",
     query: Float[Array, "B T H K"],
     key: Float[Array, "B H S K"],
     value: Float[Array, "B H S K"],
     bias: Array | None,
+    seen: int,
 ) -> Float[Array, "B T H K"]:
     """`text_attention` with the dropout of a layer."""
     rate = module.config.attention_dropout
     random = not module.deterministic and rate > 0
     dropout_key = module.make_rng("dropout") if random else None
     multiple = module.config.length_multiple
-    return text_attention(query, key, value, bias, dropout_key, rate, multiple)
+    return text_attention(
+        query, key, value, bias, seen, dropout_key=dropout_key, rate=rate, multiple=multiple
+    )
 
 
 class SelfAttention(nn.Module):
@@ -137,8 +141,8 @@ class SelfAttention(nn.Module):
         query = scatter(dense(cfg, cfg.text_width, "query")(read), selection, x.shape)
         key, value = (dense(cfg, cfg.text_width, name)(x) for name in ("key", "value"))
         query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
-        key, value = heads_first(key), heads_first(value)
-        attended = attend_with_dropout(self, query, key, value, bias).reshape(x.shape)
+        key, value = (heads_first(y, cfg.length_multiple) for y in (key, value))
+        attended = attend_with_dropout(self, query, key, value, bias, x.shape[1]).reshape(x.shape)
         return project_and_add(cfg, gather(attended, selection), read, self.deterministic)
 
 
@@ -198,14 +202,15 @@ class CrossAttention(nn.Module):
             self.sow("intermediates", "probabilities", probabilities)
             attended = attend(probabilities + probe, value)
         else:
-            key, value = heads_first(key), heads_first(value)
+            seen = key.shape[1]
+            key, value = (heads_first(y, cfg.length_multiple) for y in (key, value))
             queries = [query]
             if negative_image is not None:
                 queries = jnp.split(query, [(rows - 1) * length], axis=1)
-            attended = attend_with_dropout(self, queries[0], key, value, bias)
+            attended = attend_with_dropout(self, queries[0], key, value, bias, seen)
             if negative_image is not None:
                 key, value = (take_in_group(x, negative_image) for x in (key, value))
-                other = attend_with_dropout(self, queries[1], key, value, bias)
+                other = attend_with_dropout(self, queries[1], key, value, bias, seen)
                 attended = jnp.concatenate([attended, other], axis=1)
         attended = gather(attended.reshape(shape), selection)
         return project_and_add(cfg, attended, x, self.deterministic)

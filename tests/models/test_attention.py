@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from albef_jax.models.attention import (
     cross_bias,
+    heads_first,
     image_attention,
     self_bias,
     split_heads,
@@ -29,8 +29,8 @@ def oracle(query, key, value, bias):
 
 def attend(query, key, value, bias, **options):
     """`text_attention` of arrays with the heads last but one."""
-    query, key, value = (jnp.asarray(x) for x in (query, key, value))
-    return text_attention(query, *(jnp.swapaxes(x, 1, 2) for x in (key, value)), bias, **options)
+    first = (heads_first(jnp.asarray(x), options.get("multiple", 1)) for x in (key, value))
+    return text_attention(jnp.asarray(query), *first, bias, key.shape[1], **options)
 
 
 def test_text_attention_is_attention():
@@ -75,9 +75,7 @@ def test_heads_are_neighbouring_columns():
 
 def test_dropout_thins_the_probabilities():
     zeros, ones = np.zeros((1, 400, 1, 1), np.float32), np.ones((1, 400, 1, 1), np.float32)
-    out = np.asarray(
-        attend(zeros, zeros, ones, None, dropout_key=jax.random.key(0), rate=0.25)
-    )
+    out = np.asarray(attend(zeros, zeros, ones, None, dropout_key=jax.random.key(0), rate=0.25))
     # 400 equal weights of 1/400, kept with probability 3/4 and then enlarged by 4/3.
     kept = out * 400 * 0.75
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-3)
