@@ -20,9 +20,9 @@ _MODULES = {
     "_proj'": "head",
 }
 _HOMES = {
-    "image": r"models/(vit|attention|gelu_dense|primitives)\.py$",
-    "text": r"models/(bert|attention|gelu_dense)\.py$",
-    "fusion": r"models/(bert|attention|gelu_dense|token_selection)\.py$",
+    "image": r"models/(vit|attention|linear|primitives)\.py$",
+    "text": r"models/(bert|attention|linear)\.py$",
+    "fusion": r"models/(bert|attention|linear|token_selection)\.py$",
     "head": r"models/albef\.py$",
 }
 # Files of what stands outside the modules; the innermost frame that one fits counts.

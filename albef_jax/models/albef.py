@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention, bert
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.gelu_dense import GeluDense
+from albef_jax.models.linear import gelu_linear
 from albef_jax.models.primitives import wide
 from albef_jax.models.scan import recomputed
 from albef_jax.models.token_selection import TokenSelection, class_tokens
@@ -38,7 +38,7 @@ class MlmHead(nn.Module):
     def __call__(self, hidden: Array, embedding: Float[Array, "V D"]) -> Float[Array, "... V"]:
         """Logits in float32."""
         cfg = self.config
-        x = GeluDense(cfg.text_width, cfg.text_width, cfg.dtype, name="transform")(hidden)
+        x = gelu_linear(bert.linear(cfg, cfg.text_width, "transform"), hidden)
         x = bert.norm(cfg, "norm")(x).astype(cfg.dtype)
         bias = self.param("bias", nn.initializers.zeros, (cfg.vocab_size,))
         logits = jnp.einsum(

@@ -21,7 +21,7 @@ from albef_jax.models.attention import (
     text_attention,
 )
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.gelu_dense import GeluDense
+from albef_jax.models.linear import Linear, gelu_linear, joint_linear
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 from albef_jax.models.token_selection import TokenSelection, gather, scatter
@@ -29,11 +29,9 @@ from albef_jax.models.token_selection import TokenSelection, gather, scatter
 EPSILON = 1e-12
 
 
-def dense(config: ModelConfig, width: int, name: str) -> nn.Dense:
+def linear(config: ModelConfig, width: int, name: str) -> Linear:
     """A linear layer with BERT's initialisation, computing in the model's dtype."""
-    return nn.Dense(
-        width, dtype=jnp.dtype(config.dtype), kernel_init=initial(config.text_width), name=name
-    )
+    return Linear(width, config.text_width, config.dtype, config.reduce_dtype, name=name)
 
 
 def norm(config: ModelConfig, name: str) -> nn.LayerNorm:
@@ -98,7 +96,7 @@ def project_and_add(
     deterministic: bool,
 ) -> Float[Array, "*B D"]:
     """The tail of both attentions: projection, dropout, residual, norm."""
-    out = dense(config, config.text_width, "out")(attended)
+    out = linear(config, config.text_width, "out")(attended)
     out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
     return norm(config, "norm")(out + x).astype(x.dtype)
 
@@ -138,8 +136,12 @@ class SelfAttention(nn.Module):
         """
         cfg = self.config
         read = gather(x, selection)
-        query = scatter(dense(cfg, cfg.text_width, "query")(read), selection, x.shape)
-        key, value = (dense(cfg, cfg.text_width, name)(x) for name in ("key", "value"))
+        layers = {name: linear(cfg, cfg.text_width, name) for name in ("query", "key", "value")}
+        if selection is None:
+            query, key, value = joint_linear(list(layers.values()), x)
+        else:
+            query = scatter(layers["query"](read), selection, x.shape)
+            key, value = joint_linear([layers["key"], layers["value"]], x)
         query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
         key, value = (heads_first(y, cfg.length_multiple) for y in (key, value))
         attended = attend_with_dropout(self, query, key, value, bias, x.shape[1]).reshape(x.shape)
@@ -161,7 +163,7 @@ class CrossAttention(nn.Module):
 
     config: ModelConfig
     deterministic: bool
-    projections: tuple[nn.Module, nn.Module] | None = None
+    projections: tuple[Linear, Linear] | None = None
 
     @nn.compact
     def __call__(
@@ -190,7 +192,7 @@ class CrossAttention(nn.Module):
         """
         cfg = self.config
         images, rows, length, _ = shape
-        query = dense(cfg, cfg.text_width, "query")(x)
+        query = linear(cfg, cfg.text_width, "query")(x)
         query = scatter(query, selection, (images, rows * length, cfg.text_width))
         query = split_heads(query, cfg.text_heads)
         if keys_values is None:
@@ -218,23 +220,17 @@ class CrossAttention(nn.Module):
     def project(self, image_embeds: Float[Array, "B N E"]) -> KeysValues:
         """The images' keys and values."""
         cfg = self.config
-        key, value = self.projections or (
-            dense(cfg, cfg.text_width, "key"),
-            dense(cfg, cfg.text_width, "value"),
-        )
-        return KeysValues(
-            split_heads(key(image_embeds), cfg.text_heads),
-            split_heads(value(image_embeds), cfg.text_heads),
-        )
+        layers = self.projections or [
+            linear(cfg, cfg.text_width, name) for name in ("key", "value")
+        ]
+        key, value = joint_linear(layers, image_embeds)
+        return KeysValues(split_heads(key, cfg.text_heads), split_heads(value, cfg.text_heads))
 
 
 def feed_forward(config: ModelConfig, x: Array, deterministic: bool) -> Array:
     """BERT's MLP with residual and norm; its parameters belong to the calling layer."""
-    intermediate = GeluDense(
-        config.text_intermediate, config.text_width, config.dtype, name="intermediate"
-    )
-    hidden = intermediate(x)
-    out = dense(config, config.text_width, "output")(hidden)
+    hidden = gelu_linear(linear(config, config.text_intermediate, "intermediate"), x)
+    out = linear(config, config.text_width, "output")(hidden)
     out = nn.Dropout(config.dropout)(out, deterministic=deterministic)
     return norm(config, "norm")(out + x).astype(x.dtype)
 
@@ -257,7 +253,7 @@ class FusionLayer(nn.Module):
 
     config: ModelConfig
     deterministic: bool
-    projections: tuple[nn.Module, nn.Module] | None = None
+    projections: tuple[Linear, Linear] | None = None
 
     @nn.compact
     def __call__(

@@ -22,6 +22,8 @@ class ModelConfig:
         embed_dim: width of the contrastive space.
         dropout, attention_dropout: BERT only; the ViT has none.
         dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
+        reduce_dtype: of the gradients of linear layers where their products end, and so of their
+            sums over devices; `float32`, or `bfloat16` for half the bytes.
         attention: implementation of the ViT's attention, `xla` or, on NVIDIA's cards, `cudnn`,
             which also has tokens padded to the lengths that these cards like.
         remat_image, remat_text, remat_fusion: what the layers of a tower compute again in the
@@ -46,6 +48,7 @@ class ModelConfig:
     attention_dropout: float = 0.1
     temperature: float = 0.07
     dtype: str = "float32"
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["xla", "cudnn"] = "xla"
     remat_image: Remat = "none"
     remat_text: Remat = "none"

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.models import attention
 from albef_jax.models.albef import Params, rngs
-from albef_jax.models.bert import FusionLayer, dense
+from albef_jax.models.bert import FusionLayer, linear
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.scan import stack
 
@@ -34,7 +34,7 @@ class PairLayer(nn.Module):
     ) -> Float[Array, "B 1 T D"]:
         """Read the left image, then the right one; `bias` as in `FusionLayer`."""
         cfg = self.config
-        shared = dense(cfg, cfg.text_width, "key"), dense(cfg, cfg.text_width, "value")
+        shared = linear(cfg, cfg.text_width, "key"), linear(cfg, cfg.text_width, "value")
         for name, image_embeds in (("first", left), ("second", right)):
             layer = FusionLayer(cfg, self.deterministic, shared, name=name)
             x = layer(x, bias, image_embeds, None, None)

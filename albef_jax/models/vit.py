@@ -10,36 +10,11 @@ from jaxtyping import Array, Float
 
 from albef_jax.models.attention import attend, attention_probabilities, image_attention, split_heads
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.gelu_dense import GeluDense
+from albef_jax.models.linear import Linear, gelu_linear, split_linear
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 
 EPSILON = 1e-6
-
-
-class QueryKeyValue(nn.Module):
-    """Three projections whose parameters lie side by side, as in the official checkpoints.
-
-    One product of all three would have to be cut, and its gradient be put together again.
-    """
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B N D"]
-    ) -> tuple[Float[Array, "B N H K"], Float[Array, "B N H K"], Float[Array, "B N H K"]]:
-        """Queries, keys and values."""
-        cfg, width = self.config, self.config.image_width
-        kernel = self.param("kernel", initial(width), (width, 3 * width))
-        bias = self.param("bias", nn.initializers.zeros, (3 * width,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=jnp.dtype(cfg.dtype))
-        kernels, biases = jnp.split(kernel, 3, axis=1), jnp.split(bias, 3)
-        query, key, value = (
-            split_heads(x @ kernels[number] + biases[number], cfg.image_heads)
-            for number in range(3)
-        )
-        return query, key, value
 
 
 class ViTBlock(nn.Module):
@@ -54,15 +29,14 @@ class ViTBlock(nn.Module):
         """Apply the block; `probe` as in `bert.CrossAttention`."""
         cfg = self.config
 
-        def dense(width: int, name: str) -> nn.Dense:
-            return nn.Dense(
-                width, dtype=jnp.dtype(cfg.dtype), kernel_init=initial(cfg.image_width), name=name
-            )
+        def linear(width: int, name: str) -> Linear:
+            return Linear(width, cfg.image_width, cfg.dtype, cfg.reduce_dtype, name=name)
 
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype), name=name)
 
-        query, key, value = QueryKeyValue(cfg, name="qkv")(norm("norm1")(x))
+        qkv = split_linear(linear(3 * cfg.image_width, "qkv"), norm("norm1")(x), 3)
+        query, key, value = (split_heads(part, cfg.image_heads) for part in qkv)
         if probe is None:
             tokens = min(x.shape[1], cfg.image_tokens)
             attended = image_attention(query, key, value, cfg.attention, tokens)
@@ -70,10 +44,9 @@ class ViTBlock(nn.Module):
             probabilities = attention_probabilities(query, key, None)
             self.sow("intermediates", "probabilities", probabilities)
             attended = attend(probabilities + probe, value)
-        x = x + dense(cfg.image_width, "proj")(attended.reshape(x.shape))
-        mlp = GeluDense(4 * cfg.image_width, cfg.image_width, cfg.dtype, name="fc1")
-        hidden = mlp(norm("norm2")(x))
-        return x + dense(cfg.image_width, "fc2")(hidden)
+        x = x + linear(cfg.image_width, "proj")(attended.reshape(x.shape))
+        hidden = gelu_linear(linear(4 * cfg.image_width, "fc1"), norm("norm2")(x))
+        return x + linear(cfg.image_width, "fc2")(hidden)
 
 
 class ImageEncoder(nn.Module):
