@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from albef_jax.models.primitives import initial, wide
+from albef_jax.models.primitives import initial
 
 
 class Linear(nn.Module):
@@ -88,8 +88,7 @@ _add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 @jax.checkpoint
 def _biased_gelu(product: Float[Array, "... W"], bias: Float[Array, " W"]) -> Float[Array, "... W"]:
     """The backward pass keeps the product alone and computes the rest of it again."""
-    hidden = product.astype(wide(product.dtype)) + bias
-    return nn.gelu(hidden, approximate=False).astype(product.dtype)
+    return nn.gelu(_add_bias(product, bias), approximate=False)
 
 
 def gelu_linear(layer: Linear, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
@@ -105,6 +104,7 @@ def split_linear(layer: Linear, x: Float[Array, "... D"], parts: int) -> list[Ar
     """
     kernel, bias = layer.weights(x.shape[-1])
     kernels, biases = jnp.split(kernel, parts, axis=1), jnp.split(bias, parts)
+    x = x.astype(layer.dtype)  # once, so that its gradient is summed by the products
     return [_add_bias(layer.product(x, kernels[i]), biases[i]) for i in range(parts)]
 
 
