@@ -44,16 +44,19 @@ class Linear(nn.Module):
 
     def product(self, x: Float[Array, "... D"], kernel: Float[Array, "D W"]) -> Array:
         """`x @ kernel` in the dtype of the products."""
-        return _product(x.astype(self.dtype), kernel, self.reduce_dtype)
+        return product(x.astype(self.dtype), kernel, self.reduce_dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product(x: Float[Array, "... D"], kernel: Float[Array, "D W"], reduce_dtype: DTypeLike):
+def product(
+    x: Float[Array, "... D"], kernel: Float[Array, "D W"], reduce_dtype: DTypeLike
+) -> Float[Array, "... W"]:
+    """`x @ kernel` in the dtype of `x`; `reduce_dtype` as in `Linear`."""
     return x @ kernel.astype(x.dtype)
 
 
 def _product_forward(x, kernel, reduce_dtype):
-    return _product(x, kernel, reduce_dtype), (x, kernel)
+    return product(x, kernel, reduce_dtype), (x, kernel)
 
 
 def _product_backward(reduce_dtype, kept, gradient):
@@ -65,30 +68,36 @@ def _product_backward(reduce_dtype, kept, gradient):
     return to_x, to_kernel.astype(kernel.dtype)
 
 
-_product.defvjp(_product_forward, _product_backward)
+product.defvjp(_product_forward, _product_backward)
 
 
 @jax.custom_vjp
-def _add_bias(x: Float[Array, "... W"], bias: Float[Array, " W"]) -> Float[Array, "... W"]:
-    """The bias's gradient is summed in the dtype of the bias."""
-    return x + bias.astype(x.dtype)
+def add_parameter(x: Float[Array, "... W"], parameter: Float[Array, "..."]) -> Array:
+    """Their sum in the dtype of `x`; the parameter's gradient is summed in its own.
+
+    Args:
+        parameter: of one dimension, or of as many as `x` with some of length 1.
+    """
+    return x + parameter.astype(x.dtype)
 
 
-def _add_bias_forward(x, bias):
-    return _add_bias(x, bias), jnp.zeros((0,), bias.dtype)
+def _add_forward(x, parameter):
+    return add_parameter(x, parameter), jnp.zeros_like(parameter)
 
 
-def _add_bias_backward(like, gradient):
-    return gradient, gradient.sum(tuple(range(gradient.ndim - 1)), dtype=like.dtype)
+def _add_backward(like, gradient):
+    shape = (1,) * (gradient.ndim - like.ndim) + like.shape
+    summed = tuple(axis for axis in range(gradient.ndim) if shape[axis] < gradient.shape[axis])
+    return gradient, gradient.sum(summed, dtype=like.dtype).reshape(like.shape)
 
 
-_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+add_parameter.defvjp(_add_forward, _add_backward)
 
 
 @jax.checkpoint
 def _biased_gelu(product: Float[Array, "... W"], bias: Float[Array, " W"]) -> Float[Array, "... W"]:
     """The backward pass keeps the product alone and computes the rest of it again."""
-    return nn.gelu(_add_bias(product, bias), approximate=False)
+    return nn.gelu(add_parameter(product, bias), approximate=False)
 
 
 def gelu_linear(layer: Linear, x: Float[Array, "... D"]) -> Float[Array, "... W"]:
@@ -105,7 +114,7 @@ def split_linear(layer: Linear, x: Float[Array, "... D"], parts: int) -> list[Ar
     kernel, bias = layer.weights(x.shape[-1])
     kernels, biases = jnp.split(kernel, parts, axis=1), jnp.split(bias, parts)
     x = x.astype(layer.dtype)  # once, so that its gradient is summed by the products
-    return [_add_bias(layer.product(x, kernels[i]), biases[i]) for i in range(parts)]
+    return [add_parameter(layer.product(x, kernels[i]), biases[i]) for i in range(parts)]
 
 
 def joint_linear(layers: Sequence[Linear], x: Float[Array, "... D"]) -> list[Array]:
@@ -113,4 +122,4 @@ def joint_linear(layers: Sequence[Linear], x: Float[Array, "... D"]) -> list[Arr
     rearranged in any case."""
     kernels, biases = zip(*(layer.weights(x.shape[-1]) for layer in layers), strict=True)
     product = layers[0].product(x, jnp.concatenate(kernels, axis=1))
-    return jnp.split(_add_bias(product, jnp.concatenate(biases)), len(layers), axis=-1)
+    return jnp.split(add_parameter(product, jnp.concatenate(biases)), len(layers), axis=-1)

@@ -10,7 +10,12 @@ from jaxtyping import Array, Float
 
 from albef_jax.models.attention import attend, attention_probabilities, image_attention, split_heads
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.linear import Linear, gelu_linear, split_linear
+from albef_jax.models.linear import (
+    Linear,
+    add_parameter,
+    gelu_linear,
+    split_linear,
+)
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 
@@ -62,6 +67,8 @@ class ImageEncoder(nn.Module):
         """Parts in the order of the forward pass."""
         cfg = self.config
         size = (cfg.patch_size, cfg.patch_size)
+        # A product of cut patches is the same, but XLA:GPU then transposes the tokens of all
+        # blocks. This kernel's gradient is summed in the dtype of the products.
         self.patch_embed = nn.Conv(
             cfg.image_width,
             size,
@@ -100,10 +107,10 @@ class ImageEncoder(nn.Module):
 
     def tokens(self, patches: Float[Array, "B N-1 D"]) -> Float[Array, "B N D"]:
         """What the first block reads: class token and patches, with their positions."""
-        shape = (patches.shape[0], *self.cls_token.shape[1:])
-        cls_tokens = jnp.broadcast_to(self.cls_token, shape).astype(patches.dtype)
+        nothing = jnp.zeros((len(patches), *self.cls_token.shape[1:]), patches.dtype)
+        cls_tokens = add_parameter(nothing, self.cls_token)
         x = jnp.concatenate([cls_tokens, patches], axis=1)
-        return x + self.pos_embed.astype(x.dtype)
+        return add_parameter(x, self.pos_embed)
 
     def final_norm(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
         """The norm after the last block."""
