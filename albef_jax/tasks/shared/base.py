@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.report import format_table
@@ -254,7 +254,7 @@ class Task(ABC):
             "label": row(),
         }
 
-    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
+    def memory(self, mesh: Mesh | AbstractMesh, abstract_state: TrainState) -> Memory:
         """What a step takes on each device, estimated by tracing."""
         rows = self.row_shapes()
         batch = {
