@@ -1,5 +1,6 @@
 """Settles the options of a run that are `auto`, alike on all processes."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from albef_jax.distributed.sync import (
 )
 from albef_jax.tasks.shared.sketch import estimator
 from albef_jax.train.auto_settings import Choice, choose, parts_of
+from albef_jax.train.memory import Memory
 from albef_jax.workdir.config_file import kept_values
 
 
@@ -48,13 +50,22 @@ def settled(config: ConfigDict, mesh: Mesh, begun: Path) -> ConfigDict:
     return config
 
 
-def choices(config: ConfigDict, device: Accelerator, mesh: Mesh | AbstractMesh) -> list[Choice]:
-    """What to choose for such devices in this mesh."""
+def choices(
+    config: ConfigDict,
+    device: Accelerator,
+    mesh: Mesh | AbstractMesh,
+    estimate: Callable[[dict[str, Any]], Memory] | None = None,
+) -> list[Choice]:
+    """What to choose for such devices in this mesh.
+
+    Args:
+        estimate: of the memory; an `estimator` if there is none yet.
+    """
     train = config.train
     if not task_spec(config.task).trains:
         return choose(config, device)
     parts = parts_of(train.batch_size, train.get("contrast_group", 1), mesh.size)
-    return choose(config, device, parts, estimator(config, mesh))
+    return choose(config, device, parts, estimate or estimator(config, mesh))
 
 
 def _kept(values: dict[str, Any], device: Accelerator) -> list[Choice]:

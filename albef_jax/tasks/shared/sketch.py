@@ -15,7 +15,15 @@ from albef_jax.tasks.shared.base import Task
 from albef_jax.train.memory import Memory
 
 # What the built-in world has no use for.
-_FILES = ("train_files", "eval_files", "eval_source", "answer_list")
+_FILES = (
+    "train_files",
+    "eval_files",
+    "eval_source",
+    "answer_list",
+    "references",
+    "instances",
+    "detections",
+)
 
 
 def sketch(config: ConfigDict, settings: dict[str, Any]) -> Task:
@@ -24,17 +32,22 @@ def sketch(config: ConfigDict, settings: dict[str, Any]) -> Task:
     Args:
         settings: values for the options that may be `auto`.
     """
-    config = config.copy_and_resolve_references()
+    config = without_files(config)
     auto.change(config, settings)
+    config.model.attention = "xla"  # cuDNN's cannot be traced without a card, and keeps no more
     with config.ignore_type():
-        # Its kernels cannot be traced without a card, and keep no more than XLA's.
-        config.model.attention = "xla"
-        config.data.update({"source": "scenes", "workers": 0})
-        config.data.update({name: "" for name in _FILES if name in config.data})
-        config.data.update({"mixture": ()} if "mixture" in config.data else {})
         config.data.scenes.train_size = config.train.batch_size
         config.train.update({"steps": 1, "epochs": 1})
     return task_spec(config.task).run(config, Path("no workdir"))
+
+
+def without_files(config: ConfigDict) -> ConfigDict:
+    """The same configuration on the built-in world."""
+    config = config.copy_and_resolve_references()
+    config.data.update({"source": "scenes", "workers": 0})
+    config.data.update({name: "" for name in _FILES if name in config.data})
+    config.data.update({"mixture": ()} if "mixture" in config.data else {})
+    return config
 
 
 def estimator(config: ConfigDict, mesh: Mesh | AbstractMesh) -> Callable[[dict[str, Any]], Memory]:
