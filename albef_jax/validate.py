@@ -28,6 +28,7 @@ CHOICES = {
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,
     "model.remat_fusion": REMAT,
+    "train.xla_flags": ("fast", "none"),
     "data.source": (*pair_files.SOURCES, "folder"),
     "data.augment": ("official", "none"),
     "data.if_changed": ("refuse", "accept"),

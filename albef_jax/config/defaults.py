@@ -97,6 +97,7 @@ def _train() -> dict:
         "steps": config_dict.placeholder(int),  # overrides epochs
         # Parts of a batch, one after the other, to save memory; a number or auto.
         "microbatches": FieldReference(1, field_type=object),
+        "xla_flags": "fast",  # fast | none, beside those of the environment
     }
 
 

@@ -23,6 +23,7 @@ FREE = (
     "distributed.",
     "evaluation.",
     "mesh.",
+    "train.xla_flags",
     "data.if_changed",
     "data.threads",
     "data.workers",
