@@ -7,8 +7,8 @@ from albef_jax.distributed.accelerators import OFFERS
 from albef_jax.plan.length import Items, items, steps
 from albef_jax.plan.planned import plan
 from albef_jax.plan.told import as_json, in_words
-from tests.docs.test_docs import recipe
 from tests.helpers.pages import DOCS, ROOT, rows
+from tests.helpers.recipes import recipe
 from tests.helpers.tiny_run import scenes_config, task_config
 
 RESULTS = ROOT / "benchmarks" / "results"
