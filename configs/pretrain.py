@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import recipe, use_auto, use_preset, use_small_world
+from albef_jax.config import recipe, use_preset, use_small_world
+from albef_jax.config.auto import use_auto
 
 
 def get_config(preset: str = "demo") -> ConfigDict:

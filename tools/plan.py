@@ -28,8 +28,7 @@ def run(given: argparse.Namespace, config: ConfigDict) -> int:
     """Print the plan."""
     import jax
 
-    from albef_jax.plan.planned import plan
-    from albef_jax.plan.told import as_json, in_words
+    from albef_jax.plan import as_json, in_words, plan
 
     jax.config.update("jax_platforms", "cpu")  # only shapes are traced
     made = plan(
@@ -53,21 +52,21 @@ def without_data(config: ConfigDict) -> None:
 
 def main() -> int:
     """Plan; 2 with one line for each mistake."""
-    parser = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="python -m tools.plan",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         epilog="--config FILE[:PRESET] and --config.OPTION=VALUE are those of albef_jax.main.",
     )
-    parser.add_argument("--device", required=True, help="a kind of device, such as h100")
-    parser.add_argument("--count", type=int, default=1, help="how many; 1")
-    parser.add_argument("--pairs", type=int, help="items of an epoch, where lists are not at hand")
-    parser.add_argument(
+    options.add_argument("--device", required=True, help="a kind of device, such as h100")
+    options.add_argument("--count", type=int, default=1, help="how many; 1")
+    options.add_argument("--pairs", type=int, help="items of an epoch, where lists are not at hand")
+    options.add_argument(
         "--as_configured", action="store_true", help="the recipe's own settings instead of auto's"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    return start(run, parser, check=without_data)
+    options.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return start(run, options, check=without_data)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ __getattr__, __dir__ = public(
     {
         "default": "defaults",
         "recipe": "defaults",
-        "use_auto": "auto",
         "use_preset": "defaults",
         "use_small_world": "defaults",
         "model_config": "defaults",

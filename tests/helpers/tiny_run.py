@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import default, use_auto, use_preset
+from albef_jax.config import default, use_preset
+from albef_jax.config.auto import use_auto
 
 SIZES = {
     "image_size": 32,
