@@ -37,6 +37,7 @@ from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.rendering import REPORT, render
 from albef_jax.system import atomic
 from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.settle import settled
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.resilience import replay
 from albef_jax.train.resilience.nonfinite import Guards, TrainingDiverged
@@ -82,6 +83,7 @@ def run(
                 held.enter_context(locked(workdir, is_main_process()))
             check_shared(workdir)
             check_same(_what_to_do(config, eval_only))
+            config = settled(config, mesh, workdir)
             task = _task(config, workdir, mesh, eval_only)
         except ValueError as error:
             raise RunError(error) from error
@@ -174,8 +176,9 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     try:
         recorded = replay.read_bundle(bundle)
         kept = json.loads((bundle / "config.json").read_bytes())
-        compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         mesh = make_mesh(config.mesh.fsdp)
+        config = settled(config, mesh, bundle)
+        compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         task = task_spec(config.task).run(config, bundle)
         with Checkpoints(bundle / "checkpoints", keep=1) as checkpoints:
             state, abstract = restore_or_init(task, mesh, checkpoints, move_aside=False)

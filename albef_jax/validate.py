@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
 from albef_jax.config import renamed, schema
+from albef_jax.config.auto import AUTO
 from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
 from albef_jax.config.tasks import TASKS, task_spec
@@ -17,16 +18,17 @@ from albef_jax.data.tokenizer import vocab_path
 from albef_jax.errors import ConfigError
 from albef_jax.observability import metrics
 
-REMAT = ("none", "dots", "full")
+REMAT = ("none", "dots", "full", AUTO)
 LOSSES = ("itc", "mlm", "itm")
 CHOICES = {
     "task": TASKS,
     "init.teacher": ("official", "student"),
-    "model.dtype": ("float32", "bfloat16"),
-    "model.attention": ("xla", "cudnn"),
+    "model.dtype": ("float32", "bfloat16", AUTO),
+    "model.attention": ("xla", "cudnn", AUTO),
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,
     "model.remat_fusion": REMAT,
+    "train.xla_flags": ("fast", "none"),
     "data.source": (*pair_files.SOURCES, "folder"),
     "data.augment": ("official", "none"),
     "data.if_changed": ("refuse", "accept"),
@@ -135,6 +137,11 @@ def _present(config: ConfigDict, names: Iterable[str]) -> Iterator[tuple[str, An
             yield name, value
 
 
+def _numbers(config: ConfigDict, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The same without those that are `auto`."""
+    return ((name, value) for name, value in _present(config, names) if value != AUTO)
+
+
 def _values(config: ConfigDict) -> Iterator[str]:
     for name, value in _present(config, CHOICES):
         choices = CHOICES[name]
@@ -145,7 +152,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
             near = difflib.get_close_matches(str(value), choices, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield f"{name}={value!r}: choose one of {', '.join(choices)}{hint}"
-    for name, value in _present(config, POSITIVE):
+    for name, value in _numbers(config, POSITIVE):
         if not value > 0:
             yield f"{name}={value}: must be greater than 0"
     for name, value in _present(config, SHARES):
@@ -231,7 +238,7 @@ def _flash(config: ConfigDict) -> Iterator[str]:
     model = config.model
     if model.attention != "cudnn":
         return
-    if model.dtype != "bfloat16":
+    if model.dtype not in ("bfloat16", AUTO):  # which is then bfloat16
         yield (
             f"model.attention=cudnn with model.dtype={model.dtype}: cuDNN's attention has no such "
             "kernel; set model.dtype=bfloat16, or model.attention=xla"
@@ -248,7 +255,7 @@ def _flash(config: ConfigDict) -> Iterator[str]:
 def _microbatches(config: ConfigDict) -> Iterator[str]:
     """Micro-batches have whole contrast groups; tasks without contrast have groups of one row."""
     parts, group = config.train.microbatches, value_of(config, "train.contrast_group")
-    if parts < 1 or (group is not None and group < 1):
+    if parts == AUTO or parts < 1 or (group is not None and group < 1):
         return
     groups = config.train.batch_size // (group or 1)
     if groups % parts == 0:

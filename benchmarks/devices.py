@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from albef_jax.distributed.accelerators import OFFERS
+
 HERE = Path(__file__).parent
 # Chips of a slice, by how many they are: two axes, or three.
 _FLAT = {1: "2x2", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
@@ -42,20 +44,24 @@ class Device:
         return self.products_float32 if dtype in ("f32", "f64") else self.products
 
 
-def _tpu(gib: float, tflops: float, gb_s: float, slices: dict[int, str]) -> Device:
+def _gpu(name: str, products: float, bandwidth: float, measured: bool = False) -> Device:
+    """float32 is multiplied as TF32, at half the speed of bfloat16."""
+    return Device(OFFERS[name].total, products, products / 2, bandwidth, measured=measured)
+
+
+def _tpu(name: str, tflops: float, gb_s: float, slices: dict[int, str]) -> Device:
     """By its maker's figures; float32 is multiplied as bfloat16, and a program is one launch."""
     products = 0.8e12 * tflops
-    return Device(int(gib * 2**30), products, products, 0.9e9 * gb_s, launch=0, slices=slices)
+    return Device(OFFERS[name].total, products, products, 0.9e9 * gb_s, launch=0, slices=slices)
 
 
 DEVICES = {
-    # float32 is multiplied as TF32, at half the speed of bfloat16.
-    "h100": Device(84_929_347_584, 790e12, 395e12, 3.0e12, measured=True),
-    "h200": Device(150_110_011_392, 790e12, 395e12, 4.3e12),
-    "a100": Device(84_987_740_160, 250e12, 125e12, 1.84e12),
-    "v5e": _tpu(15.75, 197, 819, _FLAT),
-    "v5p": _tpu(95.74, 459, 2765, _CUBE),
-    "v6e": _tpu(31.25, 918, 1640, _FLAT),
+    "h100": _gpu("h100", 790e12, 3.0e12, measured=True),
+    "h200": _gpu("h200", 790e12, 4.3e12),
+    "a100": _gpu("a100", 250e12, 1.84e12),
+    "v5e": _tpu("v5e", 197, 819, _FLAT),
+    "v5p": _tpu("v5p", 459, 2765, _CUBE),
+    "v6e": _tpu("v6e", 918, 1640, _FLAT),
 }
 
 

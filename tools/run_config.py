@@ -31,6 +31,7 @@ def start(
     tool: Callable[[argparse.Namespace, ConfigDict], int],
     options: argparse.ArgumentParser,
     *mendable: type[Exception],
+    check: Callable[[ConfigDict], None] = validate,
 ) -> int:
     """Parse the command line, check the configuration, and run the tool.
 
@@ -38,6 +39,7 @@ def start(
         tool: returns the exit code.
         options: of the tool.
         mendable: errors that a user can fix, besides `ValueError` and `OSError`.
+        check: of the configuration.
 
     Returns:
         The exit code; 2 for such errors, which are one line each, without traceback.
@@ -46,6 +48,7 @@ def start(
     given, rest = options.parse_known_args()
     try:
         config = _configuration(rest)
+        check(config)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         return _failed(error)
     try:
@@ -68,7 +71,6 @@ def _configuration(arguments: list[str]) -> ConfigDict:
     if len(rest) > 1:
         raise ConfigError(f"unexpected arguments: {' '.join(rest[1:])}")
     set_none(config.value, emptied)
-    validate(config.value)
     return config.value
 
 

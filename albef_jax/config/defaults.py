@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict, FieldReference, config_dict
 
+from albef_jax.config import auto
 from albef_jax.config.file_patterns import expand
 from albef_jax.config.tasks import task_spec
+from albef_jax.errors import ConfigError
 from albef_jax.models.config import PRESETS, ModelConfig
 
 
@@ -93,7 +95,9 @@ def _train() -> dict:
         "batch_size": 512,
         "epochs": 30,
         "steps": config_dict.placeholder(int),  # overrides epochs
-        "microbatches": 1,  # parts of a batch, one after the other, to save memory
+        # Parts of a batch, one after the other, to save memory; a number or auto.
+        "microbatches": FieldReference(1, field_type=object),
+        "xla_flags": "fast",  # fast | none, beside those of the environment
     }
 
 
@@ -144,7 +148,15 @@ def use_preset(config: ConfigDict, name: str, **overrides) -> None:
 
 
 def model_config(config: ConfigDict) -> ModelConfig:
-    """The model's sizes as the model code takes them."""
+    """The model's sizes as the model code takes them.
+
+    Raises:
+        ConfigError: an option is still `auto`.
+    """
+    if left := [option for option in auto.asked(config) if option.startswith("model.")]:
+        raise ConfigError(
+            f"{', '.join(left)}: still auto; albef_jax.tasks.shared.settle chooses for a device"
+        )
     return ModelConfig(**config.model.to_dict())
 
 

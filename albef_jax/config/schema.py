@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from albef_jax.config import renamed
+from albef_jax.config import auto, renamed
 from albef_jax.config.defaults import default
 from albef_jax.config.tasks import TASKS
 
@@ -52,8 +52,11 @@ def _section(prefix: str, found: dict[str, Any], wanted: dict[str, Any]) -> Iter
                 yield from _section(f"{option}.", found[name], example)
             else:
                 yield f"{option}={found[name]!r}: must be a section of options"
+        elif option in auto.OPTIONS and found[name] == auto.AUTO:
+            continue
         elif problem := _kind(found[name], example):
-            yield f"{option}={found[name]!r}: {problem}"
+            hint = f", or {auto.AUTO}" if option in auto.OPTIONS else ""
+            yield f"{option}={found[name]!r}: {problem}{hint}"
 
 
 def _kind(value: Any, example: Any) -> str | None:

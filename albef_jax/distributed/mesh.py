@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
 # Virtual CPU devices share one pool of threads. A device blocks one thread in each collective it
@@ -59,7 +59,7 @@ def _parameter_spec(path: tuple, leaf: jax.ShapeDtypeStruct, shards: int) -> Par
     return PartitionSpec(*("fsdp" if d == chosen else None for d in range(leaf.ndim)))
 
 
-def state_shardings(mesh: Mesh, abstract_state):
+def state_shardings(mesh: Mesh | AbstractMesh, abstract_state):
     """A sharding for each leaf of a state.
 
     Parameters, teacher and optimizer moments follow one rule, so that equal arrays are sharded

@@ -37,7 +37,12 @@ GiB = 2**30
 
 def peak(device: jax.Device) -> float | None:
     """Peak operations per second of a device; None if unknown."""
-    return next((1e12 * peak for name, peak in PEAKS.items() if name in device.device_kind), None)
+    return peak_of(device.device_kind)
+
+
+def peak_of(kind: str) -> float | None:
+    """The same of a kind of device, as JAX names it."""
+    return next((1e12 * peak for name, peak in PEAKS.items() if name in kind), None)
 
 
 def image_encoder(config: ModelConfig) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from albef_jax.distributed.mesh import state_shardings
 from albef_jax.losses.base import LossInputs, Random
@@ -82,11 +82,15 @@ def kept_bytes(loss: Callable, params: Any, *inputs: Any) -> int:
 
 
 def estimate(
-    config: StepConfig, mesh: Mesh, abstract_state: TrainState, batch: dict[str, Any]
+    config: StepConfig,
+    mesh: Mesh | AbstractMesh,
+    abstract_state: TrainState,
+    batch: dict[str, Any],
 ) -> Memory:
     """The memory of a task's step.
 
     Args:
+        mesh: of devices that are there, or of as many that are not.
         batch: `jax.ShapeDtypeStruct` of a whole batch, over all devices; images uint8.
     """
     shardings = state_shardings(mesh, abstract_state)

@@ -181,8 +181,17 @@ def train_step(config: StepConfig, state: TrainState, batch: Batch) -> tuple[Tra
     return state, metrics
 
 
-def compile_step(config: StepConfig, mesh: Mesh, abstract_state: TrainState) -> jax.stages.Wrapped:
-    """`train_step` jitted for `mesh`, donating the state."""
+def compile_step(
+    config: StepConfig,
+    mesh: Mesh,
+    abstract_state: TrainState,
+    xla_flags: dict[str, bool] | None = None,
+) -> jax.stages.Wrapped:
+    """`train_step` jitted for `mesh`, donating the state.
+
+    Args:
+        xla_flags: options of XLA beside those of the environment (`train.xla_flags`).
+    """
     shardings = state_shardings(mesh, abstract_state)
     rows = batch_sharding(mesh)
     config = replace(config, shards=mesh.size)
@@ -191,4 +200,5 @@ def compile_step(config: StepConfig, mesh: Mesh, abstract_state: TrainState) -> 
         in_shardings=(shardings, rows),
         out_shardings=(shardings, None),
         donate_argnums=0,
+        compiler_options=xla_flags or None,
     )

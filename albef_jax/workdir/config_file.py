@@ -1,6 +1,7 @@
 """A run's configuration, kept in its directory and compared at each start."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ FREE = (
     "distributed.",
     "evaluation.",
     "mesh.",
+    "train.xla_flags",
     "data.if_changed",
     "data.threads",
     "data.workers",
@@ -60,6 +62,22 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
     if is_main_process():
         atomic.write_text(file, json.dumps(wanted, indent=2) + "\n")
     return path
+
+
+def kept_values(path: Path, options: Iterable[str]) -> dict[str, Any]:
+    """What a run that goes on began with; nothing for one that begins.
+
+    Args:
+        options: dotted names.
+
+    Raises:
+        ConfigError: `config.json` cannot be read.
+    """
+    file = path / "config.json"
+    if not (_has_result(path) and file.exists()):
+        return {}
+    found = flatten(modernise(_read(file)))
+    return {option: found[option] for option in options if option in found}
 
 
 def _has_result(path: Path) -> bool:

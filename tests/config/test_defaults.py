@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from albef_jax.config.auto import OPTIONS, asked, change, use_auto, values
 from albef_jax.config.defaults import default, model_config, use_preset
 from albef_jax.config.file_patterns import split_list
+from albef_jax.config.tasks import TASKS
 from albef_jax.errors import ConfigError
 from albef_jax.losses import pretraining
 from albef_jax.models.config import PRESETS
@@ -18,7 +20,7 @@ from albef_jax.validate import LOSSES, validate, value_of
 from albef_jax.workdir.saved_steps import has_steps
 
 ROOT = Path(__file__).parents[2]
-RECIPES = ("demo", "demo_long", "demo_tasks", "4m", "14m", "local", "laptop")
+RECIPES = ("demo", "demo_long", "demo_tasks", "4m", "14m", "4m_fast", "14m_fast", "local", "laptop")
 
 
 def get_config(preset: str):
@@ -58,6 +60,47 @@ def test_official_recipe_has_the_official_values():
     assert config.model.image_size == 256
     assert model_config(config) == PRESETS["base"]
     assert config.data.train_files.endswith("cc12m.json")
+
+
+@pytest.mark.parametrize("recipe", ["4m", "14m"])
+def test_the_fast_recipes_are_the_official_ones_but_for_speed(recipe):
+    official, fast = get_config(recipe), get_config(f"{recipe}_fast")
+    assert not asked(official)
+    assert asked(fast) == OPTIONS
+    change(fast, values(official))
+    fast.preset = recipe
+    assert fast.to_dict() == official.to_dict()
+
+
+@pytest.mark.parametrize("recipe", ["demo", "demo_long", "demo_tasks", "laptop"])
+def test_what_runs_on_cpus_is_not_auto(recipe):
+    assert not asked(get_config(recipe))
+    assert asked(get_config("local")) == OPTIONS
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_may_be_auto(task):
+    config = default(task)
+    config.data.source = "scenes"
+    use_auto(config)
+    validate(config)
+
+
+def test_auto_is_checked_like_a_value(config):
+    use_auto(config)
+    config.model.attention = "cudnn"
+    validate(config)
+    config.model.dtype = "float32"
+    with pytest.raises(ConfigError, match=r"model\.attention=cudnn with model\.dtype=float32"):
+        validate(config)
+    config = get_config("demo")
+    for wrong in ("many", 2.0, True):
+        config.train.microbatches = wrong
+        with pytest.raises(ConfigError, match=r"train\.microbatches=.*whole number, or auto"):
+            validate(config)
+    config.train.microbatches = 0
+    with pytest.raises(ConfigError, match=r"train\.microbatches=0: must be greater than 0"):
+        validate(config)
 
 
 @pytest.mark.parametrize(
@@ -167,12 +210,15 @@ def test_print_config_prints_the_checked_configuration_and_nothing_else(tmp_path
     result = command_line(
         "--config=configs/pretrain.py",
         "--config.seed=7",
+        "--config.train.microbatches=auto",
+        "--config.model.dtype=auto",
         "--print_config",
         f"--workdir={tmp_path / 'run'}",
     )
     assert result.returncode == 0, result.stderr
     wanted = get_config("demo")
     wanted.seed = 7
+    wanted.train.microbatches = wanted.model.dtype = "auto"
     assert json.loads(result.stdout) == json.loads(wanted.to_json())
     assert list(json.loads(result.stdout)) == list(json.loads(default().to_json()))
     assert not (tmp_path / "run").exists()

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.helpers.pages import (
     read,
     rows,
 )
+from tests.helpers.recipes import recipe
 
 PRETRAINING, FINETUNING = DOCS / "pretraining.md", DOCS / "finetuning.md"
 OPTIONS = {task: flatten(default(task).to_dict()) for task in TASKS}
@@ -132,12 +132,6 @@ def test_no_unknown_option(page):
     named = {match[1] + match[2] for match in matches} | set(OVERRIDE.findall(read(page)))
     named -= {"model.safetensors"}  # a file of a release
     assert not sorted(named - set().union(*OPTIONS.values()))
-
-
-def recipe(name: str, preset: str = "") -> Any:
-    """What a file under `configs/` makes of a preset."""
-    get_config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]
-    return get_config(*filter(None, [preset]))
 
 
 def presets(name: str) -> set[str]:

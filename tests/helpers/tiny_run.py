@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from albef_jax.config import default, use_preset
+from albef_jax.config.auto import use_auto
 
 SIZES = {
     "image_size": 32,
@@ -91,8 +92,9 @@ def diverging():
 
 
 def two_processes() -> ConfigDict:
-    """A batch for four devices, few steps, all of them saved or logged."""
+    """A batch for four devices, few steps, all of them saved or logged; they agree what is fast."""
     config = scenes_config(steps=6)
+    use_auto(config)
     config.checkpoint.update({"every_steps": 2, "keep": 5})
     config.log.every_steps = 1
     return config

@@ -1,5 +1,6 @@
 """What all tasks have in common: schedules, optimizer, data order, and the start of a run."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.report import format_table
@@ -23,7 +24,12 @@ from albef_jax.data.images.augment import Transform
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import fetch
-from albef_jax.distributed.sync import is_main_process, print_on_main, raise_on_all_processes
+from albef_jax.distributed.sync import (
+    broadcast_from_main,
+    is_main_process,
+    print_on_main,
+    raise_on_all_processes,
+)
 from albef_jax.errors import ConfigError
 from albef_jax.losses.base import Loss
 from albef_jax.losses.queue import init_queue
@@ -31,7 +37,7 @@ from albef_jax.models import albef, task_models
 from albef_jax.models.attention import available
 from albef_jax.models.config import ModelConfig
 from albef_jax.tasks.shared.start import start_from, start_from_encoders
-from albef_jax.train import schedules
+from albef_jax.train import schedules, xla_flags
 from albef_jax.train.memory import Memory, estimate
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, state_from_params
@@ -204,7 +210,14 @@ class Task(ABC):
 
     def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
         """The compiled update."""
-        return compile_step(self.step_config(), mesh, abstract_state)
+        chosen: dict[str, bool] = {}
+        if self.config.train.xla_flags == "fast":
+            platform = mesh.devices.flat[0].platform
+            # As process 0 is started: all must compile the same program.
+            chosen = broadcast_from_main(xla_flags.flags(platform, mesh.size, os.environ))
+        if chosen:
+            print_on_main(xla_flags.told(chosen))
+        return compile_step(self.step_config(), mesh, abstract_state, chosen)
 
     def start(self, shardings: TrainState) -> TrainState:
         """The state at step 0, on its devices: fresh, or from what `init` names."""
@@ -254,7 +267,7 @@ class Task(ABC):
             "label": row(),
         }
 
-    def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
+    def memory(self, mesh: Mesh | AbstractMesh, abstract_state: TrainState) -> Memory:
         """What a step takes on each device, estimated by tracing."""
         rows = self.row_shapes()
         batch = {

@@ -1,0 +1,98 @@
+"""Options of XLA for the train step: what is set, and what the user's environment keeps."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import jax
+import pytest
+
+from albef_jax.config.auto import values
+from albef_jax.distributed.mesh import make_mesh
+from albef_jax.tasks.shared.sketch import sketch
+from albef_jax.train.xla_flags import FLAGS, flags, told
+from tests.helpers.tiny_run import scenes_config
+
+SCHEDULER = "xla_gpu_enable_latency_hiding_scheduler"
+
+
+@pytest.mark.parametrize(
+    ("platform", "devices", "environment", "wanted"),
+    [
+        ("gpu", 8, {}, {SCHEDULER: True}),
+        ("tpu", 16, {}, {}),
+        ("cpu", 8, {}, {}),
+        ("gpu", 1, {}, {}),
+        ("gpu", 8, {"XLA_FLAGS": "--xla_dump_to=/tmp/x"}, {SCHEDULER: True}),
+        ("gpu", 8, {"XLA_FLAGS": f"--xla_dump_to=/tmp/x --{SCHEDULER}=false"}, {}),
+        ("gpu", 8, {"XLA_FLAGS": f"-{SCHEDULER}"}, {}),
+        ("gpu", 8, {"XLA_FLAGS": f"--{SCHEDULER}_too=1"}, {SCHEDULER: True}),
+        ("gpu", 8, {"XLA_FLAGS": "my_flags.txt"}, {}),
+    ],
+)
+def test_what_is_set_and_what_the_user_keeps(platform, devices, environment, wanted):
+    before = dict(environment)
+    assert flags(platform, devices, environment) == wanted
+    assert environment == before
+
+
+def test_the_line_of_the_log():
+    line = told({SCHEDULER: True})
+    assert line.startswith(f"xla: {SCHEDULER}=true, ")
+    assert "train.xla_flags=none" in line and "\n" not in line
+
+
+def lowered_with(monkeypatch, option, platform="gpu"):
+    """What a task would compile its step with on such devices."""
+    config = scenes_config()
+    config.train.xla_flags = option
+    given = []
+    monkeypatch.setattr("albef_jax.tasks.shared.base.compile_step", lambda *a: given.append(a[3]))
+    monkeypatch.setattr(
+        "albef_jax.tasks.shared.base.xla_flags.flags",
+        lambda _, devices, environment: flags(platform, devices, {}),
+    )
+    sketch(config, values(config)).step(make_mesh(), None)
+    return given[0]
+
+
+def test_a_task_compiles_with_them_and_says_so(monkeypatch, capsys):
+    assert lowered_with(monkeypatch, "fast") == {SCHEDULER: True}
+    assert capsys.readouterr().out.startswith("xla: ")
+    assert lowered_with(monkeypatch, "none") == {}
+    assert lowered_with(monkeypatch, "fast", "cpu") == {}
+    assert not capsys.readouterr().out
+
+
+def test_jax_takes_them_as_they_are():
+    """Those of GPUs are known to every jaxlib."""
+    step = jax.jit(lambda x: x + 1, compiler_options=FLAGS["gpu"])
+    assert step(1) == 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
+        jax.jit(lambda x: x + 1, compiler_options={"xla_gpu_no_such_option": True})(1)
+
+
+@pytest.mark.skipif(version("jax") >= "0.11", reason="what the documentation says of jax 0.10")
+def test_they_are_off_by_default_and_others_are_on():
+    from jaxlib.xla_client import CompileOptions
+
+    options = CompileOptions()  # owns what is read below
+    lines = str(options.executable_build_options.debug_options).splitlines()
+    assert f"{SCHEDULER}: false" in lines
+    assert "xla_gpu_enable_highest_priority_async_stream: true" in lines
+    assert "xla_gpu_enable_command_buffer: FUSION" in lines
+
+
+def test_on_a_cpu_nothing_is_set_in_the_environment():
+    script = (
+        "import os; before = dict(os.environ); import jax; import albef_jax.tasks.pretrain;"
+        "from albef_jax.train.xla_flags import flags;"
+        "assert flags(jax.default_backend(), 8, os.environ) == {};"
+        "changed = {k for k in os.environ if before.get(k) != os.environ[k]};"
+        "assert not changed & {'XLA_FLAGS', 'LIBTPU_INIT_ARGS'}, changed"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    subprocess.run(
+        [sys.executable, "-c", script], env={**environment, "JAX_PLATFORMS": "cpu"}, check=True
+    )
