@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh
 from albef_jax.distributed.mesh import AXES, batch_sharding, state_shardings
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.models.config import ModelConfig
+from albef_jax.train import xla_flags
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import init_state
 from albef_jax.train.step import StepConfig, compile_step
@@ -84,4 +85,7 @@ def compiled_step(
     ids = jax.ShapeDtypeStruct((batch, length), jnp.int32, sharding=rows)
     image = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8, sharding=rows)
     inputs = {"image": image, "text_ids": ids, "text_mask": ids}
-    return compile_step(config, mesh, state).lower(placed, inputs).compile()
+    device = mesh.devices.flat[0]
+    platform = "gpu" if device.platform == "cuda" else device.platform
+    chosen = xla_flags.flags(platform, mesh.size, os.environ)
+    return compile_step(config, mesh, state, chosen).lower(placed, inputs).compile()

@@ -185,7 +185,8 @@ def fuse_and_read(
         x = encoder.apply(
             {"params": {"layers": first[0]}}, x, *inputs, first[1], rngs=rngs(keys[0])
         )
-    layer = recomputed(bert.FusionLayer, config.remat_fusion)(config, dropout_key is None)
+    layer_class = recomputed(bert.FusionLayer, config.remat_fusion, looped=False)
+    layer = layer_class(config, dropout_key is None)
     x = layer.apply({"params": last[0]}, x, *inputs, last[1], None, selection, rngs=rngs(keys[1]))
     return cast(Array, x)
 

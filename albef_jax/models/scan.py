@@ -11,12 +11,17 @@ from jax.sharding import PartitionSpec
 from albef_jax.models.config import ModelConfig, Remat
 
 
-def recomputed(layer: type[nn.Module], remat: Remat) -> type[nn.Module]:
-    """The layer, keeping less than all its activations for the backward pass."""
+def recomputed(layer: type[nn.Module], remat: Remat, looped: bool) -> type[nn.Module]:
+    """The layer, keeping less than all its activations for the backward pass.
+
+    Args:
+        looped: whether it runs in a loop. Elsewhere XLA would find the same computation in the
+            forward pass, and keep its result after all.
+    """
     if remat == "none":
         return layer
     policies = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "full": None}
-    return nn.remat(layer, prevent_cse=False, policy=policies[remat])
+    return nn.remat(layer, prevent_cse=not looped, policy=policies[remat])
 
 
 def _rows_stay(x: jax.Array) -> jax.Array:
@@ -55,7 +60,7 @@ def stack(
             return x, (x if collect else None)
 
     return nn.scan(
-        recomputed(Layer, remat),
+        recomputed(Layer, remat, looped=config.unroll < depth),
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=(*(nn.broadcast,) * inputs, *(0,) * layer_inputs),

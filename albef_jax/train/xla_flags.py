@@ -1,4 +1,4 @@
-"""Options of XLA for the train step that hide messages between devices behind computation.
+"""Options of XLA for the train step.
 
 Only what is off by default and changes programs; docs/scaling.md tells what was looked at. They go
 to the compiler with the program, not into the environment: that needs no guess of the platform
@@ -9,25 +9,34 @@ set there is seen and stays.
 import re
 from collections.abc import Mapping
 
-FLAGS: dict[str, dict[str, bool]] = {"gpu": {"xla_gpu_enable_latency_hiding_scheduler": True}}
+Flags = dict[str, bool | int]
+
+FLAGS: dict[str, Flags] = {
+    # Products that read the same would be joined up to 64 MB, and their results be cut again: where
+    # that pays, the model joins them itself (`models.linear`).
+    "gpu": {"xla_gpu_dot_merger_threshold_mb": 0},
+}
+# Messages are hidden behind computation; one device has nobody to send them to.
+FLAGS_OF_SEVERAL: dict[str, Flags] = {"gpu": {"xla_gpu_enable_latency_hiding_scheduler": True}}
 
 
-def flags(platform: str, devices: int, environment: Mapping[str, str]) -> dict[str, bool]:
+def flags(platform: str, devices: int, environment: Mapping[str, str]) -> Flags:
     """What to compile the step with.
 
     Args:
         platform: `cpu`, `gpu` or `tpu`.
-        devices: of the run; one has nobody to send messages to.
+        devices: of the run.
         environment: variables; what `XLA_FLAGS` sets is left out, and all if it names a file.
     """
     given = environment.get("XLA_FLAGS", "").strip()
-    if devices == 1 or (given and not given.startswith("-")):
+    if given and not given.startswith("-"):
         return {}
     own = set(re.findall(r"(?:^|\s)--?(\w+)", given))
-    return {name: value for name, value in FLAGS.get(platform, {}).items() if name not in own}
+    found = FLAGS.get(platform, {}) | (FLAGS_OF_SEVERAL.get(platform, {}) if devices > 1 else {})
+    return {name: value for name, value in found.items() if name not in own}
 
 
-def told(found: Mapping[str, bool]) -> str:
+def told(found: Mapping[str, bool | int]) -> str:
     """The same in a line for the log."""
     listed = ", ".join(f"{name}={str(value).lower()}" for name, value in found.items())
-    return f"xla: {listed}, to hide messages behind computation (train.xla_flags=none: without)"
+    return f"xla: {listed} (train.xla_flags=none: without)"

@@ -81,3 +81,58 @@ def test_dropout_thins_the_probabilities():
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-3)
     assert kept.mean() == pytest.approx(300, rel=0.01)
     assert kept.std() == pytest.approx((400 * 0.75 * 0.25) ** 0.5, rel=0.2)
+
+
+def explicit(query, key, value, bias, keep, rate):
+    """Attention that JAX differentiates, with given dropout."""
+    scores = jnp.einsum("bthk,bshk->bhts", query, key) / query.shape[-1] ** 0.5
+    probabilities = jnp.where(keep, jax.nn.softmax(scores + bias) / (1 - rate), 0)
+    return jnp.einsum("bhts,bshk->bthk", probabilities, value)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(2, 1, 1, 7), (1, 1, 5, 7)])
+def test_gradients_are_those_of_explicit_attention(rate, shape):
+    bias = jnp.asarray(RNG.standard_normal(shape).astype(np.float32))
+    dropout_key = jax.random.key(3)
+    keep = jax.random.bernoulli(dropout_key, 1 - rate, (2, 3, 5, 7))
+
+    def loss(function):
+        return lambda *inputs: jnp.sum(jnp.sin(function(*inputs)))
+
+    def ours(*inputs):
+        return attend(*inputs, dropout_key=dropout_key, rate=rate)
+
+    inputs = *map(jnp.asarray, (QUERY, KEY, VALUE)), bias
+    found = jax.grad(loss(ours), argnums=(0, 1, 2, 3))(*inputs)
+    plain = loss(lambda *inputs: explicit(*inputs, keep, rate))
+    expected = jax.grad(plain, argnums=(0, 1, 2, 3))(*inputs)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [None, RNG.standard_normal((2, 1, 5, 7)).astype(np.float32)])
+def test_padding_for_speed_changes_nothing(bias):
+    inputs = [jnp.asarray(x) for x in (QUERY, KEY, VALUE)]
+
+    def gradients(multiple):
+        def loss(*inputs):
+            output = attend(*inputs, bias, multiple=multiple)
+            return jnp.sum(jnp.sin(output)), output
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(*inputs)
+
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
+        gradients(8),
+        gradients(1),
+    )
+
+
+def test_image_attention_hides_tokens_that_were_added():
+    padded = [
+        jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0)), constant_values=9.0) for x in (KEY, VALUE)
+    ]
+    found = image_attention(jnp.asarray(QUERY), *padded, "xla", tokens=7)
+    expected = oracle(QUERY, KEY, VALUE, np.zeros((2, 5, 7)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

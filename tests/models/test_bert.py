@@ -84,6 +84,19 @@ def test_collected_states(tiny, batch):
     np.testing.assert_allclose(states[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_gradient_of_taking_in_a_group():
+    rng = np.random.default_rng(0)
+    x, weights = (jnp.asarray(rng.standard_normal((6, 4, 2), np.float32)) for _ in range(2))
+    index = jnp.asarray([[1, 1, 0], [2, 0, 2]])
+
+    def plain(x):
+        rows = (index + jnp.array([[0], [3]])).reshape(-1)
+        return jnp.sum(jnp.sin(x[rows]) * weights)
+
+    found = jax.grad(lambda x: jnp.sum(jnp.sin(take_in_group(x, index)) * weights))(x)
+    np.testing.assert_allclose(found, jax.grad(plain)(x), rtol=1e-6, atol=1e-6)
+
+
 def test_take_in_group():
     x = RNG.standard_normal((6, 2, 3), np.float32)
     index = np.array([[2, 2, 0], [1, 0, 1]], np.int32)

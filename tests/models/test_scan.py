@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from albef_jax.models import albef
+from albef_jax.models.scan import recomputed
 
 VARIANTS = {
     "plain": {},
@@ -65,3 +67,12 @@ def test_gradients(results, name):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * scale)
 
     jax.tree.map(compare, results[name][1], results["plain"][1])
+
+
+@pytest.mark.parametrize("looped", [True, False])
+def test_what_is_computed_again_is_kept_apart_where_there_is_no_loop(looped):
+    """Else XLA may find the forward pass's results and keep them after all."""
+    layer = recomputed(nn.Dense, "full", looped)(3)
+    params = layer.init(jax.random.key(0), HIDDEN)
+    gradient = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(layer.apply(params, HIDDEN)))))
+    assert ("optimization_barrier" in gradient.lower(params).as_text()) != looped

@@ -11,23 +11,26 @@ import pytest
 from albef_jax.config.auto import values
 from albef_jax.distributed.mesh import make_mesh
 from albef_jax.tasks.shared.sketch import sketch
-from albef_jax.train.xla_flags import FLAGS, flags, told
+from albef_jax.train.xla_flags import FLAGS, FLAGS_OF_SEVERAL, flags, told
 from tests.helpers.tiny_run import scenes_config
 
 SCHEDULER = "xla_gpu_enable_latency_hiding_scheduler"
+MERGER = "xla_gpu_dot_merger_threshold_mb"
+ALONE = {MERGER: 0}
+BOTH = {MERGER: 0, SCHEDULER: True}
 
 
 @pytest.mark.parametrize(
     ("platform", "devices", "environment", "wanted"),
     [
-        ("gpu", 8, {}, {SCHEDULER: True}),
+        ("gpu", 8, {}, BOTH),
         ("tpu", 16, {}, {}),
         ("cpu", 8, {}, {}),
-        ("gpu", 1, {}, {}),
-        ("gpu", 8, {"XLA_FLAGS": "--xla_dump_to=/tmp/x"}, {SCHEDULER: True}),
-        ("gpu", 8, {"XLA_FLAGS": f"--xla_dump_to=/tmp/x --{SCHEDULER}=false"}, {}),
-        ("gpu", 8, {"XLA_FLAGS": f"-{SCHEDULER}"}, {}),
-        ("gpu", 8, {"XLA_FLAGS": f"--{SCHEDULER}_too=1"}, {SCHEDULER: True}),
+        ("gpu", 1, {}, ALONE),
+        ("gpu", 8, {"XLA_FLAGS": "--xla_dump_to=/tmp/x"}, BOTH),
+        ("gpu", 8, {"XLA_FLAGS": f"--xla_dump_to=/tmp/x --{SCHEDULER}=false"}, ALONE),
+        ("gpu", 8, {"XLA_FLAGS": f"-{SCHEDULER}"}, ALONE),
+        ("gpu", 8, {"XLA_FLAGS": f"--{SCHEDULER}_too=1"}, BOTH),
         ("gpu", 8, {"XLA_FLAGS": "my_flags.txt"}, {}),
     ],
 )
@@ -38,8 +41,8 @@ def test_what_is_set_and_what_the_user_keeps(platform, devices, environment, wan
 
 
 def test_the_line_of_the_log():
-    line = told({SCHEDULER: True})
-    assert line.startswith(f"xla: {SCHEDULER}=true, ")
+    line = told(BOTH)
+    assert line.startswith(f"xla: {MERGER}=0, {SCHEDULER}=true ")
     assert "train.xla_flags=none" in line and "\n" not in line
 
 
@@ -58,7 +61,7 @@ def lowered_with(monkeypatch, option, platform="gpu"):
 
 
 def test_a_task_compiles_with_them_and_says_so(monkeypatch, capsys):
-    assert lowered_with(monkeypatch, "fast") == {SCHEDULER: True}
+    assert lowered_with(monkeypatch, "fast") == BOTH
     assert capsys.readouterr().out.startswith("xla: ")
     assert lowered_with(monkeypatch, "none") == {}
     assert lowered_with(monkeypatch, "fast", "cpu") == {}
@@ -67,7 +70,7 @@ def test_a_task_compiles_with_them_and_says_so(monkeypatch, capsys):
 
 def test_jax_takes_them_as_they_are():
     """Those of GPUs are known to every jaxlib."""
-    step = jax.jit(lambda x: x + 1, compiler_options=FLAGS["gpu"])
+    step = jax.jit(lambda x: x + 1, compiler_options=FLAGS["gpu"] | FLAGS_OF_SEVERAL["gpu"])
     assert step(1) == 2
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
         jax.jit(lambda x: x + 1, compiler_options={"xla_gpu_no_such_option": True})(1)
@@ -80,6 +83,7 @@ def test_they_are_off_by_default_and_others_are_on():
     options = CompileOptions()  # owns what is read below
     lines = str(options.executable_build_options.debug_options).splitlines()
     assert f"{SCHEDULER}: false" in lines
+    assert f"{MERGER}: 64" in lines
     assert "xla_gpu_enable_highest_priority_async_stream: true" in lines
     assert "xla_gpu_enable_command_buffer: FUSION" in lines
 

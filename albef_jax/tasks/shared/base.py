@@ -210,7 +210,7 @@ class Task(ABC):
 
     def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
         """The compiled update."""
-        chosen: dict[str, bool] = {}
+        chosen: xla_flags.Flags = {}
         if self.config.train.xla_flags == "fast":
             platform = mesh.devices.flat[0].platform
             # As process 0 is started: all must compile the same program.
