@@ -18,7 +18,7 @@ help:  ## list the targets
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python %d.%d is too old: albef_jax needs 3.11 or newer; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --disable-pip-version-check uv || true
-	if [ -x $*/bin/uv ]; then $*/bin/uv pip install --quiet --python $*/bin/python -e '.[$(EXTRAS)]'; \
+	if [ -x $*/bin/uv ]; then $*/bin/uv pip install --quiet --compile-bytecode --python $*/bin/python -e '.[$(EXTRAS)]'; \
 	else $*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'; fi
 	touch $@
 

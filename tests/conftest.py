@@ -86,9 +86,10 @@ def pytest_runtest_setup(item):
     The many programs of the downstream tasks are optimised by XLA where parity is all that is
     tested (`make parity`).
     """
+    downstream = item.path.stem in ("test_tasks_parity", "test_evaluation_parity")
     parity = "parity" in item.path.parts
     alone = all("parity" in one.path.parts for one in item.session.items)
-    optimised = parity and (alone or item.path.stem != "test_tasks_parity")
+    optimised = parity and (alone or not downstream)
     jax.config.update("jax_disable_most_optimizations", not optimised)
     jaxtyping.config.update("jaxtyping_disable", parity)
 

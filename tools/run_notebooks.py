@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
@@ -25,16 +26,23 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 
 
-def execute(notebook: nbformat.NotebookNode, where: Path) -> None:
+def execute(
+    notebook: nbformat.NotebookNode, where: Path, kernel: AsyncKernelManager | None = None
+) -> None:
     """Run all cells in `where`; keep their outputs without times.
+
+    Args:
+        kernel: to run them in, with what earlier notebooks have imported; by default a new one.
 
     Raises:
         CellExecutionError: a cell failed; its traceback is in the message.
     """
-    client = NotebookClient(
-        notebook, resources={"metadata": {"path": str(where)}}, timeout=None, coalesce_streams=True
-    )
+    options = {"timeout": None, "coalesce_streams": True}
+    resources = {"metadata": {"path": str(where)}}
+    client = NotebookClient(notebook, kernel, resources=resources, **options)
     client.execute()
+    if client.kc is not None:  # it closes only the connections to a kernel of its own
+        client.kc.stop_channels()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

@@ -1,8 +1,6 @@
 """Options that had other names: an error names the new one, and old runs are read."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from albef_jax.config.renamed import OPTIONS, REMOVED, VALUES, hints, modernise,
 from albef_jax.config.tasks import TASKS
 from albef_jax.errors import ConfigError
 from albef_jax.validate import validate, value_of
+from tests.helpers.command_line import refused
 
 ROOT = Path(__file__).parents[2]
 OLD = (*OPTIONS, *REMOVED)
@@ -29,14 +28,10 @@ def test_new_names_exist_and_old_ones_do_not():
         assert old not in found
 
 
-def test_on_the_command_line():
-    command = [sys.executable, "-m", "albef_jax.main", "--config", "configs/pretrain.py"]
-    given = [f"--config.{old}=5" for old in OLD]
-    ended = subprocess.run(
-        [*command, *given], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines() == [f"error: {replacement(old)}" for old in OLD]
+def test_on_the_command_line(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    refused("--config=configs/pretrain.py", *(f"--config.{old}=5" for old in OLD))
+    assert capsys.readouterr().err.splitlines() == [f"error: {replacement(old)}" for old in OLD]
 
 
 @pytest.mark.parametrize("old", OLD)

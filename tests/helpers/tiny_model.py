@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.inference.model import Model
+from albef_jax.losses.queue import EMPTY, Queue
 from albef_jax.models import albef, task_models
 from albef_jax.models.config import ModelConfig
+from albef_jax.train.state import TrainState
 
 # 120 pieces with BERT's special tokens where the official vocabulary has them.
 WORDS = ["red", "green", "blue", "circle", "square", "triangle", "left", "right", "of", "a", "##s"]
@@ -47,7 +50,7 @@ class Batch(NamedTuple):
     text_mask: np.ndarray  # int32 [8, 6]
 
 
-def random_params(config: ModelConfig, seed: int) -> albef.Params:
+def random_params(config: ModelConfig, seed: int, model: str = "pretrain") -> albef.Params:
     """Parameters with noise on biases and norms too; compiles nothing."""
     rng = np.random.default_rng(seed)
 
@@ -60,8 +63,27 @@ def random_params(config: ModelConfig, seed: int) -> albef.Params:
             return np.float32(kind == "scale") + 0.05 * noise
         return 0.1 * noise
 
-    abstract = jax.eval_shape(partial(albef.init, config), jax.random.key(0))
+    abstract = jax.eval_shape(partial(task_models.init, config, model), jax.random.key(0))
     return jax.tree.map(jax.numpy.asarray, jax.tree.map_with_path(draw, abstract))
+
+
+def state_of(
+    params: albef.Params,
+    optimizer: optax.GradientTransformation,
+    queue_length: int = 0,
+    with_ids: bool = False,
+) -> TrainState:
+    """As `state_from_params` begins, in numpy arrays of its own: compiles nothing."""
+    rng, params = np.random.default_rng(5), jax.tree.map(np.array, params)
+    teacher, queue = albef.teacher_params(params), None
+    if queue_length:
+        features = rng.standard_normal((2, queue_length, params["image_proj"]["bias"].size))
+        image, text = features / np.linalg.norm(features, axis=-1, keepdims=True)
+        ids = np.full(queue_length, EMPTY, np.int32) if with_ids else None
+        queue = Queue(np.float32(image), np.float32(text), np.int32(0), ids)
+    moments = jax.eval_shape(optimizer.init, params)
+    moments = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), moments)
+    return TrainState(np.int32(0), params, teacher, moments, queue, jax.random.key(2))
 
 
 def tiny_model() -> Tiny:
@@ -106,5 +128,5 @@ def tiny_vocabulary(path: Path) -> Tokenizer:
 def model_of(task: str, batch_size: int = 4) -> Model:
     """What answers questions, with random weights and the vocabulary of the scenes."""
     config = ModelConfig(**SERVED)
-    params = task_models.init(config, task, jax.random.key(1))
+    params = random_params(config, 1, task)
     return Model(task, config, params, Tokenizer("scenes", 40), batch_size)

@@ -22,17 +22,20 @@ SIZES = {
 
 
 def scenes_config(**train) -> ConfigDict:
-    """The built-in world; `train` overrides options of that section."""
+    """The built-in world; `train` overrides options of that section.
+
+    The number of steps is part of the program, by its learning rates: tests with this one share it.
+    """
     config = default()
     use_preset(config, "tiny", vocab_size=460, dropout=0.1, **SIZES)
     config.data.update({"source": "scenes", "vocab": "scenes", "augment": "none", "threads": 2})
     config.data.scenes.train_size = 50
     config.train.update(
-        {"batch_size": 8, "steps": 20, "contrast_group": 4, "queue_size": 16, **train}
+        {"batch_size": 8, "steps": 6, "contrast_group": 4, "queue_size": 16, **train}
     )
     config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 5})
-    config.checkpoint.every_steps = 5
-    config.log.every_steps = 5
+    config.checkpoint.every_steps = 3
+    config.log.every_steps = 3
     config.evaluation.update({"limit": 12, "rerank": 3, "batch_size": 8, "examples": 2})
     return config
 
@@ -68,13 +71,11 @@ def json_config(train_file: str, image_root: str, **train) -> ConfigDict:
     config.data.update(
         {
             "source": "json",
-            "vocab": "bert-base-uncased",
             "augment": "official",
             "train_files": train_file,
             "image_root": image_root,
         }
     )
-    config.model.vocab_size = 30522
     return config
 
 
@@ -93,7 +94,7 @@ def diverging():
 
 def two_processes() -> ConfigDict:
     """A batch for four devices, few steps, all of them saved or logged; they agree what is fast."""
-    config = scenes_config(steps=6)
+    config = scenes_config()
     use_auto(config)
     config.checkpoint.update({"every_steps": 2, "keep": 5})
     config.log.every_steps = 1

@@ -155,13 +155,22 @@ def gallery(tokenizer):
 def direct(tiny, gallery):
     """Image by image, and caption by caption without padding."""
     config, params = tiny
-    image_embeds = albef.encode_image(config, params, normalize(jnp.asarray(gallery.images)))
-    features = []
-    for ids, length in zip(gallery.text_ids, gallery.text_mask.sum(axis=1), strict=True):
-        ids = jnp.asarray(ids[None, :length])
+
+    @jax.jit
+    def of_images(params, images):
+        return albef.image_feature(params, albef.encode_image(config, params, normalize(images)))
+
+    @jax.jit
+    def of_text(params, ids):
         text_embeds = albef.encode_text(config, params, ids, jnp.ones_like(ids))
-        features.append(albef.text_feature(params, text_embeds)[0])
-    return albef.image_feature(params, image_embeds), np.stack(features)
+        return albef.text_feature(params, text_embeds)[0]
+
+    lengths = gallery.text_mask.sum(axis=1)
+    features = [
+        of_text(params, ids[None, :length])
+        for ids, length in zip(gallery.text_ids, lengths, strict=True)
+    ]
+    return of_images(params, gallery.images), np.stack(features)
 
 
 @pytest.mark.parametrize("devices, rows", [(1, 2), (1, 16), (8, 8)])

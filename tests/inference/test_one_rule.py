@@ -201,11 +201,14 @@ def test_sixteen_bits_are_one_image_in_every_form(tmp_path):
 
 
 def damaged(model, name):
-    """The same with a NaN in one array of weights."""
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf.at[(0,) * leaf.ndim].set(np.nan) if path[0].key == name else leaf,
-        model.params,
-    )
+    """The same with a NaN in each array of a module."""
+
+    def poisoned(leaf):
+        leaf = np.array(leaf)
+        leaf[(0,) * leaf.ndim] = np.nan
+        return jax.device_put(leaf)
+
+    params = {**model.params, name: jax.tree.map(poisoned, model.params[name])}
     copy = type(model)(model.task, model.config, params, model.tokenizer, model.batch_size)
     copy.__dict__["_programs"] = model._programs  # compiled already
     return copy

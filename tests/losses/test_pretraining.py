@@ -48,7 +48,9 @@ class Everything(NamedTuple):
 def teacher_tree(tiny):
     """Another set of weights, so that student and teacher cannot be mixed up."""
     teacher = albef.teacher_params(tiny.params)
-    return jax.tree.map(lambda leaf: leaf * 1.2 + 0.01, teacher)
+    return jax.tree.map(
+        lambda leaf: np.float32(1.2) * leaf + np.float32(0.01), jax.device_get(teacher)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Evaluations of the downstream tasks against recorded ones: recall, ranking, heat maps."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +30,7 @@ def retrieval(golden):
 
 
 def ints(array):
-    return jnp.asarray(array, jnp.int32)
+    return np.asarray(array, np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -36,25 +38,34 @@ def searched(golden, retrieval):
     """Similarities, ITM scores of all pairs, and the record."""
     recorded = golden.arrays("retrieval_eval")
     config, params = golden.config, retrieval
-    image_embeds = albef.encode_image(config, params, nhwc(recorded["image"]))
     ids, mask = ints(recorded["text_ids"]), ints(recorded["text_mask"])
-    text_embeds = albef.encode_text(config, params, ids, mask)
-    features = albef.image_feature(params, image_embeds), albef.text_feature(params, text_embeds)
+
+    @jax.jit
+    def encoded(params, image, ids, mask):
+        image_embeds = albef.encode_image(config, params, image)
+        text_embeds = albef.encode_text(config, params, ids, mask)
+        features = (
+            albef.image_feature(params, image_embeds),
+            albef.text_feature(params, text_embeds),
+        )
+        return features, text_embeds, albef.image_keys_values(config, params, image_embeds)
+
+    features, text_embeds, keys_values = encoded(params, nhwc(recorded["image"]), ids, mask)
     _, score = compile_scoring(config)
-    shape = (len(image_embeds), *text_embeds.shape)
+    shape = (len(recorded["image"]), *text_embeds.shape)
     texts = {
-        "text_embeds": jnp.broadcast_to(text_embeds, shape),
-        "text_mask": jnp.broadcast_to(mask, shape[:3]),
+        "text_embeds": np.broadcast_to(text_embeds, shape),
+        "text_mask": np.broadcast_to(mask, shape[:3]),
     }
-    keys_values = albef.image_keys_values(config, params, image_embeds)
-    return *features, np.asarray(score(params, keys_values, texts)), recorded
+    itm = score(params, keys_values, texts)
+    return *jax.device_get((*features, itm)), recorded
 
 
 def test_retrieval_scores(golden, searched, compare):
     image_feat, text_feat, itm, recorded = searched
     compare.add("eval image_feat", image_feat, recorded["image_feat"], ACTIVATIONS)
     compare.add("eval text_feat", text_feat, recorded["text_feat"], ACTIVATIONS)
-    similarities = np.asarray(image_feat @ text_feat.T)
+    similarities = image_feat @ text_feat.T
     compare.add("eval similarities", similarities, recorded["sims_matrix"], ACTIVATIONS)
     chosen = candidates(similarities, 4)
     for name, theirs, kept in (
@@ -100,12 +111,16 @@ def test_answer_ranking(golden, compare):
     recorded = golden.arrays("vqa_rank")
     params = jax.tree.map(jnp.asarray, golden.task("vqa", "vqa").params)
     mask = ints(recorded["question_mask"])
-    states = albef.fuse_pairs(
-        golden.config, params, nhwc(recorded["image"]), ints(recorded["question_ids"]), mask
-    )
+    question = nhwc(recorded["image"]), ints(recorded["question_ids"]), mask
     answers = ints(recorded["answer_ids"]), ints(recorded["answer_mask"])
     k = int(recorded["k"])
-    ranked = rank(golden.config, params, states, mask, *answers, k)
+
+    @jax.jit
+    def ranking(params, question, answers):
+        states = albef.fuse_pairs(golden.config, params, *question)
+        return rank(golden.config, params, states, question[2], *answers, k)
+
+    ranked = ranking(params, question, answers)
     np.testing.assert_array_equal(ranked.places, recorded["topk_ids"])
     compare.add("vqa rank share", ranked.probabilities, recorded["topk_probs"], ACTIVATIONS)
     order = np.argsort(-recorded["log_probs_sum"], axis=1, kind="stable")
@@ -119,17 +134,17 @@ def test_heat_maps_of_matching(golden, retrieval, compare):
     layers = sorted({key.split("/")[0] for key in recorded if key.startswith("itm_layer")})
     assert layers
     for name in layers:
-        layer = int(name.removeprefix("itm_layer"))
-        attention, gradient, logits = gradcam.fusion_attention(
-            golden.config, retrieval, *inputs, layer=layer
-        )
-        words = gradcam.word_maps(attention, gradient, inputs[2])
-        for quantity, ours in (
-            ("attention_map", attention),
-            ("attention_grad", gradient),
-            ("gradcam_per_token", words),
-            ("gradcam", gradcam.text_map(words)),
-        ):
+        attend = partial(gradcam.fusion_attention, layer=int(name.removeprefix("itm_layer")))
+
+        @jax.jit
+        def heat(params, *inputs, attend=attend):
+            attention, gradient, logits = attend(golden.config, params, *inputs)
+            words = gradcam.word_maps(attention, gradient, inputs[2])
+            return attention, gradient, words, gradcam.text_map(words), logits
+
+        *maps, logits = heat(retrieval, *inputs)
+        quantities = ("attention_map", "attention_grad", "gradcam_per_token", "gradcam")
+        for quantity, ours in zip(quantities, maps, strict=True):
             theirs = recorded[f"{name}/{quantity}"]
             compare.add(f"grounding {quantity}", ours, theirs, ACTIVATIONS, name)
         compare.add("grounding itm_logits", logits, recorded["itm_logits"], ACTIVATIONS, name)
@@ -141,15 +156,15 @@ def test_heat_maps_of_contrast(golden, retrieval, compare):
     blocks = sorted({key.split("/")[0] for key in recorded if key.startswith("itc_block")})
     assert blocks
     for name in blocks:
-        block = int(name.removeprefix("itc_block"))
-        attention, gradient = gradcam.image_attention(
-            golden.config, retrieval, *inputs, block=block
-        )
-        for quantity, ours in (
-            ("attention_map_cls_row", attention),
-            ("attention_grad_cls_row", gradient),
-            ("gradcam", gradcam.image_map(attention, gradient)),
-        ):
+        attend = partial(gradcam.image_attention, block=int(name.removeprefix("itc_block")))
+
+        @jax.jit
+        def heat(params, *inputs, attend=attend):
+            attention, gradient = attend(golden.config, params, *inputs)
+            return attention, gradient, gradcam.image_map(attention, gradient)
+
+        quantities = ("attention_map_cls_row", "attention_grad_cls_row", "gradcam")
+        for quantity, ours in zip(quantities, heat(retrieval, *inputs), strict=True):
             theirs = recorded[f"{name}/{quantity}"]
             compare.add(f"grounding itc {quantity}", ours, theirs, ACTIVATIONS, name)
 

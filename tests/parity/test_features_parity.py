@@ -1,5 +1,8 @@
 """Encoder outputs and position embeddings against the recorded ones."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -22,29 +25,28 @@ def texts(recorded):
 
 @pytest.fixture(scope="module")
 def image_embeds(golden, recorded):
-    return albef.encode_image(golden.config, golden.official.params, nhwc(recorded["image"]))
+    encode = jax.jit(partial(albef.encode_image, golden.config))
+    return encode(golden.official.params, nhwc(recorded["image"]))
 
 
 def multi_modal(golden, image_embeds, ids, mask, image_mask=None, causal=False):
     """Text layers, then fusion layers, one text an image."""
-    config, params = golden.config, golden.official.params
-    text = albef.encode_text(config, params, ids, mask, causal=causal)
-    fused = albef.fuse(
-        config,
-        params,
-        text[:, None],
-        mask[:, None],
-        image_embeds,
-        image_mask=image_mask,
-        causal=causal,
-    )
-    return fused[:, 0]
+    config = golden.config
+
+    @jax.jit
+    def fused(params, image_embeds, ids, mask, image_mask):
+        text = albef.encode_text(config, params, ids, mask, causal=causal)
+        texts = text[:, None], mask[:, None]
+        return albef.fuse(
+            config, params, *texts, image_embeds, image_mask=image_mask, causal=causal
+        )
+
+    return fused(golden.official.params, image_embeds, ids, mask, image_mask)[:, 0]
 
 
 def test_image_encoder(golden, recorded, compare):
-    output, inside = albef.encode_image(
-        golden.config, golden.official.params, nhwc(recorded["image"]), collect=True
-    )
+    encode = jax.jit(partial(albef.encode_image, golden.config, collect=True))
+    output, inside = encode(golden.official.params, nhwc(recorded["image"]))
     compare.add("patch_embed", inside["patch_embed"], recorded["patch_embed"], ACTIVATIONS)
     for layer, block in enumerate(inside["blocks"]):
         theirs = recorded[f"vit_block_{layer}"]
@@ -53,33 +55,42 @@ def test_image_encoder(golden, recorded, compare):
 
 
 def test_text_and_fusion_encoder(golden, recorded, texts, image_embeds, compare):
-    config, params = golden.config, golden.official.params
-    ids, mask = texts
-    text, states = albef.encode_text(config, params, ids, mask, collect=True)
+    config = golden.config
+
+    @jax.jit
+    def layers(params, image_embeds, ids, mask):
+        text, states = albef.encode_text(config, params, ids, mask, collect=True)
+        texts = text[:, None], mask[:, None]
+        fused, fusions = albef.fuse(config, params, *texts, image_embeds, collect=True)
+        fused = fused[:, 0]
+        match = albef.itm_logits(params, fused[:, 0])
+        return states, fused, fusions, albef.mlm_logits(config, params, fused), match
+
+    states, fused, fusions, logits, match = jax.device_get(
+        layers(golden.official.params, image_embeds, *texts)
+    )
     embedded = recorded["text_embedding_output"]
     compare.add("text_embedding_output", states[0], embedded, ACTIVATIONS)
     for layer, state in enumerate(states):
         theirs = recorded[f"text_hidden_{layer}"]
         compare.add("text_hidden", state, theirs, ACTIVATIONS, f"layer {layer}")
-    fused, states = albef.fuse(
-        config, params, text[:, None], mask[:, None], image_embeds, collect=True
-    )
-    for layer, state in enumerate(states, config.text_depth + 1):
+    for layer, state in enumerate(fusions, config.text_depth + 1):
         theirs = recorded[f"fusion_hidden_{layer}"]
         compare.add("fusion_hidden", state[:, 0], theirs, ACTIVATIONS, f"layer {layer}")
-    compare.add("multi_modal_output", fused[:, 0], recorded["multi_modal_output"], ACTIVATIONS)
-    logits = albef.mlm_logits(config, params, fused[:, 0])
+    compare.add("multi_modal_output", fused, recorded["multi_modal_output"], ACTIVATIONS)
     compare.add("mlm_logits", logits, recorded["mlm_logits"], ACTIVATIONS)
-    match = albef.itm_logits(params, fused[:, 0, 0])
     compare.add("itm_logits", match, recorded["itm_logits"], ACTIVATIONS)
 
 
 def test_contrastive_features(golden, recorded, texts, image_embeds, compare):
-    params = golden.official.params
-    text = albef.encode_text(golden.config, params, *texts)
-    image_feat = albef.image_feature(params, image_embeds)
-    compare.add("image_feat", image_feat, recorded["image_feat"], ACTIVATIONS)
-    compare.add("text_feat", albef.text_feature(params, text), recorded["text_feat"], ACTIVATIONS)
+    @jax.jit
+    def features(params, image_embeds, ids, mask):
+        text = albef.encode_text(golden.config, params, ids, mask)
+        return albef.image_feature(params, image_embeds), albef.text_feature(params, text)
+
+    found = features(golden.official.params, image_embeds, *texts)
+    for name, feature in zip(("image_feat", "text_feat"), found, strict=True):
+        compare.add(name, feature, recorded[name], ACTIVATIONS)
 
 
 def test_masks(golden, recorded, texts, image_embeds, compare):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from albef_jax.checkpoints.official import state_dict
@@ -63,7 +64,8 @@ def replay(golden: GoldenSet, file, task, variant, loss, batch, decisions=None, 
     queued = "image_queue_before" in recorded
     if variant == "nodistill" and not queued:
         teacher = {}
-    optimizer = adamw(lambda step: 1e-4, 0.02, frozen)
+    # How Adam moves parameters is not recorded here; what it leaves alone is.
+    optimizer = adamw(lambda step: 1e-4, 0.02, frozen) if frozen else optax.sgd(1e-4)
     before = TrainState(
         jnp.int32(0),
         params,

@@ -20,7 +20,7 @@ def test_a_run_goes_on(task, tmp_path, one_device, capsys):
     then."""
     with tarfile.open(KEPT / f"{task}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    config = scenes_config(steps=6) if task == "pretrain" else task_config(task, steps=6)
+    config = scenes_config() if task == "pretrain" else task_config(task, steps=6)
     config.checkpoint.update({"every_steps": 3, "keep": 5})
     config.log.every_steps = 1
     run(config, tmp_path / task, "a test", eval_only=False)

@@ -23,11 +23,11 @@ def start(config, workdir, **options):
 @pytest.mark.usefixtures("one_device")
 def test_built_in_world_from_start_to_report(tmp_path, capsys):
     workdir = tmp_path / "run"
-    report = start(scenes_config(steps=4), workdir)
+    report = start(scenes_config(), workdir)
     assert report == workdir / "report" / "index.html"
     assert report.stat().st_size > 10_000
     results = json.loads((workdir / "results.json").read_text())
-    assert results["step"] == 4
+    assert results["step"] == 6
     assert results["retrieval"]["images"] == 12
     assert results["retrieval"]["chance_r1"] == pytest.approx(100 / 12)
     for scored in ("itc", "itm"):
@@ -36,7 +36,7 @@ def test_built_in_world_from_start_to_report(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "12 unseen scenes" in printed
 
-    start(scenes_config(steps=4), workdir, eval_only=True)
+    start(scenes_config(), workdir, eval_only=True)
     assert json.loads((workdir / "results.json").read_text()) == results
 
 
@@ -68,11 +68,11 @@ def test_fewer_images_than_a_batch(tmp_path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Forty images with captions in the official format, some of them unusual."""
-    scenes, root = ScenesSource("train", 40, 64), tmp_path / "images"
+    """Images of six batches with captions in the official format, some of them unusual."""
+    scenes, root = ScenesSource("train", 48, 64), tmp_path / "images"
     root.mkdir()
     items = []
-    for index in range(40):
+    for index in range(48):
         pair = scenes[index]
         cv2.imwrite(str(root / f"{index}.jpg"), pair.image)
         items.append({"image": f"{index}.jpg", "caption": list(pair.captions)})
@@ -98,7 +98,7 @@ def test_json_with_unusual_and_rotten_images(photos, tmp_path, capsys):
     (root / "6.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "7.jpg").unlink()
     write(file, items)
-    config = json_config(str(file), str(root), steps=10)
+    config = json_config(str(file), str(root))
     config.data.max_bad_share = 0.1
     start(config, tmp_path / "run")
     register = (tmp_path / "run" / "bad_samples.jsonl").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_too_many_bad_images_stop_the_run(photos, tmp_path):
         (root / f"{index}.jpg").write_bytes(b"not an image")
     write(file, items)
     with pytest.raises(RunError, match=r"data\.max_bad_share"):
-        start(json_config(str(file), str(root), steps=10), tmp_path / "run")
+        start(json_config(str(file), str(root)), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def start(workdir, eval_only=False):
-    config = scenes_config(steps=4)
-    config.checkpoint.every_steps = 2
-    return run(config, workdir, "the command", eval_only=eval_only)
+    return run(scenes_config(), workdir, "the command", eval_only=eval_only)
 
 
 def results(workdir):
@@ -42,40 +40,40 @@ def finished(one_device, tmp_path_factory):
 
 @pytest.fixture
 def damaged(finished, tmp_path):
-    """A copy whose newest checkpoint, of step 4, has lost a file."""
+    """A copy whose newest checkpoint, of step 6, has lost a file."""
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
-    (workdir / "checkpoints" / "4" / "params" / "manifest.ocdbt").unlink()
+    (workdir / "checkpoints" / "6" / "params" / "manifest.ocdbt").unlink()
     return workdir
 
 
 def test_training_goes_on_from_the_step_before(damaged, finished, capsys):
     start(damaged)
-    assert "params/manifest.ocdbt is missing. Falling back to step 2" in capsys.readouterr().err
+    assert "params/manifest.ocdbt is missing. Falling back to step 3" in capsys.readouterr().err
     names = {path.name for path in (damaged / "checkpoints").iterdir()}
-    assert names >= {"2", "4", "broken-4"}
+    assert names >= {"3", "6", "broken-6"}
     assert results(damaged) == results(finished)
 
 
 def test_evaluation_takes_the_step_before_and_moves_nothing(damaged, capsys):
     before = sorted(path.name for path in (damaged / "checkpoints").iterdir())
     start(damaged, eval_only=True)
-    assert "Falling back to step 2" in capsys.readouterr().err
-    assert results(damaged)["step"] == 2
+    assert "Falling back to step 3" in capsys.readouterr().err
+    assert results(damaged)["step"] == 3
     assert sorted(path.name for path in (damaged / "checkpoints").iterdir()) == before
 
 
 def test_reading_takes_the_step_before_with_a_warning(damaged):
-    with pytest.warns(UserWarning, match=r"checkpoints/4 is damaged: params/manifest\.ocdbt is"):
-        assert read_checkpoint(damaged).step == 2
-    with pytest.raises(CheckpointError, match="4: damaged: params/manifest"):
-        read_checkpoint(damaged / "checkpoints" / "4")
+    with pytest.warns(UserWarning, match=r"checkpoints/6 is damaged: params/manifest\.ocdbt is"):
+        assert read_checkpoint(damaged).step == 3
+    with pytest.raises(CheckpointError, match="6: damaged: params/manifest"):
+        read_checkpoint(damaged / "checkpoints" / "6")
 
 
 def test_all_damaged_is_an_error_and_no_new_start(damaged):
-    (damaged / "checkpoints" / "2" / "train" / "_METADATA").unlink()
+    (damaged / "checkpoints" / "3" / "train" / "_METADATA").unlink()
     for _ in range(2):
-        with pytest.raises(RunError, match=r"(?s)no checkpoint can be used.*step 4.*step 2"):
+        with pytest.raises(RunError, match=r"(?s)no checkpoint can be used.*step 6.*step 3"):
             start(damaged)
 
 
@@ -114,7 +112,7 @@ def test_a_source_that_blocks_is_named(tmp_path):
     mesh = make_mesh(devices=jax.devices()[:1])
     with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints, pytest.raises(Stuck):
         guards = Guards(stall_seconds=0.1)
-        train(task, tmp_path, mesh, checkpoints, log_every=5, save_every=5, guards=guards)
+        train(task, tmp_path, mesh, checkpoints, log_every=3, save_every=3, guards=guards)
     told = (tmp_path / "stalls-0.txt").read_text()
     assert "waiting for the data of step 1" in told
     assert "in blocked" in told

@@ -11,6 +11,7 @@ from albef_jax.config.tasks import task_spec
 from albef_jax.data.scenes.source import ScenesSource
 from albef_jax.errors import ConfigError, RunError
 from albef_jax.run import run
+from albef_jax.train.loop import restore_or_init
 from albef_jax.validate import validate
 from tests.helpers.tiny_run import task_config
 
@@ -99,10 +100,14 @@ def test_a_batch_from_files(task, folder, tmp_path):
         assert len(set(batch["image_id"].tolist())) == 8
 
 
+def untrained(task, workdir, mesh, checkpoints, **options):
+    return restore_or_init(task, mesh, checkpoints)[0]
+
+
 def test_evaluation_from_files(folder, tmp_path, monkeypatch):
     """One image cannot be read: its question is answered all the same, and counted."""
+    monkeypatch.setattr("albef_jax.run.train", untrained)
     config = config_of("vqa", folder)
-    config.train.steps = 1
     config.data.max_bad_share = 0.2
     (folder / "3.jpg").write_bytes(b"broken")
     run(config, tmp_path / "run", "the command", eval_only=False)

@@ -14,7 +14,7 @@ import pytest
 from albef_jax.checkpoints.init_from.unimodal import read_image_encoder, read_text_encoder
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.config.tasks import TASKS, task_spec
-from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
+from albef_jax.distributed.mesh import state_shardings
 from albef_jax.errors import RunError
 from albef_jax.observability.metrics import read_lines
 from albef_jax.run import run
@@ -39,7 +39,7 @@ def start(config, workdir, eval_only=False):
 @pytest.fixture(scope="module")
 def pretrained(one_device, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("pretrained")
-    start(scenes_config(steps=2), workdir)
+    start(scenes_config(), workdir)
     return workdir
 
 
@@ -101,12 +101,22 @@ def fresh_state(config, workdir, mesh):
     return task.start(state_shardings(mesh, abstract))
 
 
+def as_fresh(config, workdir, state):
+    """Whether a run can go on from the state: it is laid out as one made from the seed."""
+    fresh = jax.eval_shape(task_spec(config.task).run(config, workdir).init_state)
+    kinds = [
+        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), one.items()) for one in (fresh, state)
+    ]
+    return kinds[0] == kinds[1]
+
+
 @pytest.mark.parametrize("task", DOWNSTREAM)
 def test_from_a_checkpoint_with_larger_images(one_device, task, pretrained, tmp_path, capsys):
     config = task_config(task)
     config.model.image_size = 2 * SIZES["image_size"]
     config.init.checkpoint = str(pretrained)
     state = fresh_state(config, tmp_path, one_device)
+    assert as_fresh(config, tmp_path, state)
     printed = capsys.readouterr().out
     assert "starting from" in printed
     assert "resized" in printed
@@ -171,14 +181,13 @@ def test_pretraining_from_encoders_of_one_modality(one_device, tmp_path, capsys)
     state = fresh_state(config, tmp_path, one_device)
     image = read_image_encoder(UNIMODAL / "deit.pth").params
     layers = read_text_encoder(UNIMODAL / "bert").params["layers"]
+    assert as_fresh(config, tmp_path, state)
     for ours in (state.params, state.teacher):
         jax.tree.map(np.testing.assert_array_equal, ours["image_encoder"], image)
         kernel = ours["fusion_encoder"]["layers"]["output"]["kernel"]
         np.testing.assert_array_equal(kernel, layers["output"]["kernel"][2:])
     printed = capsys.readouterr().out
     assert f"starting from {config.init.text} and {config.init.vision}:" in printed
-    results, _ = start(config, tmp_path)
-    assert results["step"] == 1
 
 
 def test_an_encoder_of_another_size_is_refused(tmp_path):
@@ -226,21 +235,3 @@ def test_more_candidates_than_the_gallery_holds(trained, tmp_path):
 def test_more_ranked_answers_than_there_are(trained, tmp_path):
     results = evaluated("vqa", trained, tmp_path, rank=500)
     assert results["answers"]["count"] == 12
-
-
-@pytest.mark.parametrize("task", ["retrieval", "nlvr_pretrain", "vqa"])
-def test_a_step_on_eight_devices(task, tmp_path):
-    """The same metrics as on one device."""
-    measured = []
-    for devices in (1, 8):
-        workdir = tmp_path / str(devices)
-        workdir.mkdir()
-        program = task_spec(task).run(task_config(task), workdir)
-        mesh = make_mesh(devices=jax.devices()[:devices])
-        abstract = jax.eval_shape(program.init_state)
-        state = program.start(state_shardings(mesh, abstract))
-        batch = next(program.batches(0))
-        arrays = to_devices(mesh, {name: batch[name] for name in program.inputs})
-        measured.append(jax.device_get(program.step(mesh, abstract)(state, arrays)[1]))
-    for name, value in measured[0].items():
-        np.testing.assert_allclose(measured[1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)

@@ -9,23 +9,20 @@ import numpy as np
 import pytest
 
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
-from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.state import state_from_params
 from albef_jax.train.step import StepConfig, step_keys, train_step
+from tests.helpers.tiny_model import state_of
 
 MOMENTUM, RATE = 0.9, 1e-3
 
 
 @pytest.fixture(scope="module")
 def state(tiny):
-    queue = init_queue(jax.random.key(1), 16, 8)
-    optimizer = adamw(lambda step: jnp.float32(RATE), 0.02)
-    state = state_from_params(tiny.params, optimizer, queue, jax.random.key(2))
-    teacher = jax.tree.map(lambda leaf: 1.1 * leaf, state.teacher)
-    return state.replace(teacher=teacher, step=jnp.int32(3))
+    state = state_of(tiny.params, adamw(lambda step: jnp.float32(RATE), 0.02), 16)
+    teacher = jax.tree.map(lambda leaf: np.float32(1.1) * np.asarray(leaf), state.teacher)
+    return state.replace(teacher=teacher, step=np.int32(3))
 
 
 def compiled(tiny, batch, **recipe):
@@ -119,8 +116,12 @@ def test_the_teacher_follows_the_student_from_before_the_update(state, after):
 def test_the_queue_takes_the_updated_teachers_features(tiny, batch, state, after):
     """The image side: no dropout there."""
     teacher, queue = after[0].teacher, after[0].queue
-    embeds = albef.encode_image(tiny.config, teacher, normalize(jnp.asarray(batch.image)))
-    expected = albef.image_feature(teacher, embeds)
+
+    @jax.jit
+    def features(teacher, image):
+        return albef.image_feature(teacher, albef.encode_image(tiny.config, teacher, image))
+
+    expected = features(teacher, normalize(batch.image))
     np.testing.assert_allclose(queue.image[:8], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(queue.image[8:], state.queue.image[8:])
     np.testing.assert_allclose(np.linalg.norm(queue.text[:8], axis=1), 1, rtol=1e-5)

@@ -139,7 +139,7 @@ def alone(small_arrays_are_sharded):
     return run(make_mesh(1, devices=jax.devices()[:1]))
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["data 8", "data 4, fsdp 2"])
+@pytest.fixture(scope="module", params=[1, 2, 8], ids=lambda fsdp: f"fsdp {fsdp}")
 def spread(small_arrays_are_sharded, request):
     """Eight devices, the batch over all of them, parameters over some."""
     found = run(make_mesh(request.param))
@@ -163,6 +163,7 @@ def test_a_mesh_keeps_the_same_state(alone, spread):
 
 
 def test_a_step_is_traced_once(alone, spread):
+    """Later batches, and the state that a step returns, are what the program was made for."""
     assert alone.traced == spread.traced == 1
 
 

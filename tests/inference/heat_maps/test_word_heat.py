@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -39,10 +40,14 @@ def test_maps_are_those_of_gradcam_without_padding(tiny, tokenizer, image):
     text_ids, text_mask = tokenizer.encode(["red circle"])
     found = heated(*tiny, tokenizer, image, "red circle", text_ids[0])
     layer = official_layer(tiny.config)
-    attention, gradient, _ = gradcam.fusion_attention(
-        *tiny, normalize(image[None]), text_ids, text_mask, layer=layer
-    )
-    maps = np.asarray(gradcam.word_maps(attention, gradient, text_mask))[0]
+
+    @jax.jit
+    def word_maps(params, image, text_ids, text_mask):
+        inputs = normalize(image[None]), text_ids, text_mask
+        attention, gradient, _ = gradcam.fusion_attention(tiny.config, params, *inputs, layer=layer)
+        return gradcam.word_maps(attention, gradient, text_mask)[0]
+
+    maps = np.asarray(word_maps(tiny.params, image, text_ids, text_mask))
     assert maps[:3].max() > 0
     assert [word for word, _ in found.words] == ["red", "circle"]
     np.testing.assert_allclose(found.heatmap, maps[:3].mean(axis=0), rtol=1e-4, atol=1e-7)
