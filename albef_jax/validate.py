@@ -24,6 +24,7 @@ CHOICES = {
     "task": TASKS,
     "init.teacher": ("official", "student"),
     "model.dtype": ("float32", "bfloat16", AUTO),
+    "model.reduce_dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn", AUTO),
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,

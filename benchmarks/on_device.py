@@ -55,16 +55,17 @@ PARITY = Part(
     60,
 )
 TOGETHER = f"{BF16},{CUDNN},{DOTS}"
+UNROLLED = f"{BF16},{CUDNN},unroll=12"
 PARTS = {
     "parity": PARITY,
-    "step_64": _step(64, TOGETHER, options=(f"--profile={FOLDER}",)),
-    "step_256": _step(256, TOGETHER),
+    "step_64": _step(64, UNROLLED, options=(f"--profile={FOLDER}",)),
+    "step_256": _step(256, UNROLLED),
     "encoders": Part(
         ("-m", "benchmarks.encoders", "--dtype=bfloat16", f"--{CUDNN}", "--batch=256"), 30
     ),
-    "alone_64": _step(64, "fused", BF16, f"{BF16},{DOTS}", f"{BF16},{CUDNN}"),
-    "step_128": _step(128, TOGETHER),
-    "step_384px": _step(64, TOGETHER, image_size=384),
+    "alone_64": _step(64, "fused", BF16, f"{BF16},{DOTS}", f"{BF16},{CUDNN}", TOGETHER),
+    "step_128": _step(128, UNROLLED),
+    "step_384px": _step(64, UNROLLED, image_size=384),
 }
 
 

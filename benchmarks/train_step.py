@@ -15,6 +15,7 @@ Examples:
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from albef_jax.losses.queue import enqueue
 from albef_jax.models.config import PRESETS, ModelConfig, preset
 from albef_jax.models.primitives import normalize
 from albef_jax.observability import flops
-from albef_jax.train import memory
+from albef_jax.train import memory, xla_flags
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, init_state
@@ -141,7 +142,12 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
     shardings = state_shardings(mesh, abstract)
     state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
     config = replace(config, shards=mesh.size)
-    jitted = jax.jit(partial(step, config), donate_argnums=0, out_shardings=(shardings, None))
+    jitted = jax.jit(
+        partial(step, config),
+        donate_argnums=0,
+        out_shardings=(shardings, None),
+        compiler_options=xla_flags.flags(jax.default_backend(), mesh.size, os.environ) or None,
+    )
     began = time.perf_counter()
     compiled = jitted.lower(state, batch).compile()
     return Variant(
