@@ -34,8 +34,9 @@ everywhere = NamedSharding(mesh, PartitionSpec())
 rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 shape = (64, model.image_size, model.image_size, 3)
 image = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows)
-params = {"image_encoder": jax.eval_shape(partial(albef.init, model), jax.random.key(0))["image_encoder"]}
-params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), params)
+abstract = jax.eval_shape(partial(albef.init, model), jax.random.key(0))["image_encoder"]
+placed = partial(jax.ShapeDtypeStruct, sharding=everywhere)
+params = {"image_encoder": jax.tree.map(lambda x: placed(x.shape, x.dtype), abstract)}
 
 def loss(params, image):
     return jnp.mean(jnp.sin(albef.encode_image(model, params, image).astype(jnp.float32)))
