@@ -51,11 +51,12 @@ def take_in_group(x: Array, index: Int[Array, "G g"]) -> Array:
 def _take_rows(x: Float[Array, "G g ..."], index: Int[Array, "G g"]) -> Float[Array, "G g ..."]:
     """Gather whose gradient is a product with ones and zeros: a scatter takes several times as
     long, and wants float32."""
-    return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
+    return _take_forward(x, index)[0]
 
 
 def _take_forward(x: Array, index: Array) -> tuple[Array, Array]:
-    return _take_rows(x, index), index
+    rows_of = index.reshape(*index.shape, *(1,) * (x.ndim - 2))
+    return jnp.take_along_axis(x, rows_of, axis=1), index
 
 
 def _take_backward(index: Array, gradient: Array) -> tuple[Array, None]:

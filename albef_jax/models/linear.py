@@ -56,7 +56,8 @@ def product(
 
 
 def _product_forward(x, kernel, reduce_dtype):
-    return product(x, kernel, reduce_dtype), (x, kernel)
+    # Not by `product`, in which recomputation would not see a product that it may keep.
+    return x @ kernel.astype(x.dtype), (x, kernel)
 
 
 def _product_backward(reduce_dtype, kept, gradient):
@@ -82,7 +83,7 @@ def add_parameter(x: Float[Array, "... W"], parameter: Float[Array, "..."]) -> A
 
 
 def _add_forward(x, parameter):
-    return add_parameter(x, parameter), jnp.zeros_like(parameter)
+    return x + parameter.astype(x.dtype), jnp.zeros_like(parameter)
 
 
 def _add_backward(like, gradient):

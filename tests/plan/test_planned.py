@@ -149,7 +149,7 @@ def test_items_are_given_counted_or_of_the_paper(tmp_path):
     config.data.source = "webdataset"
     assert items(config, None) is None
     assert items(scenes_config(), None).count == 50
-    assert steps(scenes_config(), None) == 20
+    assert steps(scenes_config(), None) == scenes_config().train.steps
 
 
 def test_every_offer_can_be_planned():
