@@ -49,6 +49,16 @@ def heads_first(x: Float[Array, "B S H K"], multiple: int) -> Float[Array, "B H 
     return jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % multiple), (0, 0)))
 
 
+class Dropout(nn.Dropout):
+    """What dropout keeps, for those who apply it themselves."""
+
+    def keep(self, shape: tuple[int, ...]) -> Bool[Array, "..."] | None:
+        """Draw anew at each call; None without dropout."""
+        if self.deterministic or not self.rate:
+            return None
+        return jax.random.bernoulli(self.make_rng(self.rng_collection), 1 - self.rate, shape)
+
+
 def available(implementation: Implementation) -> Implementation:
     """An implementation of the image encoder's attention that runs on the default device."""
     return implementation if jax.default_backend() == "gpu" else "xla"
@@ -65,7 +75,7 @@ def image_attention(
 
     cuDNN's kernels take even lengths alone: an odd one gets one more token, which is hidden.
     """
-    batch, queries, keys = len(query), query.shape[1], key.shape[1]
+    batch, queries, keys = query.shape[0], query.shape[1], key.shape[1]
     seen = keys if tokens is None else tokens
     if implementation == "xla":
         lengths = None if seen == keys else jnp.full(batch, seen, jnp.int32)
@@ -91,15 +101,13 @@ def text_attention(
     bias: Float[Array, "#B 1 #T seen"] | None,
     seen: int,
     *,
-    dropout_key: Array | None = None,
-    rate: float = 0.0,
+    dropout: Dropout | None = None,
     multiple: int = 1,
 ) -> Float[Array, "B T H K"]:
     """Attention with an additive `bias` and dropout on the probabilities; softmax in float32.
 
     Args:
         key, value: of `heads_first`; those beyond the first `seen` are hidden.
-        dropout_key: None for no dropout.
         multiple: as in `heads_first`, for the queries.
     """
     length, keys = query.shape[1], key.shape[2]
@@ -111,9 +119,9 @@ def text_attention(
         bias = jnp.pad(
             bias, ((0, 0), (0, 0), (0, 0), (0, keys - seen)), constant_values=CROSS_PENALTY
         )
-    query, keep = heads_first(query, multiple), None
-    if dropout_key is not None and rate > 0:
-        keep = jax.random.bernoulli(dropout_key, 1 - rate, (*query.shape[:3], keys))
+    query = heads_first(query, multiple)
+    keep = None if dropout is None else dropout.keep((*query.shape[:3], keys))
+    rate = 0.0 if dropout is None else dropout.rate
     attended = _attention(query, key, value, bias, keep, rate)
     return jnp.swapaxes(attended[:, :, :length], 1, 2)
 

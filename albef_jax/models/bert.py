@@ -6,6 +6,7 @@ cross-attention puts the rows side by side as `R * T` queries. One row is the of
 Shape letters: B images, R rows, T text tokens, N image tokens, D text width, E image width.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models.attention import (
+    Dropout,
     attend,
     attention_probabilities,
     heads_first,
@@ -102,24 +104,6 @@ def project_and_add(
     return norm(config, "norm")(out + x).astype(x.dtype)
 
 
-def attend_with_dropout(
-    module: "SelfAttention | CrossAttention",
-    query: Float[Array, "B T H K"],
-    key: Float[Array, "B H S K"],
-    value: Float[Array, "B H S K"],
-    bias: Array | None,
-    seen: int,
-) -> Float[Array, "B T H K"]:
-    """`text_attention` with the dropout of a layer."""
-    rate = module.config.attention_dropout
-    random = not module.deterministic and rate > 0
-    dropout_key = module.make_rng("dropout") if random else None
-    multiple = module.config.length_multiple
-    return text_attention(
-        query, key, value, bias, seen, dropout_key=dropout_key, rate=rate, multiple=multiple
-    )
-
-
 class SelfAttention(nn.Module):
     """Attention inside a text."""
 
@@ -145,7 +129,9 @@ class SelfAttention(nn.Module):
             key, value = joint_linear([layers["key"], layers["value"]], x)
         query, key, value = (split_heads(y, cfg.text_heads) for y in (query, key, value))
         key, value = (heads_first(y, cfg.length_multiple) for y in (key, value))
-        attended = attend_with_dropout(self, query, key, value, bias, x.shape[1]).reshape(x.shape)
+        dropout = Dropout(cfg.attention_dropout, deterministic=self.deterministic)
+        attention = partial(text_attention, dropout=dropout, multiple=cfg.length_multiple)
+        attended = attention(query, key, value, bias, x.shape[1]).reshape(x.shape)
         return project_and_add(cfg, gather(attended, selection), read, self.deterministic)
 
 
@@ -207,13 +193,15 @@ class CrossAttention(nn.Module):
         else:
             seen = key.shape[1]
             key, value = (heads_first(y, cfg.length_multiple) for y in (key, value))
+            dropout = Dropout(cfg.attention_dropout, deterministic=self.deterministic)
+            attention = partial(text_attention, dropout=dropout, multiple=cfg.length_multiple)
             queries = [query]
             if negative_image is not None:
                 queries = jnp.split(query, [(rows - 1) * length], axis=1)
-            attended = attend_with_dropout(self, queries[0], key, value, bias, seen)
+            attended = attention(queries[0], key, value, bias, seen)
             if negative_image is not None:
                 key, value = (take_in_group(x, negative_image) for x in (key, value))
-                other = attend_with_dropout(self, queries[1], key, value, bias, seen)
+                other = attention(queries[1], key, value, bias, seen)
                 attended = jnp.concatenate([attended, other], axis=1)
         attended = gather(attended.reshape(shape), selection)
         return project_and_add(cfg, attended, x, self.deterministic)

@@ -107,7 +107,7 @@ class ImageEncoder(nn.Module):
 
     def tokens(self, patches: Float[Array, "B N-1 D"]) -> Float[Array, "B N D"]:
         """What the first block reads: class token and patches, with their positions."""
-        nothing = jnp.zeros((len(patches), *self.cls_token.shape[1:]), patches.dtype)
+        nothing = jnp.zeros((patches.shape[0], *self.cls_token.shape[1:]), patches.dtype)
         cls_tokens = add_parameter(nothing, self.cls_token)
         x = jnp.concatenate([cls_tokens, patches], axis=1)
         return add_parameter(x, self.pos_embed)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from albef_jax.models.attention import (
+    Dropout,
     cross_bias,
     heads_first,
     image_attention,
@@ -75,7 +76,9 @@ def test_heads_are_neighbouring_columns():
 
 def test_dropout_thins_the_probabilities():
     zeros, ones = np.zeros((1, 400, 1, 1), np.float32), np.ones((1, 400, 1, 1), np.float32)
-    out = np.asarray(attend(zeros, zeros, ones, None, dropout_key=jax.random.key(0), rate=0.25))
+    module = Dropout(0.25, deterministic=False)
+    dropout = module.bind({}, rngs={"dropout": jax.random.key(0)})
+    out = np.asarray(attend(zeros, zeros, ones, None, dropout=dropout))
     # 400 equal weights of 1/400, kept with probability 3/4 and then enlarged by 4/3.
     kept = out * 400 * 0.75
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-3)
@@ -94,14 +97,18 @@ def explicit(query, key, value, bias, keep, rate):
 @pytest.mark.parametrize("shape", [(2, 1, 1, 7), (1, 1, 5, 7)])
 def test_gradients_are_those_of_explicit_attention(rate, shape):
     bias = jnp.asarray(RNG.standard_normal(shape).astype(np.float32))
-    dropout_key = jax.random.key(3)
-    keep = jax.random.bernoulli(dropout_key, 1 - rate, (2, 3, 5, 7))
+    module = Dropout(rate, deterministic=False)
+
+    def dropout():
+        return module.bind({}, rngs={"dropout": jax.random.key(3)})
+
+    keep = dropout().keep((2, 3, 5, 7)) if rate else True
 
     def loss(function):
         return lambda *inputs: jnp.sum(jnp.sin(function(*inputs)))
 
     def ours(*inputs):
-        return attend(*inputs, dropout_key=dropout_key, rate=rate)
+        return attend(*inputs, dropout=dropout())
 
     inputs = *map(jnp.asarray, (QUERY, KEY, VALUE)), bias
     found = jax.grad(loss(ours), argnums=(0, 1, 2, 3))(*inputs)

@@ -176,6 +176,9 @@ def test_no_activations_are_moved(spread, tiny):
     """
     text = spread[1].program
     assert " while(" in text
+    # The gradients of an image block's three projections are put together where their parts are.
+    parts = "transpose(jvp(ImageEncoder))/while/body/closed_call/blocks/blocks/concatenate"
+    text = "\n".join(line for line in text.splitlines() if parts not in line)
     # With more than two axes there are whole arrays, and parts of the patch embedding's kernel.
     whole = {leaf.shape for leaf in jax.tree.leaves(tiny.params)}
     patch = tiny.params["image_encoder"]["patch_embed"]["kernel"].shape
