@@ -71,6 +71,7 @@ def test_float32_but_for_the_patch_embedding():
 
 
 def test_bfloat16_takes_half_the_bytes():
+    """Of kernels; in so small a model positions, norms and biases are a tenth."""
     found, parameters, _ = sums("bfloat16")
-    assert found["bf16"] > 0.9 * 2 * parameters
-    assert found["f32"] < 0.1 * 4 * parameters
+    assert 2 * parameters > found["bf16"] > 0.85 * 2 * parameters
+    assert found["f32"] < 0.15 * 4 * parameters
