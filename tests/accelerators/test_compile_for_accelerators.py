@@ -35,7 +35,8 @@ def test_a_step_for_one_h100(tmp_path):
     step = found("h100", f"--out={tmp_path / 'step.hlo'}")
     assert step["device"] == "NVIDIA H100 80GB HBM3" and step["devices"] == 1
     assert step["fits"] and step["arguments_gib"] + step["temporary_gib"] < step["device_gib"]
-    assert step["gflop_a_pair"] == pytest.approx(step["gflop_a_pair_counted"], rel=0.01)
+    # XLA pads lengths, and the gradient of gathering is a product; neither is counted.
+    assert step["gflop_a_pair"] == pytest.approx(step["gflop_a_pair_counted"], rel=0.02)
     assert step["loops_of_unknown_length"] == 0 and step["collectives"] == []
     assert {"image forward", "image backward", "optimizer", "teacher"} <= set(step["by_part"])
     for sums in (step["by_part"], step["by_kind"]):
