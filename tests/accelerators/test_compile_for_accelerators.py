@@ -3,30 +3,20 @@
 Run by `make accelerators`, in an environment with jax's CUDA wheels and libtpu.
 """
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.described_devices import printed
+
 # Wide beside its length, so that padding of the scores' 37 tokens to 40 hardly counts.
 SMALL = ["image_width=256", "image_depth=2", "text_width=256", "text_depth=1", "fusion_depth=2"]
 SMALL += ["vocab_size=512", "unroll=1", "text_intermediate=1024"]
 
 
 def found(target: str, *options: str, wheel: str = "jax_cuda13_plugin") -> dict:
-    if importlib.util.find_spec(wheel) is None:
-        pytest.skip(f"needs {wheel}: make accelerators")
-    command = [sys.executable, "-m", "benchmarks.compile_for", target, "--preset=tiny"]
-    command += ["--pairs=16", "--queue=256", *options, "--set", *SMALL]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    *table, line = done.stdout.splitlines()
+    command = ["-m", "benchmarks.compile_for", target, "--preset=tiny", "--pairs=16", "--queue=256"]
+    *table, line = printed(*command, *options, "--set", *SMALL, wheel=wheel)
     assert any(row.startswith("image forward") for row in table)
     return json.loads(line)
 

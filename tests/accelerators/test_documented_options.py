@@ -4,16 +4,13 @@ Run by `make accelerators`, in an environment with jax's CUDA wheels; neither dr
 needed.
 """
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.described_devices import printed
+from tests.helpers.processes import ROOT
+
 BFLOAT16 = {"dtype": "bfloat16"}
 CUDNN = {**BFLOAT16, "attention": "cudnn"}
 DOTS = {f"remat_{tower}": "dots" for tower in ("image", "text", "fusion")}
@@ -25,25 +22,17 @@ OPTIONS: list[tuple[str, dict]] = [
     ("encoder", {**CUDNN, "image_size": 240}),  # an even number of tokens, by itself
     ("encoder", {**CUDNN, "remat_image": "dots"}),
     ("encoder", {**CUDNN, "remat_image": "full", "unroll": 2}),
+    ("encoder", {**CUDNN, "reduce_dtype": "bfloat16"}),
     ("step", {**CUDNN, **DOTS}),
+    ("step", {**CUDNN, "unroll": 2}),
 ]
 
 
 @pytest.fixture(scope="module")
 def programs() -> list[dict]:
     """What became of each of `OPTIONS`, in one process."""
-    if importlib.util.find_spec("jax_cuda13_plugin") is None:
-        pytest.skip("needs jax's CUDA wheels: make accelerators")
-    script = ROOT / "tests" / "helpers" / "compile_for_h100.py"
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    done = subprocess.run(
-        [sys.executable, script, json.dumps(OPTIONS)],
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    script = str(ROOT / "tests" / "helpers" / "compile_for_h100.py")
+    return json.loads(printed(script, json.dumps(OPTIONS))[-1])
 
 
 @pytest.mark.parametrize("number", range(len(OPTIONS)), ids=lambda number: str(OPTIONS[number]))

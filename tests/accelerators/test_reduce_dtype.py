@@ -3,16 +3,12 @@
 Run by `make accelerators`, in an environment with jax's CUDA wheels.
 """
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.described_devices import printed
+
 # Gradients of the image encoder over eight devices; prints the bytes of the sums of each type.
 SCRIPT = r"""
 import json, sys
@@ -54,14 +50,7 @@ print(json.dumps([bytes_of, parameters / 1e6, patches / 1e6]))
 
 def sums(reduce_dtype: str) -> tuple[dict[str, float], float, float]:
     """Megabytes by type, and millions of parameters: of all, and of the patch embedding."""
-    if importlib.util.find_spec("jax_cuda13_plugin") is None:
-        pytest.skip("needs jax's CUDA wheels: make accelerators")
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, reduce_dtype]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    return tuple(json.loads(printed("-c", SCRIPT, reduce_dtype)[-1]))
 
 
 def test_float32_but_for_the_patch_embedding():

@@ -3,16 +3,10 @@
 Run by `make accelerators`, in an environment with jax's CUDA wheels.
 """
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
+from tests.helpers.described_devices import printed
 
-ROOT = Path(__file__).parents[2]
 # Gradients of eight layers, summed over eight devices; prints how many instructions stand between
 # the start and the end of each message, by default and with the options.
 SCRIPT = r"""
@@ -49,14 +43,7 @@ print(json.dumps([beside(None), beside(flags("gpu", 8, {}))]))
 
 
 def beside(kind: str) -> tuple[list[int], list[int]]:
-    if importlib.util.find_spec("jax_cuda13_plugin") is None:
-        pytest.skip("needs jax's CUDA wheels: make accelerators")
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, kind]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    return tuple(json.loads(printed("-c", SCRIPT, kind)[-1]))
 
 
 def test_an_a100_computes_beside_every_message():
