@@ -8,6 +8,11 @@ Examples:
         --coordinator=first:4321 --processes=2 --process=0
 """
 
+from albef_jax.system.huge_pages import restart_with_huge_pages
+
+if __name__ == "__main__":  # before the imports, which would be made twice
+    restart_with_huge_pages("albef_jax.main")
+
 import json
 import os
 import sys

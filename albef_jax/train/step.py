@@ -185,7 +185,7 @@ def compile_step(
     config: StepConfig,
     mesh: Mesh,
     abstract_state: TrainState,
-    xla_flags: dict[str, bool | int] | None = None,
+    xla_flags: dict[str, bool | int | str] | None = None,
 ) -> jax.stages.Wrapped:
     """`train_step` jitted for `mesh`, donating the state.
 

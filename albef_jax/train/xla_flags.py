@@ -9,9 +9,12 @@ set there is seen and stays.
 import re
 from collections.abc import Mapping
 
-Flags = dict[str, bool | int]
+Flags = dict[str, bool | int | str]
 
 FLAGS: dict[str, Flags] = {
+    # Its library takes products alone, as it sums long rows twenty times slower than XLA itself;
+    # and with whatever surrounds them, or their operands would be transposed in memory.
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"},
     # Products that read the same would be joined up to 64 MB, and their results be cut again: where
     # that pays, the model joins them itself (`models.linear`).
     "gpu": {"xla_gpu_dot_merger_threshold_mb": 0},
@@ -36,7 +39,7 @@ def flags(platform: str, devices: int, environment: Mapping[str, str]) -> Flags:
     return {name: value for name, value in found.items() if name not in own}
 
 
-def told(found: Mapping[str, bool | int]) -> str:
+def told(found: Mapping[str, bool | int | str]) -> str:
     """The same in a line for the log."""
     listed = ", ".join(f"{name}={str(value).lower()}" for name, value in found.items())
     return f"xla: {listed} (train.xla_flags=none: without)"
