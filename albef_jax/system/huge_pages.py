@@ -7,6 +7,7 @@ of 4 KiB for the first time. glibc reads the request when a process starts, from
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 VARIABLE = "GLIBC_TUNABLES"
@@ -34,6 +35,6 @@ def to_be_asked_for(
     Args:
         setting: what the kernel says of them, such as `always [madvise] never`.
     """
-    modules = [name for flag, name in zip(command, command[1:], strict=False) if flag == "-m"]
+    modules = [name for flag, name in pairwise(command) if flag == "-m"]
     started = modules[:1] == [module] and bool(sys.executable)
     return "[madvise]" in setting and started and VARIABLE not in environment

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def started(tmp_path):
 
     def run(**environment: str) -> list[str]:
         own = {k: v for k, v in os.environ.items() if k != VARIABLE} | environment
-        own["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.getcwd()])
+        own["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path.cwd())])
         done = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
         return done.stdout.splitlines()
 
