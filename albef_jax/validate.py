@@ -19,7 +19,8 @@ from albef_jax.errors import ConfigError
 from albef_jax.observability import metrics
 
 REMAT = ("none", "dots", "full", AUTO)
-LOSSES = ("itc", "mlm", "itm")
+# Of options that are lists of losses: which they may name, and how many at least.
+LOSSES = {"train.losses": (("itc", "mlm", "itm"), 1), "train.distilled": (("itc", "mlm"), 0)}
 CHOICES = {
     "task": TASKS,
     "init.teacher": ("official", "student"),
@@ -29,6 +30,7 @@ CHOICES = {
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,
     "model.remat_fusion": REMAT,
+    "train.negatives": ("hard", "random"),
     "train.xla_flags": ("fast", "none"),
     "data.source": (*pair_files.SOURCES, "folder"),
     "data.augment": ("official", "none"),
@@ -183,16 +185,17 @@ def _values(config: ConfigDict) -> Iterator[str]:
 
 
 def _losses(config: ConfigDict) -> Iterator[str]:
-    """The losses of pre-training are known ones, and at least one."""
-    option = value_of(config, "train.losses")
-    if option is None:
-        return
-    named = split_list(option)
-    if not named:
-        yield f"train.losses={option!r}: name at least one of {', '.join(LOSSES)}"
-    for name in named:
-        if name not in LOSSES:
-            yield f"train.losses={option!r}: {name} is unknown; choose among {', '.join(LOSSES)}"
+    """The losses that pre-training names are known ones, and at least one is trained."""
+    for name, (known, least) in LOSSES.items():
+        option = value_of(config, name)
+        if option is None:
+            continue
+        named = split_list(option)
+        if len(named) < least:
+            yield f"{name}={option!r}: name at least one of {', '.join(known)}"
+        for loss in named:
+            if loss not in known:
+                yield f"{name}={option!r}: {loss} is unknown; choose among {', '.join(known)}"
 
 
 def _multiple(config: ConfigDict, whole: str, part: str) -> Iterator[str]:

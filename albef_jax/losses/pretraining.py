@@ -9,7 +9,7 @@ Q queue length, C masked slots of a group, V vocabulary.
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from albef_jax.models.joint_passes import encode_clean_and_masked, fuse_matches_
 from albef_jax.models.token_selection import TokenSelection
 
 LOSSES = ("itc", "mlm", "itm")
+DISTILLED = ("itc", "mlm")  # those that can learn from the teacher's soft targets
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,16 @@ class Recipe:
         mlm_probability: share of tokens to predict.
         special: ids that masking must know.
         losses: those of `LOSSES` that are trained; the others are only measured.
+        negatives: of ITM: `hard`, drawn by similarity, or `random`, drawn evenly.
+        distilled: those of `DISTILLED` that learn from soft targets; the others have hard ones.
     """
 
     contrast_group: int = 64
     mlm_probability: float = 0.15
     special: SpecialTokens = BERT_TOKENS
     losses: tuple[str, ...] = LOSSES
+    negatives: Literal["hard", "random"] = "hard"
+    distilled: tuple[str, ...] = DISTILLED
 
 
 class Inputs(NamedTuple):
@@ -167,9 +172,10 @@ def student_forward(
     contrast = _contrast(image_feat, text_feat, teacher, keys, temperature, groups)
     if not isinstance(negatives, Negatives):
         excluded = exclude_self(groups, recipe.contrast_group)
-        negatives = choose_negatives(
-            negatives, contrast.text_to_image.group, contrast.image_to_text.group, excluded
-        )
+        likeness = contrast.text_to_image.group, contrast.image_to_text.group
+        if recipe.negatives == "random":
+            likeness = jnp.zeros_like(likeness[0]), jnp.zeros_like(likeness[1])
+        negatives = choose_negatives(negatives, *likeness, excluded)
     fused_cls, fused_masked = fuse_matches_and_masked(
         config,
         params,
@@ -223,6 +229,7 @@ def losses(
     alpha: Float[Array, ""] | float,
     trained: tuple[str, ...] = LOSSES,
     masked_total: Num[Array, ""] | None = None,
+    distilled: tuple[str, ...] = DISTILLED,
 ) -> dict[str, Float[Array, ""]]:
     """The three losses, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`; `loss` is the sum of
     those that are trained (paper equation 5).
@@ -230,11 +237,13 @@ def losses(
     Args:
         masked_total: number of masked tokens to divide MLM's sum by, by default those here: the
             micro-batches of a batch have unequal numbers of them.
+        distilled: as in `Recipe`.
     """
-    itc = itc_loss(student.contrast, student.teacher_contrast, alpha)
+    soft = {name: alpha if name in distilled else 0.0 for name in DISTILLED}
+    itc = itc_loss(student.contrast, student.teacher_contrast, soft["itc"])
     labels = masked_lm.gather(inputs.text_ids, positions)
     mlm = mlm_loss(
-        student.mlm_logits, labels, positions.used, teacher.mlm_logits, alpha, masked_total
+        student.mlm_logits, labels, positions.used, teacher.mlm_logits, soft["mlm"], masked_total
     )
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
     itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
@@ -325,6 +334,7 @@ class PretrainingLoss(Loss):
             inputs.alpha,
             self.recipe.losses,
             inputs.totals["masked"],
+            self.recipe.distilled,
         )
         metrics["temperature"] = params["temperature"]
         features = teacher.image_feat, teacher.text_feat

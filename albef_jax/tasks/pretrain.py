@@ -27,6 +27,8 @@ def options(config: ConfigDict) -> None:
     pair_options(config)
     config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
     config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
+    config.train.negatives = "hard"  # of ITM: hard | random
+    config.train.distilled = "itc,mlm"  # losses with the teacher's soft targets; "" for none
     config.data.scenes.update({"noise": 0.0, "captions": 5})
     config.evaluation.limit = 1000  # held-out images to retrieve among; 0 for all
     config.evaluation.rerank = 32  # candidates that ITM re-ranks, per query
@@ -67,6 +69,8 @@ class Pretraining(Task):
             train.mlm_probability,
             SpecialTokens(tokens.pad_id, tokens.cls_id, tokens.mask_id),
             split_list(train.losses),
+            train.negatives,
+            split_list(train.distilled),
         )
         return PretrainingLoss(self.model, recipe)
 

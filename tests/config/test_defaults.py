@@ -123,6 +123,8 @@ def test_auto_is_checked_like_a_value(config):
         ("train.steps", 0, "train.steps=0: must be at least 1"),
         ("train.losses", "itc,mln", "mln is unknown; choose among itc, mlm, itm"),
         ("train.losses", " , ", "name at least one of itc, mlm, itm"),
+        ("train.distilled", "itc,itm", "itm is unknown; choose among itc, mlm"),
+        ("train.negatives", "hardest", "hard"),
     ],
 )
 def test_problems_are_named(config, option, value, message):
@@ -133,7 +135,11 @@ def test_problems_are_named(config, option, value, message):
 
 
 def test_the_losses_by_default_are_all_that_there_are():
-    assert split_list(default().train.losses) == LOSSES == pretraining.LOSSES
+    for option, wanted in (
+        ("train.losses", pretraining.LOSSES),
+        ("train.distilled", pretraining.DISTILLED),
+    ):
+        assert split_list(value_of(default(), option)) == LOSSES[option][0] == wanted
 
 
 def test_nearest_multiple_is_one(config):

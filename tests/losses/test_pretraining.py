@@ -1,5 +1,6 @@
 """The whole objective against separate passes and losses written out in float64."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -265,22 +266,52 @@ def test_masked_word_loss_ignores_empty_slots():
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_negatives_are_drawn_from_the_students_similarities(tiny, teacher_tree, inputs, full):
-    """With a key in place of negatives; the sharp similarities leave no choice but the best."""
+@pytest.fixture
+def drawn(tiny, inputs, full):
+    """Negatives and similarities of a recipe, with sharp similarities and a key."""
     params = {**tiny.params, "temperature": jnp.float32(0.001)}
+
+    def draw(recipe, key):
+        noise = draw_noise(key, 2, GROUP)
+
+        @jax.jit
+        def forward(inputs):
+            positions = pretraining.pack_masked(recipe, inputs.masked.selected)
+            teacher = jax.tree.map(jnp.asarray, full.teacher)
+            student = pretraining.student_forward(
+                tiny.config, recipe, params, inputs, positions, teacher, KEYS, noise, None
+            )
+            return student.negatives, student.contrast
+
+        return forward(inputs)
+
+    return draw
+
+
+def test_random_negatives_are_drawn_without_a_look_at_similarities(drawn):
     key = jax.random.key(5)
-    noise = draw_noise(key, 2, GROUP)
+    negatives, _ = drawn(replace(RECIPE, negatives="random"), key)
+    nothing = jnp.zeros((2, GROUP, GROUP))
+    expected = draw_negatives(key, nothing, nothing, exclude_self(2, GROUP))
+    jax.tree.map(np.testing.assert_array_equal, negatives, expected)
+    assert not np.any(np.asarray(negatives.image) == np.arange(GROUP))
 
-    @jax.jit
-    def forward(inputs):
-        positions = pretraining.pack_masked(RECIPE, inputs.masked.selected)
-        teacher = jax.tree.map(jnp.asarray, full.teacher)
-        student = pretraining.student_forward(
-            tiny.config, RECIPE, params, inputs, positions, teacher, KEYS, noise, None
-        )
-        return student.negatives, student.contrast
 
-    negatives, contrast = forward(inputs)
+@pytest.mark.parametrize("distilled", [(), ("itc",), ("mlm",), ("itc", "mlm")])
+def test_each_loss_is_distilled_by_itself(full, distilled):
+    arrays = jax.tree.map(jnp.asarray, (full.student, full.teacher, full.inputs, full.positions))
+    found = pretraining.losses(*arrays, ALPHA, distilled=distilled)
+    hard = pretraining.losses(*arrays, 0.0)
+    for name in ("itc", "mlm"):
+        expected = (full.losses if name in distilled else hard)[f"loss_{name}"]
+        assert float(found[f"loss_{name}"]) == pytest.approx(float(expected), rel=1e-6)
+        assert float(hard[f"loss_{name}"]) != pytest.approx(float(full.losses[f"loss_{name}"]))
+
+
+def test_hard_negatives_are_drawn_from_the_students_similarities(drawn):
+    """With a key in place of negatives; the sharp similarities leave no choice but the best."""
+    key = jax.random.key(5)
+    negatives, contrast = drawn(RECIPE, key)
     groups = contrast.text_to_image.group, contrast.image_to_text.group
     expected = draw_negatives(key, *groups, exclude_self(2, GROUP))
     jax.tree.map(np.testing.assert_array_equal, negatives, expected)
