@@ -16,34 +16,11 @@ import time
 from dataclasses import replace
 
 import jax
-import torch
 
-from albef_jax.models.config import ModelConfig, preset
+from albef_jax.models.config import preset
 from albef_jax.system.huge_pages import restart_with_huge_pages
+from albef_jax.system.optional import needed
 from benchmarks import train_step
-from benchmarks.pytorch.step import IGNORED, Batch, Pretraining, start
-
-
-def random_batch(config: ModelConfig, batch: int, length: int) -> Batch:
-    """Noise for images, random words, of which 15 % are masked."""
-    side = config.image_size
-    text_ids = torch.randint(104, config.vocab_size, (batch, length))
-    masked = torch.rand(text_ids.shape) < 0.15
-    masked[:, 1] = True  # one at least
-    return Batch(
-        torch.randn(batch, 3, side, side),
-        text_ids,
-        torch.ones_like(text_ids),
-        text_ids.masked_fill(masked, 103),
-        text_ids.masked_fill(~masked, IGNORED),
-    )
-
-
-def timed(pretraining: Pretraining, batch: Batch) -> float:
-    """Seconds of a step."""
-    began = time.perf_counter()
-    float(pretraining.step(batch))
-    return time.perf_counter() - began
 
 
 def arguments() -> argparse.Namespace:
@@ -66,6 +43,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run both in turn and print one JSON line."""
     given = arguments()
+    torch = needed("torch", "the comparison", "pytorch", raises=SystemExit)
+    from benchmarks.pytorch import step as pytorch
+
     config = replace(
         preset(given.preset, image_size=given.image_size), dropout=0.1, attention_dropout=0.1
     )
@@ -73,12 +53,14 @@ def main() -> None:
     ours_batch = train_step.random_batch(config, settings)
     changes = ["dropout=0.1", "attention_dropout=0.1", *given.changes]
     ours = train_step.prepare(",".join(["fused", *changes]), settings, ours_batch)
-    theirs = start(config, given.queue, rate=1e-4, decay=0.02)
-    batch = random_batch(config, given.batch, given.length)
+    theirs = pytorch.start(config, given.queue, rate=1e-4, decay=0.02)
+    batch = pytorch.random_batch(config, given.batch, given.length)
     seconds = []
     for _ in range(given.rounds + 1):
         ours.run(ours_batch)
-        seconds.append(timed(theirs, batch))
+        began = time.perf_counter()
+        float(theirs.step(batch))
+        seconds.append(time.perf_counter() - began)
     medians = [statistics.median(times[1:]) for times in (ours.seconds, seconds)]
     line = {
         "benchmark": "against_pytorch",

@@ -9,7 +9,11 @@ class PackageError(ValueError):
 
 
 def needed(
-    module: str, what: str, extra: str, package: str = "", raises: type[Exception] = PackageError
+    module: str,
+    what: str,
+    extra: str,
+    package: str = "",
+    raises: type[BaseException] = PackageError,
 ) -> Any:
     """Import a module of an optional package.
 

@@ -183,3 +183,18 @@ def start(config: ModelConfig, queue: int, rate: float, decay: float) -> Pretrai
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
     return Pretraining(student, teacher, queues, optimizer)
+
+
+def random_batch(config: ModelConfig, batch: int, length: int) -> Batch:
+    """Noise for images, random words, of which 15 % are masked."""
+    side = config.image_size
+    text_ids = torch.randint(104, config.vocab_size, (batch, length))
+    masked = torch.rand(text_ids.shape) < 0.15
+    masked[:, 1] = True  # one at least
+    return Batch(
+        torch.randn(batch, 3, side, side),
+        text_ids,
+        torch.ones_like(text_ids),
+        text_ids.masked_fill(masked, 103),
+        text_ids.masked_fill(~masked, IGNORED),
+    )
