@@ -41,5 +41,8 @@ def flags(platform: str, devices: int, environment: Mapping[str, str]) -> Flags:
 
 def told(found: Mapping[str, bool | int | str]) -> str:
     """The same in a line for the log."""
-    listed = ", ".join(f"{name}={str(value).lower()}" for name, value in found.items())
+    listed = ", ".join(
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in found.items()
+    )
     return f"xla: {listed} (train.xla_flags=none: without)"

@@ -46,6 +46,7 @@ def test_what_is_set_and_what_the_user_keeps(platform, devices, environment, wan
 def test_the_line_of_the_log():
     line = told(BOTH)
     assert line.startswith(f"xla: {MERGER}=0, {SCHEDULER}=true ")
+    assert f"{LIBRARY}=LIBRARY_FUSION_TYPE_DOT " in told(PRODUCTS)
     assert "train.xla_flags=none" in line and "\n" not in line
 
 
