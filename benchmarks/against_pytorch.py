@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import jax
 
-from albef_jax.models.config import preset
+from albef_jax.models.config import PRESETS, preset
 from albef_jax.system.huge_pages import restart_with_huge_pages
 from albef_jax.system.optional import needed
 from benchmarks import train_step
@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", default="small", help="size of the model")
+    parser.add_argument("--preset", default="small", choices=sorted(PRESETS))
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8, help="pairs")
     parser.add_argument("--length", type=int, default=25, help="tokens of a caption")

@@ -5,7 +5,7 @@ minutes. Each is compiled ahead; XLA's memory figure is printed beside our estim
 operations that the step needs beside the time. Needs jax, flax and optax alone.
 
 Variants are `plain` (one pass after another, `benchmarks.plain`) or `fused` (what training runs),
-then changes of the model's configuration.
+then changes of the model's configuration; `xla_flags=none` compiles as `train.xla_flags=none` does.
 
 Examples:
     python -m benchmarks.train_step --preset=small --batch=8 --variants plain fused
@@ -44,6 +44,8 @@ from albef_jax.train.state import TrainState, init_state
 from albef_jax.train.step import Batch, StepConfig, step_keys, train_step
 from benchmarks.model_changes import changed
 from benchmarks.plain import plain_loss
+
+WITHOUT_FLAGS = "xla_flags=none"
 
 
 def plain_step(config: StepConfig[PretrainingLoss], state: TrainState, batch: Batch):
@@ -112,7 +114,7 @@ def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfi
     Raises:
         SystemExit: the variant is neither plain nor fused, or asks for a model that cannot be.
     """
-    kind, *changes = name.split(",")
+    kind, *changes = (part for part in name.split(",") if part != WITHOUT_FLAGS)
     if kind not in ("plain", "fused"):
         raise SystemExit(f"--variants {name}: starts with neither plain nor fused")
     model = preset(given.preset, image_size=given.image_size)
@@ -142,11 +144,12 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
     shardings = state_shardings(mesh, abstract)
     state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
     config = replace(config, shards=mesh.size)
+    options = xla_flags.flags(jax.default_backend(), mesh.size, os.environ)
     jitted = jax.jit(
         partial(step, config),
         donate_argnums=0,
         out_shardings=(shardings, None),
-        compiler_options=xla_flags.flags(jax.default_backend(), mesh.size, os.environ) or None,
+        compiler_options=None if WITHOUT_FLAGS in name.split(",") else options or None,
     )
     began = time.perf_counter()
     compiled = jitted.lower(state, batch).compile()

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 Flags = dict[str, bool | int | str]
 
 FLAGS: dict[str, Flags] = {
-    # Its library takes products alone, as it sums long rows twenty times slower than XLA itself;
-    # and with whatever surrounds them, or their operands would be transposed in memory.
+    # By default XLA hands long sums to a library that is slow at them (docs/performance.md), and
+    # products one by one, for which operands are transposed in memory. `DOT` hands over products
+    # alone, together with what surrounds them.
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"},
     # Products that read the same would be joined up to 64 MB, and their results be cut again: where
     # that pays, the model joins them itself (`models.linear`).
