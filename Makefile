@@ -8,7 +8,7 @@ WORKDIR ?= runs/demo
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 SOURCES := albef_jax benchmarks configs docs/hooks notebooks tools tests
 
-.PHONY: help demo demo-long test test-slow test-extras accelerators parity lint format docs notebooks clean
+.PHONY: help demo world test test-slow test-extras accelerators parity lint format docs notebooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,11 +22,11 @@ help:  ## list the targets
 	else $*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'; fi
 	touch $@
 
-demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (10 minutes)
+demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (8 minutes)
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py --workdir $(WORKDIR)
 
-demo-long: $(BIN)/installed  ## the same for about an hour
-	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:demo_long --workdir runs/demo_long
+world: $(BIN)/installed  ## the same until the world is mastered (3 hours)
+	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:world --workdir runs/world
 
 test: $(BIN)/installed  ## the test suite
 	$(BIN)/python -m pytest -q $(WORKERS)

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
-from albef_jax.config import renamed, schema
+from albef_jax.config import lr_scale, renamed, schema
 from albef_jax.config.auto import AUTO
 from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
@@ -16,6 +16,7 @@ from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.data import pair_files
 from albef_jax.data.tokenizer import vocab_path
 from albef_jax.errors import ConfigError
+from albef_jax.models.task_models import MODELS
 from albef_jax.observability import metrics
 
 REMAT = ("none", "dots", "full", AUTO)
@@ -181,6 +182,8 @@ def _values(config: ConfigDict) -> Iterator[str]:
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the image, 0 < low <= high <= 1"
     yield from _losses(config)
+    model = task_spec(config.task).model
+    yield from lr_scale.problems(config.optimizer.lr_scale, MODELS[model].parts)
     yield from metrics.problems(config.log.writers)
 
 

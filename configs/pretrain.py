@@ -13,8 +13,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         preset,
         {
             "demo": demo,
-            "demo_long": demo_long,
-            "demo_tasks": demo_tasks,
+            "world": world,
             "4m": official_4m,
             "14m": official_14m,
             "4m_fast": fast_4m,
@@ -26,34 +25,33 @@ def get_config(preset: str = "demo") -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> None:
-    """A tiny model on the built-in world."""
+    """A tiny model on the built-in world, as far as some minutes on two cores allow."""
     use_small_world(config)
     config.train.update(
         {
-            "steps": 500,
-            "contrast_group": 64,
-            # A short run changes fast: a long queue and a slow teacher would lag far behind the
-            # student, and ITC would only learn to distinguish old features from new ones.
-            "queue_size": 128,
-            "momentum": 0.98,
+            "steps": 700,
+            # Small batches: the first steps, in which nothing seems to happen, pass sooner.
+            "batch_size": 32,
+            "contrast_group": 32,
+            "queue_size": 256,
+            "mlm_probability": 0.3,
         }
     )
-    config.data.scenes.update({"captions": 2})
+    # At the rate of the weights the temperature would fall to its bound within a hundred steps,
+    # before there is anything to contrast.
+    config.optimizer.lr_scale = "temperature=0.1"
+    # The caption that names every object: it fits no other image of the batch.
+    config.data.scenes.captions = 1
     config.evaluation.update({"limit": 500, "rerank": 16})
 
 
-def demo_long(config: ConfigDict) -> None:
-    """The demo for about an hour."""
+def world(config: ConfigDict) -> None:
+    """The demo until it masters the world, relations and numbers included: three hours."""
     demo(config)
-    config.train.update({"steps": 4000, "queue_size": 256, "momentum": 0.99})
+    config.train.steps = 16_000
+    config.data.scenes.update({"train_size": 512_000, "captions": 2})
+    config.checkpoint.every_steps = 500
     config.log.every_steps = 50
-
-
-def demo_tasks(config: ConfigDict) -> None:
-    """Until matching is learnt, in scenes of few objects: the start of the downstream demos."""
-    demo_long(config)
-    config.train.steps = 1600
-    config.data.scenes.objects = 3
 
 
 def official_4m(config: ConfigDict) -> None:

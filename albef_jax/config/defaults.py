@@ -107,6 +107,8 @@ def _optimizer() -> dict:
         "lr": 1e-4,
         "min_lr": 1e-5,
         "weight_decay": 0.02,
+        # Factors for the rates of single modules: temperature=0.1,image_encoder=0.5.
+        "lr_scale": "",
         # official: stairs of 100 steps from warmup_lr up, warmup_periods of them
         "warmup_lr": 1e-5,
         "warmup_periods": 20,
@@ -130,8 +132,11 @@ def recipe(task: str, preset: str, recipes: dict[str, Callable[[ConfigDict], Non
 
 
 def use_small_world(config: ConfigDict) -> None:
-    """A tiny model on the built-in world: what the demos have in common."""
-    use_preset(config, "tiny", vocab_size=480)
+    """A tiny model on the built-in world: what the demos have in common.
+
+    Patches of 8 pixels at 64: an object covers several, so that attention can compare its parts.
+    """
+    use_preset(config, "tiny", image_size=64, patch_size=8, vocab_size=480)
     config.data.update(
         {"source": "scenes", "vocab": "scenes", "augment": "none", "text_len": 25, "threads": 2}
     )

@@ -21,7 +21,7 @@ from albef_jax.workdir.saved_steps import has_steps
 from tests.helpers.command_line import refused
 
 ROOT = Path(__file__).parents[2]
-RECIPES = ("demo", "demo_long", "demo_tasks", "4m", "14m", "4m_fast", "14m_fast", "local", "laptop")
+RECIPES = ("demo", "world", "4m", "14m", "4m_fast", "14m_fast", "local", "laptop")
 
 
 def get_config(preset: str):
@@ -49,7 +49,7 @@ def test_recipes_are_consistent(preset, tmp_path):
 
 
 def test_unknown_recipe_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"no preset 'dmeo'.*demo_long"):
+    with pytest.raises(ValueError, match=r"no preset 'dmeo'.*world"):
         get_config("dmeo")
 
 
@@ -73,7 +73,7 @@ def test_the_fast_recipes_are_the_official_ones_but_for_speed(recipe):
     assert fast.to_dict() == official.to_dict()
 
 
-@pytest.mark.parametrize("recipe", ["demo", "demo_long", "demo_tasks", "laptop"])
+@pytest.mark.parametrize("recipe", ["demo", "world", "laptop"])
 def test_what_runs_on_cpus_is_not_auto(recipe):
     assert not asked(get_config(recipe))
     assert asked(get_config("local")) == OPTIONS

@@ -111,3 +111,29 @@ def test_frozen_modules_have_no_moments():
     state = adamw(lambda step: jnp.float32(1e-3), 0.02, ("layer",)).init(params)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(state)]
     assert shapes.count(()) == len(shapes)
+
+
+def test_a_scaled_module_moves_as_with_another_rate():
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), small_tree())
+    gradients = jax.tree.map(lambda leaf: jnp.cos(9 * leaf), params)
+
+    def moved(rate, **options):
+        optimizer = adamw(lambda step: jnp.float32(rate), 0.5, **options)
+        state, found = optimizer.init(params), params
+        for _ in range(3):
+            updates, state = jax.jit(optimizer.update)(gradients, state, found)
+            found = optax.apply_updates(found, updates)
+        return found
+
+    scaled = moved(1e-2, lr_scale={"temperature": 0.1})
+    whole, tenth = moved(1e-2), moved(1e-3)
+    np.testing.assert_allclose(scaled["temperature"], tenth["temperature"], rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, scaled["layer"], whole["layer"])
+    assert abs(whole["temperature"] - tenth["temperature"]) > 1e-3
+
+
+def test_without_scales_the_state_is_that_of_adamw():
+    params = jax.tree.map(jnp.asarray, small_tree())
+    plain = optax.adamw(lambda step: jnp.float32(1e-3), mask=decay_mask).init(params)
+    ours = adamw(lambda step: jnp.float32(1e-3), 0.02).init(params)
+    assert jax.tree.structure(ours) == jax.tree.structure(plain)

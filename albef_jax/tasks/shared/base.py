@@ -13,6 +13,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.report import format_table
+from albef_jax.config import lr_scale
 from albef_jax.config.defaults import model_config
 from albef_jax.config.tasks import task_spec
 from albef_jax.data.bad_samples import BadSamples
@@ -108,7 +109,9 @@ class Task(ABC):
             process=jax.process_index(),
         )
         self.learning_rate = self._learning_rate()
-        self.optimizer = adamw(self.learning_rate, config.optimizer.weight_decay, self.frozen)
+        options = config.optimizer
+        scales = lr_scale.parsed(options.lr_scale)
+        self.optimizer = adamw(self.learning_rate, options.weight_decay, self.frozen, scales)
 
     # Modules that get no gradient.
     frozen: tuple[str, ...] = ()
