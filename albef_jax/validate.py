@@ -53,6 +53,7 @@ POSITIVE = (
     "model.max_positions",
     "model.embed_dim",
     "model.temperature",
+    "model.image_attention_gain",
     "model.unroll",
     "data.text_len",
     "data.max_words",

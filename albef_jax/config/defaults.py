@@ -136,7 +136,8 @@ def use_small_world(config: ConfigDict) -> None:
 
     Patches of 8 pixels at 64: an object covers several, so that attention can compare its parts.
     """
-    use_preset(config, "tiny", image_size=64, patch_size=8, vocab_size=480)
+    sizes = {"image_size": 64, "patch_size": 8, "vocab_size": 480}
+    use_preset(config, "tiny", **sizes, image_attention_gain=3.0)
     config.data.update(
         {"source": "scenes", "vocab": "scenes", "augment": "none", "text_len": 25, "threads": 2}
     )

@@ -20,6 +20,9 @@ class ModelConfig:
         text_depth: BERT layers before fusion (the official `fusion_layer`).
         fusion_depth: BERT layers with cross-attention.
         embed_dim: width of the contrastive space.
+        image_attention_gain: of the ViT's initial queries and keys, as multiples of the usual.
+            With 1, attention begins nearly even: small objects drown among the other tokens, and
+            a small model takes long to find them.
         dropout, attention_dropout: BERT only; the ViT has none.
         dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
         reduce_dtype: of the gradients of linear layers where their products end, and so of their
@@ -44,6 +47,7 @@ class ModelConfig:
     vocab_size: int = 30522
     max_positions: int = 512
     embed_dim: int = 256
+    image_attention_gain: float = 1.0
     dropout: float = 0.1
     attention_dropout: float = 0.1
     temperature: float = 0.07

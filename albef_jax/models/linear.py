@@ -24,17 +24,19 @@ class Linear(nn.Module):
         init_width: width of the encoder, for `primitives.initial`.
         dtype: of the product.
         reduce_dtype: of the kernel's gradient, `float32` or that of the product.
+        gains: of equal parts of the output, what their initial weights are multiplied with.
     """
 
     width: int
     init_width: int
     dtype: DTypeLike
     reduce_dtype: DTypeLike
+    gains: tuple[float, ...] = (1.0,)
 
     @nn.compact
     def weights(self, features: int) -> tuple[Float[Array, "D W"], Float[Array, " W"]]:
         """Kernel and bias for inputs of so many features."""
-        kernel = self.param("kernel", initial(self.init_width), (features, self.width))
+        kernel = self.param("kernel", initial(self.init_width, self.gains), (features, self.width))
         return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... W"]:

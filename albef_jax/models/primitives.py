@@ -10,12 +10,24 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def initial(width: int) -> nn.initializers.Initializer:
+def initial(width: int, gains: tuple[float, ...] = (1.0,)) -> nn.initializers.Initializer:
     """Normal weights for an encoder of `width`: the usual 0.02 at 768, the same signal elsewhere.
 
     At width 128 a standard deviation of 0.02 would leave a model nearly deaf to its input.
+
+    Args:
+        gains: of equal parts of the last dimension, what they are multiplied with.
     """
-    return nn.initializers.normal(0.02 * (768 / width) ** 0.5)
+    normal = nn.initializers.normal(0.02 * (768 / width) ** 0.5)
+    if set(gains) == {1.0}:
+        return normal
+
+    def scaled(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        return normal(key, shape, dtype) * jnp.repeat(
+            jnp.asarray(gains, dtype), shape[-1] // len(gains)
+        )
+
+    return scaled
 
 
 def normalize(image: UInt8[Array, "... H W 3"]) -> Float[Array, "... H W 3"]:

@@ -34,13 +34,14 @@ class ViTBlock(nn.Module):
         """Apply the block; `probe` as in `bert.CrossAttention`."""
         cfg = self.config
 
-        def linear(width: int, name: str) -> Linear:
-            return Linear(width, cfg.image_width, cfg.dtype, cfg.reduce_dtype, name=name)
+        def linear(width: int, name: str, gains: tuple[float, ...] = (1.0,)) -> Linear:
+            return Linear(width, cfg.image_width, cfg.dtype, cfg.reduce_dtype, gains, name=name)
 
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype), name=name)
 
-        qkv = split_linear(linear(3 * cfg.image_width, "qkv"), norm("norm1")(x), 3)
+        gains = (cfg.image_attention_gain, cfg.image_attention_gain, 1.0)
+        qkv = split_linear(linear(3 * cfg.image_width, "qkv", gains), norm("norm1")(x), 3)
         query, key, value = (split_heads(part, cfg.image_heads) for part in qkv)
         if probe is None:
             tokens = min(x.shape[1], cfg.image_tokens)

@@ -108,7 +108,7 @@ def test_auto_is_checked_like_a_value(config):
     ("option", "value", "message"),
     [
         ("train.queue_size", 1000, "train.queue_size=1000 is not a multiple of train.batch_size"),
-        ("train.batch_size", 96, "train.batch_size=96 is not a multiple of train.contrast_group"),
+        ("train.batch_size", 48, "train.batch_size=48 is not a multiple of train.contrast_group"),
         ("train.contrast_group", 1, "needs 1 negative"),
         ("train.batch_size", 0, "train.batch_size=0: must be greater than 0"),
         ("train.momentum", 1.5, "train.momentum=1.5: must lie between 0 and 1"),

@@ -59,3 +59,10 @@ def test_constants_are_the_official_ones():
     transforms = json.loads(golden.read_text())["image_transforms"]["pretrain"][0]["transform"]
     (normalise,) = [item["args"] for item in transforms if item["op"] == "Normalize"]
     assert [list(MEAN), list(STD)] == normalise
+
+
+def test_gains_scale_equal_parts_of_the_output_alone():
+    usual = initial(128)(jax.random.key(0), (16, 12))
+    scaled = initial(128, (3.0, 3.0, 1.0))(jax.random.key(0), (16, 12))
+    np.testing.assert_allclose(scaled[:, :8], 3 * usual[:, :8], rtol=1e-6)
+    np.testing.assert_array_equal(scaled[:, 8:], usual[:, 8:])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from albef_jax.models import albef
-from albef_jax.models.vit import EPSILON
+from albef_jax.models.config import PRESETS
+from albef_jax.models.vit import EPSILON, ImageEncoder
 
 IMAGE = np.random.default_rng(0).standard_normal((3, 16, 16, 3), np.float32)
 
@@ -70,3 +71,18 @@ def test_the_class_token_comes_first_and_sees_every_patch(tiny):
 
     gradient = np.asarray(jax.jit(jax.grad(class_token))(jnp.asarray(IMAGE)))
     assert np.abs(gradient).max(axis=-1).min() > 0
+
+
+def test_the_attention_gain_sharpens_initial_queries_and_keys_alone():
+    plain = replace(PRESETS["tiny"], image_size=32)
+    image = jnp.zeros((1, 32, 32, 3))
+    usual, sharp = (
+        ImageEncoder(replace(plain, image_attention_gain=gain)).init(jax.random.key(0), image)
+        for gain in (1.0, 3.0)
+    )
+    width = plain.image_width
+    ratio = jax.tree.map(lambda a, b: b / jnp.where(a == 0, 1, a), usual, sharp)["params"]
+    qkv = ratio["blocks"]["qkv"].pop("kernel")
+    np.testing.assert_allclose(qkv[..., : 2 * width], 3, rtol=1e-5)
+    np.testing.assert_allclose(qkv[..., 2 * width :], 1, rtol=1e-5)
+    assert all(set(np.unique(leaf)) <= {0.0, 1.0} for leaf in jax.tree.leaves(ratio))
