@@ -25,7 +25,7 @@ help:  ## list the targets
 demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (8 minutes)
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py --workdir $(WORKDIR)
 
-world: $(BIN)/installed  ## the same for longer, with up to six objects (3 hours)
+world: $(BIN)/installed  ## the same for 3 hours, with captions of all kinds
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:world --workdir runs/world
 
 test: $(BIN)/installed  ## the test suite
