@@ -16,7 +16,6 @@ from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.data import pair_files
 from albef_jax.data.tokenizer import vocab_path
 from albef_jax.errors import ConfigError
-from albef_jax.models.task_models import MODELS
 from albef_jax.observability import metrics
 
 REMAT = ("none", "dots", "full", AUTO)
@@ -183,8 +182,10 @@ def _values(config: ConfigDict) -> Iterator[str]:
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the image, 0 < low <= high <= 1"
     yield from _losses(config)
-    model = task_spec(config.task).model
-    yield from lr_scale.problems(config.optimizer.lr_scale, MODELS[model].parts)
+    if scales := config.optimizer.lr_scale:
+        from albef_jax.models.task_models import MODELS  # takes seconds: only where it is needed
+
+        yield from lr_scale.problems(scales, MODELS[task_spec(config.task).model].parts)
     yield from metrics.problems(config.log.writers)
 
 

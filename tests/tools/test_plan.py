@@ -21,7 +21,7 @@ def planned(monkeypatch, *arguments):
 def test_a_table_and_json(monkeypatch, capsys):
     assert planned(monkeypatch, *TINY) == 0
     words = capsys.readouterr().out
-    assert words.startswith("recipe                configs/pretrain.py:demo, batch 64\n")
+    assert words.startswith("recipe                configs/pretrain.py:demo, batch 32\n")
     assert planned(monkeypatch, *TINY, "--json", "--config.train.batch_size=128") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["batch"] == 128 and found["kind"] == "NVIDIA H100 80GB HBM3"
