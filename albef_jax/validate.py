@@ -182,10 +182,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the image, 0 < low <= high <= 1"
     yield from _losses(config)
-    if scales := config.optimizer.lr_scale:
-        from albef_jax.models.task_models import MODELS  # takes seconds: only where it is needed
-
-        yield from lr_scale.problems(scales, MODELS[task_spec(config.task).model].parts)
+    yield from lr_scale.unknown_or_wrong(config)
     yield from metrics.problems(config.log.writers)
 
 

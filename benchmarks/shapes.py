@@ -7,6 +7,7 @@ one of the eight shapes never occurs.
 
 Examples:
     python -m benchmarks.shapes --read cls mean max
+    python -m benchmarks.shapes --attention_gain=3
     python -m benchmarks.shapes --patch_size=16 --image_size=96
 """
 
@@ -46,7 +47,12 @@ def objects(split: str, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 def train(given: argparse.Namespace, read: str, seen: tuple, test: tuple) -> dict:
     """Train one encoder, and say what it tells."""
     images, labels = seen
-    config = preset("tiny", image_size=given.image_size, patch_size=given.patch_size)
+    config = preset(
+        "tiny",
+        image_size=given.image_size,
+        patch_size=given.patch_size,
+        image_attention_gain=given.attention_gain,
+    )
     encoder = ImageEncoder(config)
     first, second = jax.random.split(jax.random.key(given.seed))
     outputs = len(SHAPES) + len(COLOURS)
@@ -54,8 +60,6 @@ def train(given: argparse.Namespace, read: str, seen: tuple, test: tuple) -> dic
         "encoder": encoder.init(first, normalize(images[:1]))["params"],
         "head": 0.05 * jax.random.normal(second, (config.image_width, outputs)),
     }
-    if given.query_scale != 1:
-        params["encoder"] = sharper(params["encoder"], given.query_scale, config.image_width)
     rate = optax.warmup_cosine_decay_schedule(
         0, given.lr, min(50, given.steps // 2), given.steps, 1e-5
     )
@@ -90,17 +94,6 @@ def train(given: argparse.Namespace, read: str, seen: tuple, test: tuple) -> dic
     }
 
 
-def sharper(encoder: dict, scale: float, width: int) -> dict:
-    """The encoder's parameters with larger queries and keys."""
-    scales = np.repeat([scale, scale, 1.0], width).astype(np.float32)
-
-    def scaled(path: tuple, leaf: jax.Array) -> jax.Array:
-        names = [getattr(entry, "key", None) for entry in path]
-        return leaf * scales if "qkv" in names else leaf
-
-    return jax.tree_util.tree_map_with_path(scaled, encoder)
-
-
 def main() -> None:
     """Print one JSON line for each reader."""
     parser = argparse.ArgumentParser(
@@ -109,7 +102,7 @@ def main() -> None:
     parser.add_argument("--read", nargs="+", choices=READERS, default=["cls"])
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--patch_size", type=int, default=8)
-    parser.add_argument("--query_scale", type=float, default=1, help="of initial queries and keys")
+    parser.add_argument("--attention_gain", type=float, default=1, help="as in ModelConfig")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -37,10 +37,10 @@ def demo(config: ConfigDict) -> None:
             "mlm_probability": 0.3,
         }
     )
-    # At the rate of the weights the temperature would fall to its bound within a hundred steps,
-    # before there is anything to contrast.
+    # At the rate of the weights the temperature would fall to 0.004 within a hundred steps, before
+    # there is anything to contrast.
     config.optimizer.lr_scale = "temperature=0.1"
-    # The caption that names every object: it fits no other image of the batch.
+    # The caption that names every object: it hardly ever fits another image of the batch.
     config.data.scenes.captions = 1
     config.evaluation.update({"limit": 500, "rerank": 16})
 

@@ -4,13 +4,24 @@ import difflib
 import math
 from collections.abc import Collection, Iterator
 
+from ml_collections import ConfigDict
+
 from albef_jax.config.file_patterns import split_list
+from albef_jax.config.tasks import task_spec
 
 
 def parsed(text: str) -> dict[str, float]:
     """What each named module's learning rate is multiplied with; for valid options."""
     pairs = (entry.partition("=") for entry in split_list(text))
     return {name.strip(): float(scale) for name, _, scale in pairs}
+
+
+def unknown_or_wrong(config: ConfigDict) -> Iterator[str]:
+    """One line for each entry that is not a module of the task's model with a positive number."""
+    if scales := config.optimizer.lr_scale:
+        from albef_jax.models.task_models import MODELS  # imports jax, which takes seconds
+
+        yield from problems(scales, MODELS[task_spec(config.task).model].parts)
 
 
 def problems(text: str, modules: Collection[str]) -> Iterator[str]:

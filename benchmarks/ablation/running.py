@@ -84,7 +84,11 @@ def _start(cell: Cell, place: int, jobs: int, main: str) -> _Running:
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
     log = _log(cell).open("a", encoding="utf-8")
     command = [sys.executable, "-m", main, *cell.command]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    # In a session of its own: Ctrl-C would reach it before `terminate` does, and the second signal
+    # ends a run without saving.
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
     if jobs > 1 and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         # Before the run makes its threads, which inherit this; a process may be over already.
