@@ -20,12 +20,13 @@ RETRIEVAL = {
 
 # Stands in for `albef_jax.main`: a run that says how well it went, or breaks.
 RUN = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 folder = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
 if "seed1" in str(folder) and folder.name == "pretrain":
     sys.exit("broken")
 folder.mkdir(parents=True)
-(folder / "results.json").write_text("{}")
+alone = os.getsid(0) == os.getpid()  # Ctrl-C of the terminal does not reach it
+(folder / "results.json").write_text(json.dumps({"alone": alone}))
 """
 
 
@@ -102,6 +103,8 @@ def test_a_broken_run_keeps_back_its_own_children_alone(tmp_path, monkeypatch):
     assert {cell.seed for cell in failed} == {1}
     assert len(failed) == 6
     assert all(cell.done == (cell.seed == 0) for cell in planned)
+    finished = [cell.folder / "results.json" for cell in planned if cell.done]
+    assert all(json.loads(results.read_text())["alone"] for results in finished)
     (broken,) = (line for line in said if line.startswith("FAILED"))
     assert "broken" in (failed[0].folder.with_name("pretrain.log")).read_text()
     assert str(failed[0].folder.with_name("pretrain.log")) in broken
