@@ -8,7 +8,7 @@ WORKDIR ?= runs/demo
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 SOURCES := albef_jax benchmarks configs docs/hooks notebooks tools tests
 
-.PHONY: help demo world test test-slow test-extras accelerators parity lint format docs notebooks clean
+.PHONY: help demo world pretrained test test-slow test-extras accelerators parity lint format docs notebooks clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,8 +25,13 @@ help:  ## list the targets
 demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (8 minutes)
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py --workdir $(WORKDIR)
 
-world: $(BIN)/installed  ## the same for 3 hours, with captions of all kinds
+world: $(BIN)/installed  ## the same for an hour: the model in the box
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:world --workdir runs/world
+
+# What `albef_jax.load("scenes")` loads; trained only if runs/world is not there yet.
+pretrained: world  ## put that model into the package
+	$(BIN)/python -m tools.convert_checkpoint runs/world albef_jax/pretrained/scenes --release --overwrite
+	cp LICENSE albef_jax/pretrained/scenes/LICENSE
 
 test: $(BIN)/installed  ## the test suite
 	$(BIN)/python -m pytest -q $(WORKERS)

@@ -17,6 +17,7 @@ from albef_jax.data import pair_files
 from albef_jax.data.tokenizer import vocab_path
 from albef_jax.errors import ConfigError
 from albef_jax.observability import metrics
+from albef_jax.pretrained.folders import locate
 
 REMAT = ("none", "dots", "full", AUTO)
 # Of options that are lists of losses: which they may name, and how many at least.
@@ -26,6 +27,8 @@ CHOICES = {
     "init.teacher": ("official", "student"),
     "model.dtype": ("float32", "bfloat16", AUTO),
     "model.reduce_dtype": ("float32", "bfloat16"),
+    "model.image_stem": ("patches", "convolutions"),
+    "model.image_positions": ("normal", "sincos"),
     "model.attention": ("xla", "cudnn", AUTO),
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,
@@ -217,6 +220,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "train.queue_size", "train.batch_size")
     yield from _microbatches(config)
     yield from _flash(config)
+    yield from _stem(config)
     # Text assignment shows two wrong images.
     least = 3 if config.task == "nlvr_pretrain" else 2
     group = value_of(config, "train.contrast_group")
@@ -237,6 +241,20 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _layers(config)
     if config.task == "grounding" and config.data.scenes.objects == 1:
         yield "data.scenes.objects=1: a phrase distinguishes an object from others; use at least 2"
+
+
+def _stem(config: ConfigDict) -> Iterator[str]:
+    model, side = config.model, value_of(config, "model.patch_size")
+    if model.image_stem == "convolutions" and side and (side < 4 or side & (side - 1)):
+        yield (
+            f"model.patch_size={side}: model.image_stem=convolutions halves it until it is 1; use "
+            "4, 8, 16 or 32, or model.image_stem=patches"
+        )
+    if model.image_positions == "sincos" and model.image_width % 4:
+        yield (
+            f"model.image_width={model.image_width}: model.image_positions=sincos needs a multiple "
+            "of 4; or set model.image_positions=normal"
+        )
 
 
 def _flash(config: ConfigDict) -> Iterator[str]:
@@ -295,7 +313,7 @@ FILES = ("answer_list", "references", "instances", "detections", "classes", "tem
 
 def _start(config: ConfigDict) -> Iterator[str]:
     """What the run begins with."""
-    start = Path(config.init.checkpoint)
+    start = locate(config.init.checkpoint)
     if config.init.checkpoint and not start.exists():
         yield f"init.checkpoint: no such file or directory: {start}{nearest_file(start)}"
     for option in ("text", "vision"):

@@ -7,7 +7,7 @@ one of the eight shapes never occurs.
 
 Examples:
     python -m benchmarks.shapes --read cls mean max
-    python -m benchmarks.shapes --attention_gain=3
+    python -m benchmarks.shapes --stem=convolutions --positions=sincos --attention_gain=3
     python -m benchmarks.shapes --patch_size=16 --image_size=96
 """
 
@@ -51,6 +51,8 @@ def train(given: argparse.Namespace, read: str, seen: tuple, test: tuple) -> dic
         "tiny",
         image_size=given.image_size,
         patch_size=given.patch_size,
+        image_stem=given.stem,
+        image_positions=given.positions,
         image_attention_gain=given.attention_gain,
     )
     encoder = ImageEncoder(config)
@@ -102,7 +104,11 @@ def main() -> None:
     parser.add_argument("--read", nargs="+", choices=READERS, default=["cls"])
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--patch_size", type=int, default=8)
-    parser.add_argument("--attention_gain", type=float, default=1, help="as in ModelConfig")
+    parser.add_argument("--stem", default="patches", help="as model.image_stem")
+    parser.add_argument("--positions", default="normal", help="as model.image_positions")
+    parser.add_argument(
+        "--attention_gain", type=float, default=1, help="as model.image_attention_gain"
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -21,7 +21,7 @@ def demo(config: ConfigDict) -> None:
             "momentum": 0.98,
         }
     )
-    config.evaluation.update({"limit": 500, "layer": 2, "image_block": 3})
+    config.evaluation.update({"limit": 500, "layer": 2, "image_block": 1})
 
 
 def refcoco_plus(config: ConfigDict) -> None:

@@ -18,6 +18,7 @@ from albef_jax.checkpoints.paths import check_readable_name
 from albef_jax.config.renamed import modernise
 from albef_jax.errors import CheckpointError
 from albef_jax.models.task_models import model_of
+from albef_jax.pretrained.folders import NAMES, locate
 
 Tree = dict[str, Any]
 
@@ -58,13 +59,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Args:
         path: a run's directory, its `checkpoints` directory, or one step in it; a release, which is
-            a folder with `model.safetensors` and `config.json`; or a file with the official names:
-            `.safetensors`, or a `.pth` under any other name.
+            a folder with `model.safetensors` and `config.json`; the name of one that comes with the
+            package (`pretrained.NAMES`); or a file with the official names: `.safetensors`, or a
+            `.pth` under any other name.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    path = Path(path)
+    path = locate(path)
     if path.is_dir() and not is_release(path):
         check_readable_name(path)
         return _read_step(_find_step(path.resolve()))
@@ -94,8 +96,8 @@ def read_official(path: Path) -> weights_file.OfficialFile:
         return replace(file, config=_read_config(path / "config.json") or file.config)
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such file or directory; a checkpoint is a .pth or .safetensors file, or "
-            "a directory of a run"
+            f"{path}: no such file or directory; a checkpoint is a .pth or .safetensors file, a "
+            f"directory of a run, or a model of the package ({', '.join(NAMES)})"
         )
     return weights_file.read_weights(path)
 

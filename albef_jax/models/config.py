@@ -20,6 +20,12 @@ class ModelConfig:
         text_depth: BERT layers before fusion (the official `fusion_layer`).
         fusion_depth: BERT layers with cross-attention.
         embed_dim: width of the contrastive space.
+        image_stem: what makes tokens of pixels: one product a patch (`patches`, as published), or
+            3x3 convolutions that halve the sides until a pixel is a patch (`convolutions`; Xiao et
+            al. 2021, arXiv 2106.14881), from which a small model learns shapes sooner.
+        image_positions: initial position embedding: random like all weights (`normal`), or sines
+            and cosines of row and column (`sincos`; Beyer et al. 2022, arXiv 2205.01580). It is
+            learned from there in both cases.
         image_attention_gain: of the ViT's initial queries and keys, as multiples of the usual.
             With 1, attention begins nearly even: small objects drown among the other tokens, and
             a small model takes long to find them.
@@ -47,6 +53,8 @@ class ModelConfig:
     vocab_size: int = 30522
     max_positions: int = 512
     embed_dim: int = 256
+    image_stem: Literal["patches", "convolutions"] = "patches"
+    image_positions: Literal["normal", "sincos"] = "normal"
     image_attention_gain: float = 1.0
     dropout: float = 0.1
     attention_dropout: float = 0.1
@@ -68,6 +76,12 @@ class ModelConfig:
     def image_tokens(self) -> int:
         """Patches plus the class token."""
         return (self.image_size // self.patch_size) ** 2 + 1
+
+    @property
+    def stem_channels(self) -> tuple[int, ...]:
+        """Channels of the convolutions that make patches; the last ones are the tokens'."""
+        halvings = self.patch_size.bit_length() - 1
+        return tuple(self.image_width // 2**later for later in reversed(range(halvings)))
 
     @property
     def length_multiple(self) -> int:

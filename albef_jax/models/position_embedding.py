@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -31,3 +32,26 @@ def resize_position_embedding(
         grid.reshape(1, old, old, width), (1, new, new, width), "cubic-pytorch", antialias=False
     )
     return jnp.concatenate([cls_token, grid.reshape(1, patches, width)], axis=1)
+
+
+def sincos_positions(
+    key: Array, shape: tuple[int, int, int], dtype: DTypeLike = jnp.float32
+) -> Float[Array, "1 N D"]:
+    """Initial positions that say where a patch is: half of the channels its column, half its row.
+
+    Sines and cosines of wavelengths from 2 pi to 20,000 pi patches, as in arXiv 2205.01580;
+    zeros for the class token. An initializer: `key` is not used.
+
+    Raises:
+        ValueError: a width that is no multiple of 4, or patches that form no square.
+    """
+    _, tokens, width = shape
+    side = math.isqrt(tokens - 1)
+    if width % 4 or side * side != tokens - 1:
+        raise ValueError(f"sincos positions of shape {shape}: width / 4 or the side is not whole")
+    quarter = width // 4
+    angles = jnp.arange(side)[:, None] / 10_000 ** (jnp.arange(quarter) / quarter)
+    line = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    columns, rows = jnp.tile(line, (side, 1)), jnp.repeat(line, side, axis=0)
+    patches = jnp.concatenate([columns, rows], axis=-1)
+    return jnp.pad(patches, ((1, 0), (0, 0)))[None].astype(dtype)

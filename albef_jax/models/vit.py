@@ -16,6 +16,8 @@ from albef_jax.models.linear import (
     gelu_linear,
     split_linear,
 )
+from albef_jax.models.patch_embedding import ConvolutionalStem, patch_embedding
+from albef_jax.models.position_embedding import sincos_positions
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
 
@@ -67,21 +69,12 @@ class ImageEncoder(nn.Module):
     def setup(self):
         """Parts in the order of the forward pass."""
         cfg = self.config
-        size = (cfg.patch_size, cfg.patch_size)
-        # A product of cut patches is the same, but XLA:GPU then transposes the tokens of all
-        # blocks. This kernel's gradient is summed in the dtype of the products.
-        self.patch_embed = nn.Conv(
-            cfg.image_width,
-            size,
-            strides=size,
-            padding="VALID",
-            dtype=jnp.dtype(cfg.dtype),
-            kernel_init=initial(cfg.image_width),
-        )
+        self.stem = ConvolutionalStem(cfg) if cfg.image_stem == "convolutions" else None
+        self.patch_embed = patch_embedding(cfg)
         self.cls_token = self.param("cls_token", initial(cfg.image_width), (1, 1, cfg.image_width))
-        self.pos_embed = self.param(
-            "pos_embed", initial(cfg.image_width), (1, cfg.image_tokens, cfg.image_width)
-        )
+        random = initial(cfg.image_width)
+        positions = sincos_positions if cfg.image_positions == "sincos" else random
+        self.pos_embed = self.param("pos_embed", positions, (1, cfg.image_tokens, cfg.image_width))
         self.blocks = stack(ViTBlock, cfg, cfg.image_depth, cfg.remat_image, self.collect)(cfg)
         self.norm = nn.LayerNorm(epsilon=EPSILON, dtype=wide(cfg.dtype))
 
@@ -104,7 +97,8 @@ class ImageEncoder(nn.Module):
 
     def patches(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B N-1 D"]:
         """Embed the patches in selection order."""
-        return self.patch_embed(image).reshape(image.shape[0], -1, self.config.image_width)
+        x = image if self.stem is None else self.stem(image)
+        return self.patch_embed(x).reshape(image.shape[0], -1, self.config.image_width)
 
     def tokens(self, patches: Float[Array, "B N-1 D"]) -> Float[Array, "B N D"]:
         """What the first block reads: class token and patches, with their positions."""

@@ -6,6 +6,7 @@ Shape letters: T text tokens, N image tokens.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 
@@ -48,9 +49,18 @@ def peak_of(kind: str) -> float | None:
 def image_encoder(config: ModelConfig) -> tuple[float, float]:
     """Forward operations of patch embedding and of blocks, for an image."""
     tokens, width = config.image_tokens, config.image_width
-    patches = 2 * (tokens - 1) * 3 * config.patch_size**2 * width
     block = 2 * tokens * 12 * width**2 + _scores(tokens, tokens, width)
-    return patches, config.image_depth * block
+    return _patch_embedding(config), config.image_depth * block
+
+
+def _patch_embedding(config: ModelConfig) -> float:
+    if config.image_stem == "patches":
+        return 2 * (config.image_tokens - 1) * 3 * config.patch_size**2 * config.image_width
+    pixels, total = config.image_size**2, 0.0
+    for before, after in pairwise((3, *config.stem_channels)):
+        pixels //= 4
+        total += 2 * pixels * 9 * before * after
+    return total
 
 
 def text_encoder(config: ModelConfig, length: int) -> float:

@@ -214,6 +214,7 @@ def test_a_damaged_configuration_is_named(tmp_path):
 def test_sizes_follow_from_the_shapes(task):
     sizes = json.loads((TINY / "sizes.json").read_text())
     expected = {
+        "image_stem": "patches",
         "image_size": sizes["image_res"],
         "patch_size": sizes["patch_size"],
         "image_width": sizes["vit_dim"],
@@ -230,9 +231,11 @@ def test_sizes_follow_from_the_shapes(task):
     assert sizes_of(read_checkpoint(golden(task)).params) == expected
 
 
+@pytest.mark.parametrize("stem", ["patches", "convolutions"])
 @ALL
-def test_sizes_tell_apart_what_differs(task):
+def test_sizes_tell_apart_what_differs(task, stem):
     expected = {
+        "image_stem": stem,
         **{"image_size": 24, "patch_size": 8, "image_width": 16, "image_depth": 5},
         **{"text_width": 12, "text_depth": 3, "text_intermediate": 20, "fusion_depth": 2},
         **{"vocab_size": 30, "max_positions": 7, "embed_dim": 6},

@@ -75,7 +75,7 @@ def test_the_world_is_the_same_in_all():
     """So that a model that one notebook has trained serves the others."""
     worlds = {
         re.search(r"^def world.*?^    return config$", "\n".join(code(name)), re.M | re.S)[0]
-        for name in NAMES
+        for name in NAMES[1:]  # the first one loads a model of the package
     }
     assert len(worlds) == 1
 

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.models.position_embedding import resize_position_embedding
+from albef_jax.models.config import PRESETS
+from albef_jax.models.position_embedding import resize_position_embedding, sincos_positions
+from albef_jax.models.vit import ImageEncoder
 
 
 def embedding(side: int, width: int = 3) -> np.ndarray:
@@ -59,3 +64,26 @@ def test_resampling_along_both_axes(old, new):
 def test_grids_must_be_square(tokens, patches):
     with pytest.raises(ValueError, match=f"{tokens - 1} and {patches} patches.*square"):
         resize(np.zeros((1, tokens, 2), np.float32), patches)
+
+
+def test_sincos_positions_tell_rows_and_columns():
+    found = np.asarray(sincos_positions(jax.random.key(0), (1, 13 * 13 + 1, 8)))[0]
+    assert not found[0].any()
+    grid = found[1:].reshape(13, 13, 8)
+    row, column = np.mgrid[:13, :13]
+    expected = [np.sin(column), np.sin(column / 100), np.cos(column), np.cos(column / 100)]
+    expected += [np.sin(row), np.sin(row / 100), np.cos(row), np.cos(row / 100)]
+    np.testing.assert_allclose(grid, np.stack(expected, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 17, 6), (1, 16, 8)])
+def test_sincos_positions_need_a_square_and_a_multiple_of_four(shape):
+    with pytest.raises(ValueError, match="is not whole"):
+        sincos_positions(jax.random.key(0), shape)
+
+
+def test_an_encoder_starts_from_the_positions_asked_for():
+    config = replace(PRESETS["tiny"], image_size=32, image_depth=1, image_positions="sincos")
+    params = ImageEncoder(config).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    shape = (1, config.image_tokens, config.image_width)
+    np.testing.assert_array_equal(params["pos_embed"], sincos_positions(jax.random.key(1), shape))

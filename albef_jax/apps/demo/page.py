@@ -287,7 +287,9 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, help="of the checkpoint, as for albef_jax.load")
+    parser.add_argument(
+        "path", nargs="?", default="scenes", help="of the checkpoint, as for albef_jax.load"
+    )
     parser.add_argument("--port", type=int, default=PORT, help=f"{PORT} by default")
     parser.add_argument("--index", type=Path, help="of images, built with this checkpoint")
     parser.add_argument("--vocab", help="name or path, where the model's own is not known")

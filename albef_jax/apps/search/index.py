@@ -22,6 +22,7 @@ from albef_jax.errors import BadSample
 from albef_jax.inference.arguments import ArgumentError, whole_number
 from albef_jax.inference.inputs import ImageInput, is_one_image
 from albef_jax.inference.model import Model, load
+from albef_jax.pretrained.folders import locate
 from albef_jax.version import __version__
 
 BLOCK = 256  # items between two writes, at most lost by a kill
@@ -93,7 +94,7 @@ def build_index(
         "source": items.source,
         "root": items.root,
         "model": {
-            "path": str(Path(model_path).absolute()) if model_path else "",
+            "path": _kept_model(model_path),
             "vocab": _kept_vocab(vocab),
             "task": model.task,
             "image_size": model.config.image_size,
@@ -112,6 +113,12 @@ def build_index(
         features = np.stack([rows[item] for item in good])
         manifest = storage.write_index(folder, good, features, bad, about)
     return Built(manifest, len(todo) - len(bad), bad)
+
+
+def _kept_model(path: str | Path) -> str:
+    """The name of a model in the package, or else an absolute path; empty if there is none."""
+    named = locate(path) != Path(path)
+    return str(path if named or not path else Path(path).absolute())
 
 
 def _kept_vocab(vocab: str | Path | None) -> str | None:
@@ -304,7 +311,7 @@ def open_index(
     items, vectors = storage.read_index(folder, manifest)
     if not isinstance(model, Model):
         path, vocab = model or manifest["model"]["path"], vocab or manifest["model"]["vocab"]
-        if not path or not Path(path).exists():
+        if not path or not locate(path).exists():
             raise SearchError(
                 f"{folder}: its model is no longer at {path or '(unknown)'}; name it by --model"
             )

@@ -77,7 +77,9 @@ def format_description(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, f"digest      {facts['digest']}"])
 
 
-def sizes(config: dict[str, Any]) -> dict[str, int]:
-    """The sizes in the model's configuration."""
-    model = config["model"].items()
-    return {name: value for name, value in model if type(value) is int and name != "unroll"}
+def sizes(config: dict[str, Any]) -> dict[str, int | str]:
+    """The sizes in the model's configuration, and its stem where it is not the published one."""
+    model = config["model"]
+    stem = {"image_stem": model["image_stem"]} if model.get("image_stem") == "convolutions" else {}
+    numbers = {name: value for name, value in model.items() if type(value) is int}
+    return stem | {name: value for name, value in numbers.items() if name != "unroll"}

@@ -11,6 +11,7 @@ from albef_jax.checkpoints.official import inventory, state_dict
 from albef_jax.checkpoints.official.inventory import Inventory
 from albef_jax.checkpoints.tree_sizes import sizes_of
 from albef_jax.errors import CheckpointError
+from albef_jax.pretrained.folders import locate
 
 _HEAD_WIDTH = 64  # channels a head, in all official models
 
@@ -51,6 +52,7 @@ def read_source(path: Path, task: str | None = None) -> Source:
     Raises:
         CheckpointError: there is none, it is damaged, or it is not of that task.
     """
+    path = locate(path)
     if path.is_dir() and not load.is_release(path):
         found = load.read_checkpoint(path)
         task = task or found.task

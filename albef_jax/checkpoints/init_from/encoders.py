@@ -47,7 +47,7 @@ _ORIGINS = {
 }
 # Sizes that must be equal, by option.
 _TEXT_SIZES = ("text_width", "text_intermediate", "text_heads")
-_IMAGE_SIZES = ("patch_size", "image_width", "image_depth", "image_heads")
+_IMAGE_SIZES = ("image_stem", "patch_size", "image_width", "image_depth", "image_heads")
 _SEGMENTS = 2
 
 

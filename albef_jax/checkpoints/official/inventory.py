@@ -12,7 +12,12 @@ import jax
 import numpy as np
 
 from albef_jax.checkpoints.official import state_dict
-from albef_jax.checkpoints.official.name_table import QUEUE_NAMES, TABLES, ParameterName
+from albef_jax.checkpoints.official.name_table import (
+    QUEUE_NAMES,
+    ParameterName,
+    Table,
+    table_of,
+)
 from albef_jax.checkpoints.official.state_dict import State
 
 Part = Literal["student", "teacher", "queues"]
@@ -76,8 +81,8 @@ def take(state: State, task: str) -> Inventory:
         CheckpointError: no layer has cross-attention, so that it is no official model.
     """
     fusion_layer = state_dict.fusion_layer_of(state)
-    table = TABLES[task]
-    student = _student(task, state, fusion_layer)
+    table = table_of(task, state_dict.stem_of(state))
+    student = _student(table, state, fusion_layer)
     with_teacher = {row.path for row in table.teacher((*table.rows, *table.tied))}
     teacher = {}
     for name, entry in student.items():
@@ -103,8 +108,7 @@ def take(state: State, task: str) -> Inventory:
     return Inventory(task, entries, missing, [name for name in state if name not in entries])
 
 
-def _student(task: str, state: State, fusion_layer: int) -> dict[str, Entry]:
-    table = TABLES[task]
+def _student(table: Table, state: State, fusion_layer: int) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     first: dict[tuple[str, ...], list[str]] = {}
     for row in (*table.rows, *table.tied):

@@ -6,7 +6,7 @@ are those of its parts; `state_dict` turns them into trees and back.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from albef_jax.models.albef import STUDENT_ONLY
@@ -236,3 +236,14 @@ def _table(model: TaskModel) -> Table:
 # By model; grounding's is retrieval's.
 _BY_PARTS = {model: _table(model) for model in dict.fromkeys(MODELS.values())}
 TABLES = {name: _BY_PARTS[model] for name, model in MODELS.items()}
+STEM = "visual_encoder.stem.conv_"
+
+
+def table_of(task: str, stem: int = 0) -> Table:
+    """The names of a task's model, with those of `stem` convolutions before the patch embedding.
+
+    The official model has none: theirs are names of our own.
+    """
+    modules = tuple((f"stem/conv_{n}", f"{STEM}{n}", CONVOLUTION) for n in range(stem))
+    official = TABLES[task]
+    return replace(official, rows=(*_rows(modules, "image_encoder"), *official.rows))

@@ -15,11 +15,13 @@ import numpy as np
 
 from albef_jax.checkpoints.official.name_table import (
     QUEUE_NAMES,
+    STEM,
     TABLES,
     ParameterName,
     Table,
     layer_numbers,
     stack_depth,
+    table_of,
 )
 from albef_jax.errors import CheckpointError
 from albef_jax.models.task_models import MODELS, model_of
@@ -124,7 +126,7 @@ def from_official(
         fusion_layer = fusion_layer_of(state)
     if fusion_layer < 1:
         raise ValueError(f"fusion_layer must be at least 1, not {fusion_layer}")
-    table = TABLES[task]
+    table = table_of(task, stem_of(state))
     names = {row: layer_names(row, state, fusion_layer) for row in (*table.rows, *table.tied)}
     twins = {row: [twin(name) for name in names[row]] for row in table.teacher(names)}
     optional = {*chain(*twins.values(), map(twin, positions(table)))}
@@ -161,7 +163,7 @@ def to_official(
     Raises:
         CheckpointError: a tree that lacks a parameter, or has one that has no official name.
     """
-    table = TABLES[task]
+    table = table_of(task, _stem(params))
     rows = (*table.rows, *table.tied)
     state = _flat(params, rows) | _position_numbers(table, params)
     if teacher:
@@ -182,7 +184,16 @@ def to_official_params(params: Mapping[str, Any], task: str = "pretrain") -> dic
     Raises:
         CheckpointError: as `to_official`.
     """
-    return _flat(params, TABLES[task].rows)
+    return _flat(params, table_of(task, _stem(params)).rows)
+
+
+def stem_of(state: Iterable[str]) -> int:
+    """How many convolutions come before the patch embedding; none in an official model."""
+    return sum(name.startswith(STEM) and name.endswith(".weight") for name in state)
+
+
+def _stem(params: Mapping[str, Any]) -> int:
+    return len(params.get("image_encoder", {}).get("stem", ()))
 
 
 def _some(names: list[str]) -> str:

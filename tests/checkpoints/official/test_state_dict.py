@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from albef_jax.checkpoints.official import state_dict
+from albef_jax.checkpoints.official import inventory, state_dict
 from albef_jax.checkpoints.torch_format import reader
 from albef_jax.errors import CheckpointError
+from albef_jax.models import albef
+from albef_jax.models.config import preset
 
 TINY = Path(__file__).parents[2] / "golden" / "tiny"
 SIZES = json.loads((TINY / "sizes.json").read_text())
@@ -170,3 +173,19 @@ def test_trees_must_match_the_table(official):
     official.params["extra"] = {"kernel": np.zeros(3)}
     with pytest.raises(CheckpointError, match=r"extra/kernel, itm_head/bias, itm_head/kernel"):
         state_dict.to_official(official.params, official.teacher, official.queues)
+
+
+def test_a_convolutional_stem_has_names_of_its_own():
+    sizes = {"image_size": 32, "patch_size": 8, "image_depth": 1, "image_stem": "convolutions"}
+    params = jax.device_get(albef.init(preset("tiny", **sizes, vocab_size=20), jax.random.key(0)))
+    state = state_dict.to_official(params, jax.device_get(albef.teacher_params(params)), {})
+    assert state["visual_encoder.stem.conv_1.weight"].shape == (64, 32, 3, 3)
+    assert state["visual_encoder_m.stem.conv_0.bias"].shape == (32,)
+    found = state_dict.from_official(state)
+    jax.tree.map(np.testing.assert_array_equal, found.params, params)
+    taken = inventory.take(state, "pretrain")
+    assert not taken.missing and not taken.unexpected and not found.unused
+    del state["visual_encoder.stem.conv_1.weight"], state["visual_encoder.stem.conv_0.bias"]
+    taken = inventory.take(state, "pretrain")
+    assert taken.missing == ["visual_encoder.stem.conv_0.bias"]
+    assert "visual_encoder.stem.conv_1.bias" in taken.unexpected
