@@ -78,3 +78,11 @@ def itc_loss(
         for ours, theirs in zip(student, teacher, strict=True)
     ]
     return (jnp.mean(ways[0]) + jnp.mean(ways[1])) / 2
+
+
+def nearest_is_right(ours: Similarities, positives: Positives | None) -> Float[Array, ""]:
+    """Share of queries whose most similar key of the group is a right one."""
+    nearest = jnp.argmax(ours.group, axis=-1, keepdims=True)
+    if positives is None:
+        return jnp.mean(nearest[..., 0] == jnp.arange(ours.group.shape[-1]))
+    return jnp.mean(jnp.take_along_axis(positives.group, nearest, axis=-1))

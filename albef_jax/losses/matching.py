@@ -69,6 +69,17 @@ def choose_negatives(
     )
 
 
+def count_matches(image_id: Int[Array, " B"], size: int) -> Float[Array, ""]:
+    """The number of ITM examples: every pair, and two negatives where its group has another image.
+
+    Args:
+        size: of a contrast group.
+    """
+    grouped = image_id.reshape(-1, size)
+    alone = jnp.all(grouped[:, :, None] == grouped[:, None], axis=-1)
+    return grouped.size + 2 * jnp.sum(~alone).astype(jnp.float32)
+
+
 class Matching(NamedTuple):
     """The loss and how often the head is right, over the same examples."""
 

@@ -17,13 +17,21 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from albef_jax.losses import masked_lm
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
-from albef_jax.losses.contrastive import Contrast, itc_loss, similarities
+from albef_jax.losses.contrastive import (
+    Contrast,
+    Positives,
+    itc_loss,
+    nearest_is_right,
+    same_image,
+    similarities,
+)
 from albef_jax.losses.distillation import mixed_cross_entropy
 from albef_jax.losses.masked_lm import BERT_TOKENS, MaskedText, Positions, SpecialTokens
 from albef_jax.losses.matching import (
     Negatives,
     Noise,
     choose_negatives,
+    count_matches,
     draw_noise,
     exclude_self,
     itm_loss,
@@ -49,6 +57,8 @@ class Recipe:
         losses: those of `LOSSES` that are trained; the others are only measured.
         negatives: of ITM: `hard`, drawn by similarity, or `random`, drawn evenly.
         distilled: those of `DISTILLED` that learn from soft targets; the others have hard ones.
+        same_image_positives: whether captions of one image are right answers to each other, as in
+            retrieval, instead of negatives. The official pre-training does not ask.
     """
 
     contrast_group: int = 64
@@ -57,15 +67,20 @@ class Recipe:
     losses: tuple[str, ...] = LOSSES
     negatives: Literal["hard", "random"] = "hard"
     distilled: tuple[str, ...] = DISTILLED
+    same_image_positives: bool = False
 
 
 class Inputs(NamedTuple):
-    """One batch: normalised images, captions, and the captions with masked tokens."""
+    """One batch: normalised images, captions, and the captions with masked tokens.
+
+    `image_id` tells captions of one image, if anybody asks.
+    """
 
     image: Float[Array, "B H W 3"]
     text_ids: Int[Array, "B T"]
     text_mask: Int[Array, "B T"]
     masked: MaskedText
+    image_id: Int[Array, " B"] | None = None
 
 
 class Keys(NamedTuple):
@@ -73,6 +88,7 @@ class Keys(NamedTuple):
 
     image: Float[Array, "Q E"]
     text: Float[Array, "Q E"]
+    image_id: Int[Array, " Q"] | None = None
 
 
 class Teacher(NamedTuple):
@@ -97,6 +113,7 @@ class Student(NamedTuple):
     fused_cls: Array
     itm_logits: Array
     mlm_logits: Array
+    positives: Positives | None = None
 
 
 def pack_masked(recipe: Recipe, selected: Bool[Array, "B T"]) -> Positions:
@@ -170,8 +187,12 @@ def student_forward(
     image_feat = albef.image_feature(params, image_embeds)
     text_feat = albef.text_feature(params, clean)
     contrast = _contrast(image_feat, text_feat, teacher, keys, temperature, groups)
+    positives = None
+    if inputs.image_id is not None and keys.image_id is not None:
+        positives = same_image(inputs.image_id, keys.image_id, groups)
     if not isinstance(negatives, Negatives):
-        excluded = exclude_self(groups, recipe.contrast_group)
+        alone = exclude_self(groups, recipe.contrast_group)
+        excluded = alone if positives is None else positives.group
         likeness = contrast.text_to_image.group, contrast.image_to_text.group
         if recipe.negatives == "random":
             likeness = jnp.zeros_like(likeness[0]), jnp.zeros_like(likeness[1])
@@ -199,6 +220,7 @@ def student_forward(
         fused_cls,
         albef.itm_logits(params, fused_cls),
         albef.mlm_logits(config, params, fused_masked),
+        positives,
     )
 
 
@@ -230,6 +252,7 @@ def losses(
     trained: tuple[str, ...] = LOSSES,
     masked_total: Num[Array, ""] | None = None,
     distilled: tuple[str, ...] = DISTILLED,
+    matches_total: Num[Array, ""] | None = None,
 ) -> dict[str, Float[Array, ""]]:
     """The three losses, and `itm_accuracy`, `itc_accuracy`, `mlm_overflow`; `loss` is the sum of
     those that are trained (paper equation 5).
@@ -238,16 +261,17 @@ def losses(
         masked_total: number of masked tokens to divide MLM's sum by, by default those here: the
             micro-batches of a batch have unequal numbers of them.
         distilled: as in `Recipe`.
+        matches_total: number of ITM examples to divide by, by default those here.
     """
     soft = {name: alpha if name in distilled else 0.0 for name in DISTILLED}
-    itc = itc_loss(student.contrast, student.teacher_contrast, soft["itc"])
+    itc = itc_loss(student.contrast, student.teacher_contrast, soft["itc"], student.positives)
     labels = masked_lm.gather(inputs.text_ids, positions)
     mlm = mlm_loss(
         student.mlm_logits, labels, positions.used, teacher.mlm_logits, soft["mlm"], masked_total
     )
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
-    itm = itm_loss(positive, negative_image, negative_text, student.negatives.valid.reshape(-1))
-    nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1)
+    valid = student.negatives.valid.reshape(-1)
+    itm = itm_loss(positive, negative_image, negative_text, valid, matches_total)
     terms = {"itc": itc, "mlm": mlm, "itm": itm.loss}
     return {
         "loss": reduce(add, [terms[name] for name in LOSSES if name in trained]),
@@ -255,7 +279,7 @@ def losses(
         "loss_mlm": mlm,
         "loss_itm": itm.loss,
         "itm_accuracy": itm.accuracy,
-        "itc_accuracy": jnp.mean(nearest == jnp.arange(nearest.shape[-1])),
+        "itc_accuracy": nearest_is_right(student.contrast.image_to_text, student.positives),
         "mlm_overflow": jnp.sum(positions.overflow),
         "pairs_without_negative": jnp.sum(~student.negatives.valid),
     }
@@ -303,15 +327,20 @@ class PretrainingLoss(Loss):
         return Decisions(masked, pack_masked(self.recipe, masked.selected), negatives)
 
     def totals(self, batch: Batch, decisions: Decisions) -> dict[str, Any]:
-        """The number of masked tokens."""
-        return {"masked": jnp.maximum(jnp.sum(decisions.positions.used), 1)}
+        """The number of masked tokens, and of ITM examples if not all pairs have negatives."""
+        totals = {"masked": jnp.maximum(jnp.sum(decisions.positions.used), 1)}
+        if self.recipe.same_image_positives:
+            totals["matches"] = count_matches(batch["image_id"], self.contrast_group)
+        return totals
 
     def __call__(self, params: Params, inputs: LossInputs) -> LossOutput:
         """The sum of the losses that are trained (paper equation 5)."""
         masked, positions, negatives = inputs.random.decisions
         batch, queue = inputs.batch, inputs.queue
         assert queue is not None
-        pairs = Inputs(batch["image"], batch["text_ids"], batch["text_mask"], masked)
+        asked = self.recipe.same_image_positives
+        ids = batch["image_id"] if asked else None
+        pairs = Inputs(batch["image"], batch["text_ids"], batch["text_mask"], masked, ids)
         teacher = teacher_forward(
             self.model, inputs.teacher, pairs, positions, inputs.random.teacher_dropout
         )
@@ -322,7 +351,7 @@ class PretrainingLoss(Loss):
             pairs,
             positions,
             teacher,
-            Keys(queue.image, queue.text),
+            Keys(queue.image, queue.text, queue.image_id if asked else None),
             negatives,
             inputs.random.student_dropout,
         )
@@ -335,6 +364,7 @@ class PretrainingLoss(Loss):
             self.recipe.losses,
             inputs.totals["masked"],
             self.recipe.distilled,
+            inputs.totals.get("matches"),
         )
         metrics["temperature"] = params["temperature"]
         features = teacher.image_feat, teacher.text_feat

@@ -13,8 +13,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
-from albef_jax.losses.contrastive import Contrast, Positives, itc_loss, same_image, similarities
-from albef_jax.losses.matching import Negatives, Noise, choose_negatives, draw_noise, itm_loss
+from albef_jax.losses.contrastive import (
+    Contrast,
+    Positives,
+    itc_loss,
+    nearest_is_right,
+    same_image,
+    similarities,
+)
+from albef_jax.losses.matching import (
+    Negatives,
+    Noise,
+    choose_negatives,
+    count_matches,
+    draw_noise,
+    itm_loss,
+)
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.config import ModelConfig
@@ -138,14 +152,12 @@ def losses(
     positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
     valid = student.negatives.valid.reshape(-1)
     itm = itm_loss(positive, negative_image, negative_text, valid, matches_total)
-    nearest = jnp.argmax(student.contrast.image_to_text.group, axis=-1, keepdims=True)
-    found = jnp.take_along_axis(student.positives.group, nearest, axis=-1)
     return {
         "loss": itc + itm.loss,
         "loss_itc": itc,
         "loss_itm": itm.loss,
         "itm_accuracy": itm.accuracy,
-        "itc_accuracy": jnp.mean(found),
+        "itc_accuracy": nearest_is_right(student.contrast.image_to_text, student.positives),
         "pairs_without_negative": jnp.sum(~student.negatives.valid),
     }
 
@@ -163,10 +175,8 @@ class RetrievalLoss(Loss):
         return draw_noise(keys["decisions"], groups, self.contrast_group)
 
     def totals(self, batch: Batch, decisions: Any) -> dict[str, Any]:
-        """The number of ITM examples: every pair, and two negatives where there are any."""
-        image_id = batch["image_id"].reshape(-1, self.contrast_group)
-        alone = jnp.all(image_id[:, :, None] == image_id[:, None], axis=-1)
-        return {"matches": image_id.size + 2 * jnp.sum(~alone).astype(jnp.float32)}
+        """The number of ITM examples."""
+        return {"matches": count_matches(batch["image_id"], self.contrast_group)}
 
     def __call__(self, params: Params, inputs: LossInputs) -> LossOutput:
         """The sum of both losses."""

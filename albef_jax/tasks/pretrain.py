@@ -28,6 +28,7 @@ def options(config: ConfigDict) -> None:
     config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
     config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
     config.train.negatives = "hard"  # of ITM: hard | random
+    config.train.same_image_positives = False  # captions of one image: no negatives
     config.train.distilled = "itc,mlm"  # losses with the teacher's soft targets; "" for none
     config.data.scenes.update({"noise": 0.0, "captions": 5})
     config.evaluation.limit = 1000  # held-out images to retrieve among; 0 for all
@@ -41,8 +42,11 @@ class Pretraining(Task):
     queue_holds = "features"
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
-        super().__init__(config, workdir, eval_only)
         train = config.train
+        if train.same_image_positives:
+            self.inputs = (*self.inputs, "image_id")
+            self.queue_holds = "features and image ids"
+        super().__init__(config, workdir, eval_only)
         slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
         pair = flops.PretrainingFlops(
             self.model,
@@ -71,6 +75,7 @@ class Pretraining(Task):
             split_list(train.losses),
             train.negatives,
             split_list(train.distilled),
+            train.same_image_positives,
         )
         return PretrainingLoss(self.model, recipe)
 

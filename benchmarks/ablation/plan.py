@@ -93,7 +93,8 @@ def _size(batch: int, steps: dict[str, int], seeds: int = 3, **shared: str | int
     group: Options = {"train.contrast_group": min(batch, 64)}
     queue: Options = {"train.queue_size": max(256, batch)}
     of_task: dict[str, Options] = {
-        "pretrain": group | queue,
+        # Few images, several times: noisy captions are then met again, as on the web's.
+        "pretrain": {**group, **queue, "data.scenes.train_size": steps["pretrain"] * batch // 4},
         "retrieval": group | queue,
         "assignment": group,
     }

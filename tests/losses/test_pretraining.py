@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from albef_jax.losses import masked_lm, pretraining
+from albef_jax.losses import masked_lm, pretraining, retrieval
 from albef_jax.losses.masked_lm import MaskedText, Positions
 from albef_jax.losses.matching import Negatives, draw_noise, exclude_self
 from albef_jax.losses.pretraining import LOSSES, Inputs, Keys, Recipe, mlm_loss
@@ -328,3 +328,41 @@ def test_pairs_without_negatives_are_counted(full):
     found = pretraining.losses(*arrays, ALPHA)
     assert int(found["pairs_without_negative"]) == 4
     assert float(found["loss_itm"]) != pytest.approx(float(full.losses["loss_itm"]), rel=1e-4)
+
+
+def test_captions_of_one_image_may_be_right_answers(tiny, teacher_tree, inputs):
+    """ITC and ITM are then those of retrieval, on the same features and negatives."""
+    config, recipe = tiny.config, replace(RECIPE, same_image_positives=True)
+    image_id = jnp.array([5, 7, 5, 9, 1, 1, 1, 1])
+    keys = KEYS._replace(image_id=jnp.array([7, 9, 7, 1, -100, 3, 5, 0, 2, 2, 2, 8]))
+    negatives = NEGATIVES._replace(valid=jnp.array([[True] * 4, [False] * 4]))
+    inputs = inputs._replace(image_id=image_id)
+
+    @jax.jit
+    def both(params):
+        positions = pretraining.pack_masked(recipe, inputs.masked.selected)
+        teacher = pretraining.teacher_forward(config, teacher_tree, inputs, positions, None)
+        student = pretraining.student_forward(
+            config, recipe, params, inputs, positions, teacher, keys, negatives, None
+        )
+        pairs = retrieval.Inputs(inputs.image, inputs.text_ids, inputs.text_mask, image_id)
+        theirs = retrieval.student_forward(
+            *(config, GROUP, params, pairs),
+            retrieval.Teacher(teacher.image_feat, teacher.text_feat),
+            *(retrieval.Keys(*keys), negatives, None),
+        )
+        drawing = pretraining.student_forward(
+            *(config, recipe, params, inputs, positions, teacher, keys),
+            draw_noise(jax.random.key(0), B // GROUP, GROUP),
+            None,
+        )
+        losses = pretraining.losses(student, teacher, inputs, positions, ALPHA)
+        return losses, retrieval.losses(theirs, ALPHA), drawing.negatives
+
+    ours, theirs, negative = both(tiny.params)
+    for name in ("loss_itc", "loss_itm", "itc_accuracy", "itm_accuracy", "pairs_without_negative"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, err_msg=name)
+    grouped = np.asarray(image_id).reshape(-1, GROUP)
+    np.testing.assert_array_equal(negative.valid, [[True] * 4, [False] * 4])
+    for chosen in (negative.image, negative.text):
+        assert (np.take_along_axis(grouped, np.asarray(chosen), 1) != grouped)[0].all()

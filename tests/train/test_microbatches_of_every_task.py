@@ -31,9 +31,15 @@ LOSSES = {
     "nlvr_pretrain": lambda model: TextAssignmentLoss(model, GROUP),
     "vqa": VqaLoss,
 }
+CASES = {
+    **LOSSES,
+    "pretrain with image ids": lambda model: PretrainingLoss(
+        model, Recipe(GROUP, 0.3, same_image_positives=True)
+    ),
+}
 
 
-def batch_of(model: str) -> dict[str, np.ndarray]:
+def batch_of(model: str, with_ids: bool = False) -> dict[str, np.ndarray]:
     """One group is of a single image, so that it has no negatives; answers differ in number."""
     rng = np.random.default_rng(0)
     images = (ROWS, 2) if model == "nlvr" else (ROWS,)
@@ -46,7 +52,7 @@ def batch_of(model: str) -> dict[str, np.ndarray]:
         "text_ids": text_ids * mask,
         "text_mask": mask,
     }
-    if model == "retrieval":
+    if with_ids:
         image_id = rng.integers(0, 9, ROWS, np.int32)
         image_id[GROUP : 2 * GROUP] = 3
         batch["image_id"] = image_id
@@ -83,19 +89,21 @@ def test_the_parts_have_unequal_numbers_of_words():
     assert first.sum() != second.sum()
 
 
-@pytest.mark.parametrize("model", LOSSES)
-def test_a_step_in_parts_on_a_mesh_is_the_step(model, tiny):
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_in_parts_on_a_mesh_is_the_step(case, tiny):
     """On four devices, against the whole batch on one."""
+    model = case.partition(" ")[0]
+    with_ids = model == "retrieval" or case.endswith("with image ids")
     # Its moments are the gradients themselves; parameters would not show how they differ.
     optimizer = optax.sgd(1e-3, momentum=0.9)
     params = random_params(tiny.config, 3, model)
     queue_length = 2 * ROWS if model in ("pretrain", "retrieval") else 0
-    batch = batch_of(model)
+    batch = batch_of(model, with_ids)
     with jax.enable_x64(True):
-        state = precise(state_of(params, optimizer, queue_length, with_ids=model == "retrieval"))
+        state = precise(state_of(params, optimizer, queue_length, with_ids=with_ids))
         abstract = jax.eval_shape(lambda: state)
         whole = StepConfig(
-            loss=LOSSES[model](replace(tiny.config, dtype="float64")),
+            loss=CASES[case](replace(tiny.config, dtype="float64")),
             optimizer=optimizer,
             learning_rate=lambda step: jnp.float32(1e-3),
             alpha=lambda step: jnp.float32(0.4),
@@ -112,7 +120,7 @@ def test_a_step_in_parts_on_a_mesh_is_the_step(model, tiny):
     assert metrics["skipped"] == 0
     assert metrics["grad_norm"] > 0
     assert metrics.keys() == in_parts.keys()
-    if model == "retrieval":
+    if with_ids:
         assert metrics["pairs_without_negative"] == GROUP
     for name, value in metrics.items():
         assert in_parts[name] == pytest.approx(value, rel=TOLERANCE), name
