@@ -29,7 +29,7 @@ def demo(config: ConfigDict) -> None:
     use_small_world(config)
     config.train.update(
         {
-            "steps": 690,
+            "steps": 800,
             # Small batches: the first steps, in which nothing seems to happen, pass sooner.
             "batch_size": 32,
             "contrast_group": 32,

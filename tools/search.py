@@ -4,8 +4,8 @@ ITC finds the nearest items, exactly, and ITM orders them. The same `build` cont
 interruption, and updates an index. It needs the extra 'search'.
 
 Examples:
-    python -m tools.search build indexes/photos --model=runs/demo --images=photos
-    python -m tools.search build indexes/captions --model=runs/demo --captions=captions.txt
+    python -m tools.search build indexes/photos --model=scenes --images=photos
+    python -m tools.search build indexes/captions --model=scenes --captions=captions.txt
     python -m tools.search indexes/photos "a red ball left of a cube" --k=12 --sheet=sheet.jpg
     python -m tools.search query indexes/captions photo.jpg
 """

@@ -17,7 +17,7 @@ from albef_jax.losses.masked_lm import SpecialTokens, capacity
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Evaluation, QueueContent, Task
 from albef_jax.train.state import TrainState
 
 
@@ -39,7 +39,7 @@ class Pretraining(Task):
     """ITC, MLM and ITM on pairs; evaluated by retrieval."""
 
     example = PairExamples
-    queue_holds = "features"
+    queue_holds: QueueContent = "features"
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         train = config.train

@@ -3,8 +3,9 @@
 It listens on this machine alone, sends nothing elsewhere, and deletes uploads when it ends. The
 browser may not fetch anything from elsewhere. It needs the extra 'demo'.
 
-Example:
-    python -m albef_jax.apps.demo.page runs/demo --port=7860
+Examples:
+    python -m albef_jax.apps.demo.page
+    python -m albef_jax.apps.demo.page runs/vqa --port=7860
 """
 
 import argparse
