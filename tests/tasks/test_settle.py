@@ -48,6 +48,15 @@ def test_a_sketch_needs_no_files_and_has_the_shapes(task):
     assert config.data.source == "json"
 
 
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_image_ids_flow_through_pretraining_if_asked_for(asked_for, mesh):
+    config = scenes_config(same_image_positives=asked_for)
+    made = sketch(config, values(config))
+    state = jax.eval_shape(made.init_state)
+    assert (state.queue.image_id is not None) == asked_for == ("image_id" in made.inputs)
+    assert made.memory(mesh, state).kept > 0  # the step can be traced
+
+
 def test_the_estimate_follows_devices_that_are_not_there():
     config = scenes_config()
     one, four = (
