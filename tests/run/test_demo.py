@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_demo_retrieves_unseen_scenes(tmp_path):
-    """On 500 unseen scenes, both ways: R@1 of at least 35 % by ITC and 30 % re-ranked by ITM."""
+    """On 500 unseen scenes, both ways: R@1 of at least 35 % by ITC and 45 % re-ranked by ITM."""
     command = [sys.executable, "-m", "albef_jax.main", "--config", "configs/pretrain.py"]
     # As a user runs it: on the machine's own devices, not on this suite's virtual ones.
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
@@ -28,6 +28,6 @@ def test_demo_retrieves_unseen_scenes(tmp_path):
     assert done.stdout.splitlines()[-1] == (tmp_path / "report" / "index.html").as_uri()
     retrieval = json.loads((tmp_path / "results.json").read_text())["retrieval"]
     assert retrieval["images"] == retrieval["captions"] == 500
-    for scores, least in (("itc", 35), ("itm", 30)):
+    for scores, least in (("itc", 35), ("itm", 45)):
         for direction in ("text_retrieval", "image_retrieval"):
             assert retrieval[scores][direction]["r1"] >= least, (scores, direction)
