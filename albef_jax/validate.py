@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
-from albef_jax.config import lr_scale, renamed, schema
+from albef_jax.config import image_encoder, lr_scale, renamed, schema
 from albef_jax.config.auto import AUTO
 from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
@@ -219,8 +219,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
     yield from _microbatches(config)
-    yield from _flash(config)
-    yield from _stem(config)
+    yield from image_encoder.problems(config.model)
     # Text assignment shows two wrong images.
     least = 3 if config.task == "nlvr_pretrain" else 2
     group = value_of(config, "train.contrast_group")
@@ -241,39 +240,6 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _layers(config)
     if config.task == "grounding" and config.data.scenes.objects == 1:
         yield "data.scenes.objects=1: a phrase distinguishes an object from others; use at least 2"
-
-
-def _stem(config: ConfigDict) -> Iterator[str]:
-    model, side = config.model, value_of(config, "model.patch_size")
-    if model.image_stem == "convolutions" and side and (side < 4 or side & (side - 1)):
-        yield (
-            f"model.patch_size={side}: model.image_stem=convolutions halves it until it is 1; use "
-            "4, 8, 16 or 32, or model.image_stem=patches"
-        )
-    if model.image_positions == "sincos" and model.image_width % 4:
-        yield (
-            f"model.image_width={model.image_width}: model.image_positions=sincos needs a multiple "
-            "of 4; or set model.image_positions=normal"
-        )
-
-
-def _flash(config: ConfigDict) -> Iterator[str]:
-    """What cuDNN's attention takes."""
-    model = config.model
-    if model.attention != "cudnn":
-        return
-    if model.dtype not in ("bfloat16", AUTO):  # which is then bfloat16
-        yield (
-            f"model.attention=cudnn with model.dtype={model.dtype}: cuDNN's attention has no such "
-            "kernel; set model.dtype=bfloat16, or model.attention=xla"
-        )
-    if model.image_heads > 0 and model.image_width % model.image_heads == 0:
-        width = model.image_width // model.image_heads
-        if width % 8 or width > 128:
-            yield (
-                f"model.attention=cudnn: its heads are multiples of 8 and at most 128 wide, and "
-                f"model.image_width over model.image_heads is {width}; set model.attention=xla"
-            )
 
 
 def _microbatches(config: ConfigDict) -> Iterator[str]:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from albef_jax.losses.alignment import Keys
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import Inputs, Keys
+from albef_jax.losses.pretraining import Inputs
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.config import ModelConfig

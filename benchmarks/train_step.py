@@ -31,8 +31,9 @@ import optax
 
 from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
 from albef_jax.losses import masked_lm
+from albef_jax.losses.alignment import Keys
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import Inputs, Keys, PretrainingLoss, Recipe
+from albef_jax.losses.pretraining import Inputs, PretrainingLoss, Recipe
 from albef_jax.losses.queue import enqueue
 from albef_jax.models.config import PRESETS, ModelConfig, preset
 from albef_jax.models.primitives import normalize

@@ -46,10 +46,10 @@ def demo(config: ConfigDict) -> None:
 
 
 def world(config: ConfigDict) -> None:
-    """The demo for an hour: the model in the box, `albef_jax.load("scenes")`."""
+    """The demo for an hour: what `albef_jax.load("scenes")` loads."""
     demo(config)
-    # The built-in world's captions are true. Of ITC the teacher softens wrong negatives; of MLM it
-    # would only soften answers.
+    # These captions are never wrong: the teacher still helps where ITC has false negatives, but
+    # would only blur the answers of MLM.
     config.train.update({"steps": 5000, "distilled": "itc"})
     config.data.scenes.train_size = 160_000
     config.checkpoint.every_steps = 500

@@ -1,9 +1,9 @@
-"""Masked language modelling: which tokens are masked, and with what (LEDGER, MLM).
+"""Masked language modelling: which tokens are masked, and with what; the loss (LEDGER, MLM).
 
 Only padding and the class token are never masked; a masked token becomes [MASK] in 80 %, a random
 word of the whole vocabulary in 10 %, and stays in 10 % of cases. Every random outcome is an
 argument, so that recorded ones can be replayed.
-Shape letters: B texts, T tokens.
+Shape letters: B texts, T tokens, G groups, C slots of a group, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from albef_jax.losses.distillation import mixed_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -105,3 +107,22 @@ def gather(x: Array, positions: Positions) -> Array:
     grouped = x.reshape(groups, -1, *x.shape[2:])
     index = positions.token.reshape(groups, slots, *(1,) * (x.ndim - 2))
     return jnp.take_along_axis(grouped, index, axis=1)
+
+
+def mlm_loss(
+    logits: Float[Array, "G C V"],
+    labels: Int[Array, "G C"],
+    used: Array,
+    teacher_logits: Float[Array, "G C V"],
+    alpha: Float[Array, ""] | float,
+    total: Num[Array, ""] | None = None,
+) -> Float[Array, ""]:
+    """Mean over the masked tokens (paper equations 3 and 7); 0 when there are none.
+
+    Args:
+        total: what the sum is divided by, if it is not the number of tokens in use.
+    """
+    hard = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    losses = mixed_cross_entropy([logits], hard, [teacher_logits], alpha)
+    total = jnp.maximum(jnp.sum(used), 1) if total is None else total
+    return jnp.sum(jnp.where(used, losses, 0.0)) / total

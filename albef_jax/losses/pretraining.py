@@ -16,26 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from albef_jax.losses import masked_lm
+from albef_jax.losses.alignment import Alignment, Keys, align, alignment_losses
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
-from albef_jax.losses.contrastive import (
-    Contrast,
-    Positives,
-    itc_loss,
-    nearest_is_right,
-    same_image,
-    similarities,
-)
-from albef_jax.losses.distillation import mixed_cross_entropy
-from albef_jax.losses.masked_lm import BERT_TOKENS, MaskedText, Positions, SpecialTokens
-from albef_jax.losses.matching import (
-    Negatives,
-    Noise,
-    choose_negatives,
-    count_matches,
-    draw_noise,
-    exclude_self,
-    itm_loss,
-)
+from albef_jax.losses.masked_lm import BERT_TOKENS, MaskedText, Positions, SpecialTokens, mlm_loss
+from albef_jax.losses.matching import Negatives, Noise, count_matches, draw_noise
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.config import ModelConfig
@@ -58,7 +42,7 @@ class Recipe:
         negatives: of ITM: `hard`, drawn by similarity, or `random`, drawn evenly.
         distilled: those of `DISTILLED` that learn from soft targets; the others have hard ones.
         same_image_positives: whether captions of one image are right answers to each other, as in
-            retrieval, instead of negatives. The official pre-training does not ask.
+            retrieval. In the official pre-training they are negatives.
     """
 
     contrast_group: int = 64
@@ -73,7 +57,7 @@ class Recipe:
 class Inputs(NamedTuple):
     """One batch: normalised images, captions, and the captions with masked tokens.
 
-    `image_id` tells captions of one image, if anybody asks.
+    With `image_id`, captions of one image are right answers to each other.
     """
 
     image: Float[Array, "B H W 3"]
@@ -81,14 +65,6 @@ class Inputs(NamedTuple):
     text_mask: Int[Array, "B T"]
     masked: MaskedText
     image_id: Int[Array, " B"] | None = None
-
-
-class Keys(NamedTuple):
-    """Features of the queue, before this batch enters it."""
-
-    image: Float[Array, "Q E"]
-    text: Float[Array, "Q E"]
-    image_id: Int[Array, " Q"] | None = None
 
 
 class Teacher(NamedTuple):
@@ -107,13 +83,10 @@ class Student(NamedTuple):
     text_embeds: Array
     image_feat: Array
     text_feat: Array
-    contrast: Contrast
-    teacher_contrast: Contrast
-    negatives: Negatives
+    alignment: Alignment
     fused_cls: Array
     itm_logits: Array
     mlm_logits: Array
-    positives: Positives | None = None
 
 
 def pack_masked(recipe: Recipe, selected: Bool[Array, "B T"]) -> Positions:
@@ -154,13 +127,6 @@ def teacher_forward(
     return jax.lax.stop_gradient(teacher)
 
 
-def _contrast(image_feat, text_feat, teacher: Teacher, keys: Keys, temperature, groups) -> Contrast:
-    return Contrast(
-        similarities(image_feat, teacher.text_feat, keys.text, temperature, groups),
-        similarities(text_feat, teacher.image_feat, keys.image, temperature, groups),
-    )
-
-
 def student_forward(
     config: ModelConfig,
     recipe: Recipe,
@@ -178,25 +144,22 @@ def student_forward(
         negatives: the hard negatives to use, or the noise to draw them with.
     """
     text_key, fusion_key = albef.split_key(dropout_key)
-    groups = len(inputs.text_ids) // recipe.contrast_group
-    temperature = params["temperature"]
     image_embeds = albef.encode_image(config, params, inputs.image)
     clean, masked = encode_clean_and_masked(
         config, params, inputs.text_ids, inputs.masked.text_ids, inputs.text_mask, text_key
     )
     image_feat = albef.image_feature(params, image_embeds)
     text_feat = albef.text_feature(params, clean)
-    contrast = _contrast(image_feat, text_feat, teacher, keys, temperature, groups)
-    positives = None
-    if inputs.image_id is not None and keys.image_id is not None:
-        positives = same_image(inputs.image_id, keys.image_id, groups)
-    if not isinstance(negatives, Negatives):
-        alone = exclude_self(groups, recipe.contrast_group)
-        excluded = alone if positives is None else positives.group
-        likeness = contrast.text_to_image.group, contrast.image_to_text.group
-        if recipe.negatives == "random":
-            likeness = jnp.zeros_like(likeness[0]), jnp.zeros_like(likeness[1])
-        negatives = choose_negatives(negatives, *likeness, excluded)
+    alignment = align(
+        (image_feat, text_feat),
+        (teacher.image_feat, teacher.text_feat),
+        keys,
+        params["temperature"],
+        recipe.contrast_group,
+        negatives,
+        inputs.image_id,
+        hard=recipe.negatives == "hard",
+    )
     fused_cls, fused_masked = fuse_matches_and_masked(
         config,
         params,
@@ -205,8 +168,8 @@ def student_forward(
         inputs.text_mask,
         image_embeds,
         TokenSelection(positions.token, positions.slot),
-        negatives.image,
-        negatives.text,
+        alignment.negatives.image,
+        alignment.negatives.text,
         fusion_key,
     )
     return Student(
@@ -214,33 +177,11 @@ def student_forward(
         clean,
         image_feat,
         text_feat,
-        contrast,
-        _contrast(teacher.image_feat, teacher.text_feat, teacher, keys, temperature, groups),
-        negatives,
+        alignment,
         fused_cls,
         albef.itm_logits(params, fused_cls),
         albef.mlm_logits(config, params, fused_masked),
-        positives,
     )
-
-
-def mlm_loss(
-    logits: Float[Array, "G C V"],
-    labels: Int[Array, "G C"],
-    used: Array,
-    teacher_logits: Float[Array, "G C V"],
-    alpha: Float[Array, ""] | float,
-    total: Num[Array, ""] | None = None,
-) -> Float[Array, ""]:
-    """Mean over the masked tokens (paper equations 3 and 7); 0 when there are none.
-
-    Args:
-        total: what the sum is divided by, if it is not the number of tokens in use.
-    """
-    hard = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-    losses = mixed_cross_entropy([logits], hard, [teacher_logits], alpha)
-    total = jnp.maximum(jnp.sum(used), 1) if total is None else total
-    return jnp.sum(jnp.where(used, losses, 0.0)) / total
 
 
 def losses(
@@ -264,24 +205,17 @@ def losses(
         matches_total: number of ITM examples to divide by, by default those here.
     """
     soft = {name: alpha if name in distilled else 0.0 for name in DISTILLED}
-    itc = itc_loss(student.contrast, student.teacher_contrast, soft["itc"], student.positives)
+    aligned = alignment_losses(student.alignment, student.itm_logits, soft["itc"], matches_total)
     labels = masked_lm.gather(inputs.text_ids, positions)
     mlm = mlm_loss(
         student.mlm_logits, labels, positions.used, teacher.mlm_logits, soft["mlm"], masked_total
     )
-    positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
-    valid = student.negatives.valid.reshape(-1)
-    itm = itm_loss(positive, negative_image, negative_text, valid, matches_total)
-    terms = {"itc": itc, "mlm": mlm, "itm": itm.loss}
+    terms = {"itc": aligned["loss_itc"], "mlm": mlm, "itm": aligned["loss_itm"]}
     return {
         "loss": reduce(add, [terms[name] for name in LOSSES if name in trained]),
-        "loss_itc": itc,
         "loss_mlm": mlm,
-        "loss_itm": itm.loss,
-        "itm_accuracy": itm.accuracy,
-        "itc_accuracy": nearest_is_right(student.contrast.image_to_text, student.positives),
         "mlm_overflow": jnp.sum(positions.overflow),
-        "pairs_without_negative": jnp.sum(~student.negatives.valid),
+        **aligned,
     }
 
 
@@ -338,8 +272,7 @@ class PretrainingLoss(Loss):
         masked, positions, negatives = inputs.random.decisions
         batch, queue = inputs.batch, inputs.queue
         assert queue is not None
-        asked = self.recipe.same_image_positives
-        ids = batch["image_id"] if asked else None
+        ids = batch["image_id"] if self.recipe.same_image_positives else None
         pairs = Inputs(batch["image"], batch["text_ids"], batch["text_mask"], masked, ids)
         teacher = teacher_forward(
             self.model, inputs.teacher, pairs, positions, inputs.random.teacher_dropout
@@ -351,7 +284,7 @@ class PretrainingLoss(Loss):
             pairs,
             positions,
             teacher,
-            Keys(queue.image, queue.text, queue.image_id if asked else None),
+            Keys(queue.image, queue.text, queue.image_id),
             negatives,
             inputs.random.student_dropout,
         )

@@ -9,26 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from albef_jax.losses.alignment import Alignment, Keys, align, alignment_losses
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
-from albef_jax.losses.contrastive import (
-    Contrast,
-    Positives,
-    itc_loss,
-    nearest_is_right,
-    same_image,
-    similarities,
-)
-from albef_jax.losses.matching import (
-    Negatives,
-    Noise,
-    choose_negatives,
-    count_matches,
-    draw_noise,
-    itm_loss,
-)
+from albef_jax.losses.matching import Negatives, Noise, count_matches, draw_noise
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.config import ModelConfig
@@ -44,14 +29,6 @@ class Inputs(NamedTuple):
     image_id: Int[Array, " B"]
 
 
-class Keys(NamedTuple):
-    """Features of the queue with their image ids, before this batch enters it."""
-
-    image: Float[Array, "Q E"]
-    text: Float[Array, "Q E"]
-    image_id: Int[Array, " Q"]
-
-
 class Teacher(NamedTuple):
     """The momentum teacher's features; no gradient flows into them."""
 
@@ -64,10 +41,7 @@ class Student(NamedTuple):
 
     image_feat: Array
     text_feat: Array
-    contrast: Contrast
-    teacher_contrast: Contrast
-    positives: Positives
-    negatives: Negatives
+    alignment: Alignment
     itm_logits: Array
 
 
@@ -98,44 +72,30 @@ def student_forward(
         negatives: the hard negatives to use, or the noise to draw them with.
     """
     text_key, fusion_key = albef.split_key(dropout_key)
-    groups = len(inputs.text_ids) // contrast_group
-    temperature = params["temperature"]
     image_embeds = albef.encode_image(config, params, inputs.image)
     text_embeds = albef.encode_text(config, params, inputs.text_ids, inputs.text_mask, text_key)
     image_feat = albef.image_feature(params, image_embeds)
     text_feat = albef.text_feature(params, text_embeds)
-
-    def contrast(image_feat: Array, text_feat: Array) -> Contrast:
-        return Contrast(
-            similarities(image_feat, teacher.text_feat, keys.text, temperature, groups),
-            similarities(text_feat, teacher.image_feat, keys.image, temperature, groups),
-        )
-
-    own = contrast(image_feat, text_feat)
-    positives = same_image(inputs.image_id, keys.image_id, groups)
-    if not isinstance(negatives, Negatives):
-        negatives = choose_negatives(
-            negatives, own.text_to_image.group, own.image_to_text.group, positives.group
-        )
+    alignment = align(
+        (image_feat, text_feat),
+        (teacher.image_feat, teacher.text_feat),
+        keys,
+        params["temperature"],
+        contrast_group,
+        negatives,
+        inputs.image_id,
+    )
     fused_cls = fuse_matches(
         config,
         params,
         text_embeds,
         inputs.text_mask,
         image_embeds,
-        negatives.image,
-        negatives.text,
+        alignment.negatives.image,
+        alignment.negatives.text,
         fusion_key,
     )
-    return Student(
-        image_feat,
-        text_feat,
-        own,
-        contrast(teacher.image_feat, teacher.text_feat),
-        positives,
-        negatives,
-        albef.itm_logits(params, fused_cls),
-    )
+    return Student(image_feat, text_feat, alignment, albef.itm_logits(params, fused_cls))
 
 
 def losses(
@@ -148,18 +108,8 @@ def losses(
     Args:
         matches_total: number of ITM examples to divide by, by default those here.
     """
-    itc = itc_loss(student.contrast, student.teacher_contrast, alpha, student.positives)
-    positive, negative_image, negative_text = jnp.moveaxis(student.itm_logits, 1, 0)
-    valid = student.negatives.valid.reshape(-1)
-    itm = itm_loss(positive, negative_image, negative_text, valid, matches_total)
-    return {
-        "loss": itc + itm.loss,
-        "loss_itc": itc,
-        "loss_itm": itm.loss,
-        "itm_accuracy": itm.accuracy,
-        "itc_accuracy": nearest_is_right(student.contrast.image_to_text, student.positives),
-        "pairs_without_negative": jnp.sum(~student.negatives.valid),
-    }
+    aligned = alignment_losses(student.alignment, student.itm_logits, alpha, matches_total)
+    return {"loss": aligned["loss_itc"] + aligned["loss_itm"], **aligned}
 
 
 @dataclass(frozen=True)

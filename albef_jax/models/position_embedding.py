@@ -48,7 +48,10 @@ def sincos_positions(
     _, tokens, width = shape
     side = math.isqrt(tokens - 1)
     if width % 4 or side * side != tokens - 1:
-        raise ValueError(f"sincos positions of shape {shape}: width / 4 or the side is not whole")
+        raise ValueError(
+            f"sincos positions of shape {shape}: the width must be a multiple of 4, and the "
+            "patches a square number"
+        )
     quarter = width // 4
     angles = jnp.arange(side)[:, None] / 10_000 ** (jnp.arange(quarter) / quarter)
     line = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -11,7 +11,7 @@ NAMES = ("scenes",)
 def locate(model: str | Path) -> Path:
     """The folder of a model that comes with the package, or else the path itself.
 
-    What lies under that name in the working directory comes first.
+    A file or folder of that name in the working directory takes precedence.
     """
     path = Path(model)
     return _HERE / path if str(model) in NAMES and not path.exists() else path

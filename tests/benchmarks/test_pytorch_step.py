@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from albef_jax.checkpoints.official.state_dict import to_official, to_official_params
+from albef_jax.losses.alignment import Keys
 from albef_jax.losses.masked_lm import MaskedText
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import Inputs, Keys
+from albef_jax.losses.pretraining import Inputs
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
 from benchmarks.plain import plain_loss

@@ -126,7 +126,7 @@ def test_auto_is_checked_like_a_value(config):
         ("train.distilled", "itc,itm", "itm is unknown; choose among itc, mlm"),
         ("train.negatives", "hardest", "hard"),
         ("model.image_stem", "convolution", "did you mean 'convolutions'"),
-        ("model.patch_size", 12, "halves it until it is 1; use 4, 8, 16 or 32"),
+        ("model.patch_size", 12, "needs a power of two; use 4, 8, 16 or 32"),
         ("model.image_width", 130, "image_positions=sincos needs a multiple of 4"),
     ],
 )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from albef_jax.losses import pretraining
+from albef_jax.losses.alignment import Keys
 from albef_jax.losses.masked_lm import MaskedText
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import Inputs, Keys, Recipe
+from albef_jax.losses.pretraining import Inputs, Recipe
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
 from benchmarks.plain import plain_loss

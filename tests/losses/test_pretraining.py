@@ -10,9 +10,10 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from albef_jax.losses import masked_lm, pretraining, retrieval
-from albef_jax.losses.masked_lm import MaskedText, Positions
+from albef_jax.losses.alignment import Keys
+from albef_jax.losses.masked_lm import MaskedText, Positions, mlm_loss
 from albef_jax.losses.matching import Negatives, draw_noise, exclude_self
-from albef_jax.losses.pretraining import LOSSES, Inputs, Keys, Recipe, mlm_loss
+from albef_jax.losses.pretraining import LOSSES, Inputs, Recipe
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
 from tests.helpers.draws import draw_negatives
@@ -281,7 +282,7 @@ def drawn(tiny, inputs, full):
             student = pretraining.student_forward(
                 tiny.config, recipe, params, inputs, positions, teacher, KEYS, noise, None
             )
-            return student.negatives, student.contrast
+            return student.alignment.negatives, student.alignment.contrast
 
         return forward(inputs)
 
@@ -321,9 +322,8 @@ def test_hard_negatives_are_drawn_from_the_students_similarities(drawn):
 
 
 def test_pairs_without_negatives_are_counted(full):
-    invalid = full.student._replace(
-        negatives=NEGATIVES._replace(valid=jnp.zeros((2, 4), bool).at[0].set(True))
-    )
+    negatives = NEGATIVES._replace(valid=jnp.zeros((2, 4), bool).at[0].set(True))
+    invalid = full.student._replace(alignment=full.student.alignment._replace(negatives=negatives))
     arrays = jax.tree.map(jnp.asarray, (invalid, full.teacher, full.inputs, full.positions))
     found = pretraining.losses(*arrays, ALPHA)
     assert int(found["pairs_without_negative"]) == 4
@@ -349,7 +349,7 @@ def test_captions_of_one_image_may_be_right_answers(tiny, teacher_tree, inputs):
         theirs = retrieval.student_forward(
             *(config, GROUP, params, pairs),
             retrieval.Teacher(teacher.image_feat, teacher.text_feat),
-            *(retrieval.Keys(*keys), negatives, None),
+            *(keys, negatives, None),
         )
         drawing = pretraining.student_forward(
             *(config, recipe, params, inputs, positions, teacher, keys),
@@ -357,7 +357,7 @@ def test_captions_of_one_image_may_be_right_answers(tiny, teacher_tree, inputs):
             None,
         )
         losses = pretraining.losses(student, teacher, inputs, positions, ALPHA)
-        return losses, retrieval.losses(theirs, ALPHA), drawing.negatives
+        return losses, retrieval.losses(theirs, ALPHA), drawing.alignment.negatives
 
     ours, theirs, negative = both(tiny.params)
     for name in ("loss_itc", "loss_itm", "itc_accuracy", "itm_accuracy", "pairs_without_negative"):

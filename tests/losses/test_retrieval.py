@@ -10,9 +10,10 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from albef_jax.losses import retrieval
+from albef_jax.losses.alignment import Alignment, Keys
 from albef_jax.losses.contrastive import Contrast, Positives, Similarities
 from albef_jax.losses.matching import Negatives, draw_noise
-from albef_jax.losses.retrieval import Inputs, Keys
+from albef_jax.losses.retrieval import Inputs
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
 from tests.helpers.draws import draw_negatives
@@ -101,7 +102,7 @@ def draw(tiny, student_tree, inputs, full):
         student = retrieval.student_forward(
             tiny.config, GROUP, student_tree, given, teacher, KEYS, noise, None
         )
-        return student.negatives, student.contrast
+        return student.alignment.negatives, student.alignment.contrast
 
     return lambda seed, image_id=IMAGE_ID: draw(jax.random.key(seed), jnp.asarray(image_id))
 
@@ -253,11 +254,13 @@ def test_contrast_accuracy_counts_any_caption_of_the_image():
     student = retrieval.Student(
         image_feat=jnp.zeros((3, 4)),
         text_feat=jnp.zeros((3, 4)),
-        contrast=Contrast(blocks, blocks),
-        teacher_contrast=Contrast(blocks, blocks),
-        positives=Positives(same, jnp.zeros((1, 3, 2), bool)),
-        negatives=Negatives(
-            jnp.zeros((1, 3), jnp.int32), jnp.zeros((1, 3), jnp.int32), jnp.ones((1, 3), bool)
+        alignment=Alignment(
+            Contrast(blocks, blocks),
+            Contrast(blocks, blocks),
+            Positives(same, jnp.zeros((1, 3, 2), bool)),
+            Negatives(
+                jnp.zeros((1, 3), jnp.int32), jnp.zeros((1, 3), jnp.int32), jnp.ones((1, 3), bool)
+            ),
         ),
         itm_logits=jnp.zeros((3, 3, 2)),
     )

@@ -78,7 +78,7 @@ def test_sincos_positions_tell_rows_and_columns():
 
 @pytest.mark.parametrize("shape", [(1, 17, 6), (1, 16, 8)])
 def test_sincos_positions_need_a_square_and_a_multiple_of_four(shape):
-    with pytest.raises(ValueError, match="is not whole"):
+    with pytest.raises(ValueError, match="multiple of 4, and the patches a square"):
         sincos_positions(jax.random.key(0), shape)
 
 

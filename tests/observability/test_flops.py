@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from albef_jax.losses import masked_lm, pretraining
+from albef_jax.losses.alignment import Keys
 from albef_jax.losses.masked_lm import MaskedText
 from albef_jax.losses.matching import Negatives
-from albef_jax.losses.pretraining import Inputs, Keys, Recipe
+from albef_jax.losses.pretraining import Inputs, Recipe
 from albef_jax.models import albef
 from albef_jax.models.config import ModelConfig, preset
 from albef_jax.observability.flops import PretrainingFlops, peak

@@ -145,12 +145,15 @@ def test_activations(full, compare):
 def test_similarities(full, compare):
     name, (_, _, inside), _, recorded = full
     student = inside["aux"]["student"]
-    for suffix, contrast in (("", student.contrast), ("_m", student.teacher_contrast)):
+    for suffix, contrast in (
+        ("", student.alignment.contrast),
+        ("_m", student.alignment.teacher_contrast),
+    ):
         for way, both in (("i2t", contrast.image_to_text), ("t2i", contrast.text_to_image)):
             ours = jnp.concatenate([both.group[0], both.queue[0]], axis=1)
             quantity = f"sim_{way}{suffix}"
             compare.add(quantity, ours, recorded[quantity], ACTIVATIONS, name)
-    weights = jax.nn.softmax(student.contrast.text_to_image.group[0])
+    weights = jax.nn.softmax(student.alignment.contrast.text_to_image.group[0])
     # Official weights are a softmax over the first B columns, its diagonal set to zero.
     weights = weights * (1 - np.eye(len(weights)))
     compare.add("neg_image_weights", weights, recorded["neg_image_weights"], ACTIVATIONS, name)

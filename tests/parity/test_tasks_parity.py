@@ -223,17 +223,19 @@ def test_retrieval(retrieved, compare):
         "itm_logits": jnp.concatenate(list(jnp.moveaxis(student.itm_logits, 1, 0))),
     }
     for way, both in (
-        ("i2t", student.contrast.image_to_text),
-        ("t2i", student.contrast.text_to_image),
+        ("i2t", student.alignment.contrast.image_to_text),
+        ("t2i", student.alignment.contrast.text_to_image),
     ):
         ours[f"sim_{way}"] = jnp.concatenate([both.group[0], both.queue[0]], axis=1)
     for quantity, value in ours.items():
         compare.add(f"retrieval {quantity}", value, recorded[quantity], ACTIVATIONS, name)
-    same = jnp.concatenate([student.positives.group[0], student.positives.queue[0]], axis=1)
+    same = jnp.concatenate(
+        [student.alignment.positives.group[0], student.alignment.positives.queue[0]], axis=1
+    )
     shares = same / jnp.sum(same, axis=1, keepdims=True)
     compare.add("retrieval hard targets", shares, recorded["hard_targets"], KEPT, name)
-    weights = jax.nn.softmax(student.contrast.text_to_image.group[0])
-    weights = jnp.where(student.positives.group[0], 0, weights)
+    weights = jax.nn.softmax(student.alignment.contrast.text_to_image.group[0])
+    weights = jnp.where(student.alignment.positives.group[0], 0, weights)
     compare.add("retrieval negatives", weights, recorded["neg_image_weights"], ACTIVATIONS, name)
 
 
