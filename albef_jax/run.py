@@ -185,7 +185,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     except (OSError, ValueError) as error:
         raise RunError(error) from error
     unsound = replay.nonfinite_modules(state.params)
-    arrays = to_devices(mesh, {name: recorded.batch[name] for name in task.inputs})
+    arrays = to_devices(mesh, {name: recorded.batch[name] for name in task.step_inputs})
     _, metrics = task.step(mesh, abstract)(state, arrays)
     found = {name: float(value) for name, value in jax.device_get(metrics).items()}
     different = replay.differing_metrics(recorded.metrics, found)
@@ -211,14 +211,16 @@ def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
 
 
 def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None:
-    parameters = count_parameters(jax.eval_shape(task.init_state).params)
+    params = jax.eval_shape(task.init_state).params
+    parameters, trained = map(count_parameters, (params, task.frozen.trained(params)))
+    still = f", {trained / 1e6:.1f} M of them trained" if trained < parameters else ""
     steps = f"{task.total_steps} of {task.batch_size} {task.items}"
     if not task_spec(config.task).trains:
         steps = "none, nothing is trained"
     device = mesh.devices.flat[0].device_kind
     print_on_main(
         f"albef_jax {config.task}, recipe {config.preset or 'custom'}: "
-        f"{parameters / 1e6:.1f} M parameters on {mesh.size} x {device}\n"
+        f"{parameters / 1e6:.1f} M parameters{still} on {mesh.size} x {device}\n"
         f"data: {task.describe_data()}\n"
         f"evaluation: {task.describe_evaluation()}\n"
         f"steps: {steps}; all is kept in {workdir}"

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
-from albef_jax.config import image_encoder, lr_scale, renamed, schema
+from albef_jax.config import image_encoder, parts, renamed, schema
 from albef_jax.config.auto import AUTO
 from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
@@ -185,7 +185,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         yield f"data.crop_scale={scale}: give two shares of the image, 0 < low <= high <= 1"
     yield from _losses(config)
-    yield from lr_scale.unknown_or_wrong(config)
+    yield from parts.problems(config)
     yield from metrics.problems(config.log.writers)
 
 
@@ -219,6 +219,7 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
     yield from _microbatches(config)
+    yield from _image_tokens(config)
     yield from image_encoder.problems(config.model)
     # Text assignment shows two wrong images.
     least = 3 if config.task == "nlvr_pretrain" else 2
@@ -240,6 +241,17 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _layers(config)
     if config.task == "grounding" and config.data.scenes.objects == 1:
         yield "data.scenes.objects=1: a phrase distinguishes an object from others; use at least 2"
+
+
+def _image_tokens(config: ConfigDict) -> Iterator[str]:
+    """Kept tokens are those of whole images, by an encoder that does not change."""
+    if not value_of(config, "train.cache_image_tokens"):
+        return
+    option = "train.cache_image_tokens=True"
+    if ("image_encoder", None) not in parts.frozen_parts(config.train.frozen):
+        yield f"{option}: the image encoder changes; add image_encoder to train.frozen"
+    if config.data.augment != "none":
+        yield f"{option}: augmented images differ each time; set data.augment=none"
 
 
 def _microbatches(config: ConfigDict) -> Iterator[str]:

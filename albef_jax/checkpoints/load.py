@@ -17,6 +17,7 @@ from albef_jax.checkpoints.official.name_table import TABLES
 from albef_jax.checkpoints.paths import check_readable_name
 from albef_jax.config.renamed import modernise
 from albef_jax.errors import CheckpointError
+from albef_jax.models.frozen import whole_teacher
 from albef_jax.models.task_models import model_of
 from albef_jax.pretrained.folders import NAMES, locate
 
@@ -34,7 +35,7 @@ class Checkpoint:
         task: as in `--task`; `retrieval` also for an official grounding model, unless a
             configuration distinguishes them.
         params: the student's tree.
-        teacher: may be empty.
+        teacher: whole, with what a run has frozen; may be empty.
         queues: named as in `losses.queue.Queue`; may be empty.
         step: updates so far, or None if unknown.
         config: the run's `config.json`, or None. Files written by `weights_file` hold it.
@@ -154,7 +155,7 @@ def _read_step(step: Path) -> Checkpoint:
     return Checkpoint(
         task=_task(step, params, config),
         params=params,
-        teacher=teacher,
+        teacher=whole_teacher(teacher, params),
         queues=_queue(train.get("queue", {})),
         step=int(train["step"]) if "step" in train else None,
         config=config,

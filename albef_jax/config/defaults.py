@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from ml_collections import ConfigDict, FieldReference, config_dict
@@ -14,7 +13,7 @@ from albef_jax.config import auto
 from albef_jax.config.file_patterns import expand
 from albef_jax.config.tasks import task_spec
 from albef_jax.errors import ConfigError
-from albef_jax.models.config import PRESETS, ModelConfig
+from albef_jax.models.config import PRESETS, ModelConfig, model_options
 
 
 def default(task: str = "pretrain") -> ConfigDict:
@@ -24,7 +23,7 @@ def default(task: str = "pretrain") -> ConfigDict:
             "task": task,
             "preset": "",  # name of the recipe, for logs and reports
             "seed": 0,
-            "model": asdict(PRESETS["base"]),
+            "model": model_options(PRESETS["base"]),
             "init": {
                 # A workdir, an Orbax directory or an official .pth to start from.
                 "checkpoint": "",
@@ -97,6 +96,8 @@ def _train() -> dict:
         "steps": config_dict.placeholder(int),  # overrides epochs
         # Parts of a batch, one after the other, to save memory; a number or auto.
         "microbatches": FieldReference(1, field_type=object),
+        # Modules that are not trained: image_encoder,text_encoder:4 (its first four layers).
+        "frozen": "",
         "xla_flags": "fast",  # fast | none, beside those of the environment
     }
 
@@ -152,7 +153,7 @@ def use_small_world(config: ConfigDict) -> None:
 
 def use_preset(config: ConfigDict, name: str, **overrides) -> None:
     """Set `config.model` to a preset of `models.sizes`, with overrides."""
-    config.model.update({**asdict(PRESETS[name]), **overrides})
+    config.model.update({**model_options(PRESETS[name]), **overrides})
 
 
 def model_config(config: ConfigDict) -> ModelConfig:

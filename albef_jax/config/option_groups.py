@@ -18,6 +18,12 @@ def pair_options(config: ConfigDict) -> None:
     )
 
 
+def frozen_image_options(config: ConfigDict) -> None:
+    """What pairs with a frozen image encoder allow."""
+    # Keep on disk what the encoder makes of each training image, to compute it once.
+    config.train.cache_image_tokens = False
+
+
 def contrast_options(config: ConfigDict) -> None:
     """A teacher with queues."""
     config.train.update(

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from albef_jax.data.images.augment import Transform
-from albef_jax.data.records import Labelled, Pair, Question, Referring, weighted_answers
+from albef_jax.data.records import (
+    EncodedPair,
+    Labelled,
+    Pair,
+    Question,
+    Referring,
+    weighted_answers,
+)
 from albef_jax.data.tokenizer import Tokenizer, clean_caption, clean_question
 
 END = "[SEP]"  # of an answer
@@ -54,10 +61,14 @@ class PairExamples(Examples):
     def of(self, record: Pair, rng: np.random.Generator | None = None) -> Example:
         """image uint8 `[S, S, 3]`, image_id int32, and the text."""
         assert rng is not None
+        caption = self.caption(record, rng)
+        return {"image": self.transform(record.image, rng), **caption}
+
+    def caption(self, record: Pair | EncodedPair, rng: np.random.Generator) -> Example:
+        """The text and image_id int32, without the image."""
         caption = record.captions[rng.integers(len(record.captions))]
         text = self.text(clean_caption(caption, self.max_words))
-        image = self.transform(record.image, rng)
-        return {"image": image, **text, "image_id": np.int32(record.image_id)}
+        return {**text, "image_id": np.int32(record.image_id)}
 
 
 class LabelledExamples(Examples):

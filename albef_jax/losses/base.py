@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 
 from albef_jax.losses.queue import Queue
 from albef_jax.models.albef import Params
+from albef_jax.models.config import ModelConfig
 
-Batch = dict[str, jax.Array]
+Batch = dict[str, Any]  # arrays; `image` may be ImageTokens
 Metrics = dict[str, jax.Array]
 Features = tuple[Float[Array, "B E"], Float[Array, "B E"]]
 
@@ -77,12 +78,14 @@ class Loss(ABC):
     """A task's loss.
 
     Attributes:
+        model: sizes of the model that it calls.
         streams: names of the random keys of a step. Their order is part of a run's history: a key
             is the step's key with the position of its name folded in.
         temperature_range: if set, the student's temperature is clamped to it first.
         contrast_group: rows that depend on each other; micro-batches are whole groups.
     """
 
+    model: ModelConfig
     streams: ClassVar[tuple[str, ...]] = ("decisions", "student_dropout", "teacher_dropout")
     temperature_range: ClassVar[tuple[float, float] | None] = None
     contrast_group: int = 1

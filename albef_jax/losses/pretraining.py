@@ -21,7 +21,7 @@ from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
 from albef_jax.losses.masked_lm import BERT_TOKENS, MaskedText, Positions, SpecialTokens, mlm_loss
 from albef_jax.losses.matching import Negatives, Noise, count_matches, draw_noise
 from albef_jax.models import albef
-from albef_jax.models.albef import Params
+from albef_jax.models.albef import Images, Params
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.joint_passes import encode_clean_and_masked, fuse_matches_and_masked
 from albef_jax.models.token_selection import TokenSelection
@@ -60,7 +60,7 @@ class Inputs(NamedTuple):
     With `image_id`, captions of one image are right answers to each other.
     """
 
-    image: Float[Array, "B H W 3"]
+    image: Images
     text_ids: Int[Array, "B T"]
     text_mask: Int[Array, "B T"]
     masked: MaskedText

@@ -15,7 +15,7 @@ from albef_jax.losses.alignment import Alignment, Keys, align, alignment_losses
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
 from albef_jax.losses.matching import Negatives, Noise, count_matches, draw_noise
 from albef_jax.models import albef
-from albef_jax.models.albef import Params
+from albef_jax.models.albef import Images, Params
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.joint_passes import fuse_matches
 
@@ -23,7 +23,7 @@ from albef_jax.models.joint_passes import fuse_matches
 class Inputs(NamedTuple):
     """One batch: normalised images, captions, and which image each caption is of."""
 
-    image: Float[Array, "B H W 3"]
+    image: Images
     text_ids: Int[Array, "B T"]
     text_mask: Int[Array, "B T"]
     image_id: Int[Array, " B"]

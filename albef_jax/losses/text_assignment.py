@@ -16,7 +16,7 @@ from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput
 from albef_jax.losses.classification import distilled_loss
 from albef_jax.losses.matching import exclude_self
 from albef_jax.models import albef
-from albef_jax.models.albef import Params
+from albef_jax.models.albef import Images, Params
 from albef_jax.models.bert import take_in_group
 from albef_jax.models.classifiers import assignment_logits
 from albef_jax.models.config import ModelConfig
@@ -90,7 +90,7 @@ def forward(
     config: ModelConfig,
     contrast_group: int,
     params: Params,
-    image: Float[Array, "B H W 3"],
+    image: Images,
     text_ids: Int[Array, "B T"],
     text_mask: Int[Array, "B T"],
     assignment: Assignment | Draws,

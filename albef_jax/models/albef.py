@@ -7,7 +7,7 @@ Shape letters: B images, R texts an image, T text tokens, N image tokens, E embe
 D text width, V vocabulary.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import jax
@@ -80,9 +80,13 @@ def init(config: ModelConfig, key: Array) -> Params:
 
 
 def teacher_params(params: Params) -> Params:
-    """A copy of what the momentum teacher has of the student: all but `STUDENT_ONLY`."""
-    shared = {name: tree for name, tree in params.items() if name not in STUDENT_ONLY}
-    return jax.tree.map(jnp.copy, shared)
+    """A copy of `shared`."""
+    return jax.tree.map(jnp.copy, shared(params))
+
+
+def shared(params: Params) -> Params:
+    """What the momentum teacher has of the student: all but `STUDENT_ONLY`."""
+    return {name: tree for name, tree in params.items() if name not in STUDENT_ONLY}
 
 
 def count_parameters(params: Params) -> int:
@@ -103,12 +107,43 @@ def split_key(dropout_key: Array | None) -> tuple[Array | None, Array | None]:
     return first, second
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ImageTokens:
+    """What a frozen image encoder made of images: takes the place of their pixels."""
+
+    tokens: Float[Array, "*B N D"]
+
+
+Images = Float[Array, "*B H W 3"] | ImageTokens
+
+
 def encode_image(
-    config: ModelConfig, params: Params, image: Float[Array, "B H W 3"], collect: bool = False
+    config: ModelConfig,
+    params: Params,
+    image: Images,
+    collect: bool = False,
 ):
     """Image tokens `[B, N, image_width]`, class token first; see `ImageEncoder` for `collect`."""
-    module = ImageEncoder(config, collect)
-    return module.apply({"params": params["image_encoder"]}, image)
+    if isinstance(image, ImageTokens):
+        return image.tokens
+    tower, frozen = params["image_encoder"], config.frozen_image_layers
+    if not frozen or collect:
+        return ImageEncoder(config, collect).apply({"params": tower}, image)
+    first, last = _cut(tower, "blocks", frozen)
+    fewer = ImageEncoder(replace(config, image_depth=frozen))
+    tokens = fewer.apply({"params": first}, image, method="before_norm")
+    tokens = jax.lax.stop_gradient(tokens)
+    others = ImageEncoder(replace(config, image_depth=config.image_depth - frozen))
+    method = "from_tokens" if others.config.image_depth else "final_norm"
+    return others.apply({"params": last}, tokens, method=method)
+
+
+def _cut(tower: Params, stack: str, first: int) -> tuple[Params, Params]:
+    """A tower with its first layers, and with the others."""
+    early = jax.tree.map(lambda leaf: leaf[:first], tower[stack])
+    late = jax.tree.map(lambda leaf: leaf[first:], tower[stack])
+    return {**tower, stack: early}, {**tower, stack: late}
 
 
 def encode_text(
@@ -121,9 +156,18 @@ def encode_text(
     collect: bool = False,
 ):
     """Text tokens `[B, T, D]` after the text layers; see `TextEncoder` for `collect`."""
-    module = bert.TextEncoder(config, dropout_key is None, collect)
-    bias = attention.self_bias(text_mask, causal)
-    return module.apply({"params": params["text_encoder"]}, text_ids, bias, rngs=rngs(dropout_key))
+    bias, tower = attention.self_bias(text_mask, causal), params["text_encoder"]
+    frozen, deterministic = config.frozen_text_layers, dropout_key is None
+    if not frozen or collect:
+        module = bert.TextEncoder(config, deterministic, collect)
+        return module.apply({"params": tower}, text_ids, bias, rngs=rngs(dropout_key))
+    first, last = _cut(tower, "layers", frozen)
+    fewer = bert.TextEncoder(replace(config, text_depth=frozen))
+    x = jax.lax.stop_gradient(fewer.apply({"params": first}, text_ids, bias))
+    if frozen == config.text_depth:
+        return x
+    others = bert.TextLayers(replace(config, text_depth=config.text_depth - frozen), deterministic)
+    return others.apply({"params": {"layers": last["layers"]}}, x, bias, rngs=rngs(dropout_key))
 
 
 def fuse(
@@ -211,7 +255,7 @@ def fuse_class(
 def fuse_pairs(
     config: ModelConfig,
     params: Params,
-    image: Float[Array, "B H W 3"],
+    image: Images,
     text_ids: Int[Array, "B T"],
     text_mask: Int[Array, "B T"],
     dropout_key: Array | None = None,

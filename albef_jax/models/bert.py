@@ -294,6 +294,20 @@ class TextEncoder(nn.Module):
         return (x, jnp.concatenate([embedded[None], outputs])) if self.collect else x
 
 
+class TextLayers(nn.Module):
+    """The `text_depth` layers of `TextEncoder` without its embeddings, under the same names."""
+
+    config: ModelConfig
+    deterministic: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], bias: Array) -> Float[Array, "B T D"]:
+        """Apply the layers under the score bias of `SelfAttention`."""
+        cfg = self.config
+        layers = stack(TextLayer, cfg, cfg.text_depth, cfg.remat_text, inputs=1)
+        return layers(cfg, self.deterministic, name="layers")(x, bias)[0]
+
+
 class FusionEncoder(nn.Module):
     """The last `fusion_depth` BERT layers, with cross-attention to image tokens.
 

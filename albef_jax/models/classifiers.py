@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from albef_jax.models import albef
-from albef_jax.models.albef import Params
+from albef_jax.models.albef import Images, Params
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.two_image_fusion import fuse_pair
 
@@ -30,7 +30,7 @@ def assignment_logits(params: Params, fused_cls: Float[Array, "B D"]) -> Float[A
 def entailment_logits(
     config: ModelConfig,
     params: Params,
-    image: Float[Array, "B H W 3"],
+    image: Images,
     text_ids: Int[Array, "B T"],
     text_mask: Int[Array, "B T"],
     dropout_key: Array | None = None,
@@ -45,14 +45,15 @@ def entailment_logits(
 def nlvr_logits(
     config: ModelConfig,
     params: Params,
-    image: Float[Array, "B 2 H W 3"],
+    image: Images,
     text_ids: Int[Array, "B T"],
     text_mask: Int[Array, "B T"],
     dropout_key: Array | None = None,
 ) -> Float[Array, "B C"]:
-    """Whether a sentence is true of a left and a right image."""
+    """Whether a sentence is true of a left and a right image, `[B, 2, H, W, 3]`."""
     text_key, fusion_key = albef.split_key(dropout_key)
-    embeds = albef.encode_image(config, params, image.reshape(-1, *image.shape[2:]))
+    singly = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), image)
+    embeds = albef.encode_image(config, params, singly)
     embeds = embeds.reshape(-1, 2, *embeds.shape[1:])
     text_embeds = albef.encode_text(config, params, text_ids, text_mask, text_key)
     fused = fuse_pair(

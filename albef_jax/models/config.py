@@ -1,7 +1,7 @@
 """Model sizes: every dimension of the network, and the presets by name."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 Remat = Literal["none", "dots", "full"]
 
@@ -38,6 +38,8 @@ class ModelConfig:
         remat_image, remat_text, remat_fusion: what the layers of a tower compute again in the
             backward pass: nothing, all but the outputs of their projections (`dots`), or all.
         unroll: trade compile time for run time: layers per iteration of the layer loop.
+        frozen_image_layers, frozen_text_layers: first layers of a tower that no gradient passes,
+            and that have no dropout (`train.frozen`; `models.frozen`).
     """
 
     image_size: int = 256
@@ -66,6 +68,8 @@ class ModelConfig:
     remat_text: Remat = "none"
     remat_fusion: Remat = "none"
     unroll: int = 1
+    frozen_image_layers: int = 0
+    frozen_text_layers: int = 0
 
     @property
     def encoder_width(self) -> int:
@@ -115,6 +119,15 @@ PRESETS: dict[str, ModelConfig] = {
     "base": ModelConfig(),
     "large": ModelConfig(image_width=1024, image_depth=24, image_heads=16),
 }
+
+
+# Fields that follow from options elsewhere in the configuration.
+_DERIVED = ("frozen_image_layers", "frozen_text_layers")
+
+
+def model_options(model: ModelConfig) -> dict[str, Any]:
+    """The fields that a configuration has under `model`."""
+    return {name: value for name, value in asdict(model).items() if name not in _DERIVED}
 
 
 def preset(name: str, **overrides) -> ModelConfig:

@@ -88,12 +88,25 @@ class ImageEncoder(nn.Module):
         patches = self.patches(image)
         tokens = self.tokens(patches)
         number = tokens.shape[1]
-        if self.config.attention == "cudnn":  # once, instead of in every block
-            tokens = jnp.pad(tokens, ((0, 0), (0, number % 2), (0, 0)))
-        x, blocks = self.blocks(tokens)
+        x, blocks = self.blocks(self.padded(tokens))
         x = self.final_norm(x[:, :number])
         blocks = blocks[:, :, :number] if self.collect else None
         return (x, {"patch_embed": patches, "blocks": blocks}) if self.collect else x
+
+    def before_norm(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B N D"]:
+        """What the last block makes of normalised images."""
+        tokens = self.tokens(self.patches(image))
+        return self.blocks(self.padded(tokens))[0][:, : tokens.shape[1]]
+
+    def from_tokens(self, tokens: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+        """Blocks and norm alone."""
+        return self.final_norm(self.blocks(self.padded(tokens))[0][:, : tokens.shape[1]])
+
+    def padded(self, tokens: Float[Array, "B N D"]) -> Float[Array, "B M D"]:
+        """As many tokens as attention likes: padded once, instead of in every block."""
+        if self.config.attention != "cudnn":
+            return tokens
+        return jnp.pad(tokens, ((0, 0), (0, tokens.shape[1] % 2), (0, 0)))
 
     def patches(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B N-1 D"]:
         """Embed the patches in selection order."""

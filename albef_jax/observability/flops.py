@@ -7,6 +7,7 @@ Shape letters: T text tokens, N image tokens.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import jax
 
@@ -107,6 +108,11 @@ def mlm_head(config: ModelConfig, tokens: float) -> float:
     return 2 * tokens * config.text_width * (config.text_width + config.vocab_size)
 
 
+def _share(frozen: int, depth: int) -> float:
+    """The part of a tower's layers that a gradient passes."""
+    return 1 - frozen / depth
+
+
 @dataclass(frozen=True)
 class PretrainingFlops:
     """Operations of a pre-training step for each pair.
@@ -115,6 +121,8 @@ class PretrainingFlops:
         length: T.
         group, queue: keys of ITC.
         slots: places for masked tokens, for each pair.
+        image_encoder: `trained`, as far as its layers are not frozen; `frozen` altogether, so that
+            the teacher needs no pass of its own; or `cached`: nothing is computed.
     """
 
     config: ModelConfig
@@ -122,12 +130,12 @@ class PretrainingFlops:
     group: int
     queue: int
     slots: float
+    image_encoder: Literal["trained", "frozen", "cached"] = "trained"
 
     def fused(self) -> float:
         """What the step needs: as `losses.pretraining` computes it."""
         c, slots = self.config, self.slots
-        student = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
-        student += fusion(c, self.length, texts=4, images=1, read=3 + slots)
+        student = mlm_head(c, slots) + fusion(c, self.length, texts=4, images=1, read=3 + slots)
         teacher = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
         teacher += fusion(c, self.length, texts=1, images=1, read=slots)
         return self._step(student, teacher)
@@ -136,14 +144,31 @@ class PretrainingFlops:
         """One pass after another, all of each: as `benchmarks.plain` computes it."""
         c, length = self.config, self.length
         whole = fusion(c, length, texts=1, images=1, read=length)
-        both = 2 * text_encoder(c, length) + mlm_head(c, length) + whole
-        return self._step(both + 3 * whole, both)
+        head = mlm_head(c, length)
+        return self._step(head + 4 * whole, 2 * text_encoder(c, length) + head + whole)
 
     def _step(self, student: float, teacher: float) -> float:
-        patches, blocks = image_encoder(self.config)
-        heads = 4 * self.config.image_width * self.config.embed_dim
-        contrast = 4 * (self.group + self.queue) * self.config.embed_dim
-        match = 3 * 2 * 2 * self.config.text_width
-        trained = (1 + BACKWARD) * (blocks + student + heads + match) + 2 * patches
+        """Of both, given the student's operations after the two encoders and all the teacher's but
+        those on images."""
+        c = self.config
+        texts = 2 * text_encoder(c, self.length)
+        heads = 4 * c.image_width * c.embed_dim
+        contrast = 4 * (self.group + self.queue) * c.embed_dim
+        match = 3 * 2 * 2 * c.text_width
+        trained = (1 + BACKWARD) * (student + heads + match)
+        trained += (1 + BACKWARD * _share(c.frozen_text_layers, c.text_depth)) * texts
         # Keys of the contrast are the teacher's: no gradient flows into them.
-        return trained + patches + blocks + teacher + heads + 3 * contrast
+        return trained + self._images() + teacher + heads + 3 * contrast
+
+    def _images(self) -> float:
+        """Of both image encoders."""
+        patches, blocks = image_encoder(self.config)
+        frozen = self.config.frozen_image_layers
+        match self.image_encoder:
+            case "cached":
+                return 0.0
+            case "frozen":
+                return patches + blocks
+        backward = BACKWARD * _share(frozen, self.config.image_depth) * blocks
+        # Pixels need no gradient.
+        return 2 * (patches + blocks) + backward + (0 if frozen else patches)

@@ -102,7 +102,7 @@ class Grounding(Task):
 
     def loss(self) -> Loss:
         """ITC and ITM, as for retrieval."""
-        return RetrievalLoss(self.model, self.config.train.contrast_group)
+        return RetrievalLoss(self.trained_model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy of the box that the heat map chooses, for both branches."""

@@ -46,7 +46,7 @@ class TextAssignment(Task):
 
     example = PairExamples
     # Used for the similarities that negatives are drawn by, without a gradient (LEDGER).
-    frozen = ("image_proj", "text_proj", "temperature")
+    untrained = ("image_proj", "text_proj", "temperature")
 
     def open_train(self) -> PairSource:
         """The training pairs."""
@@ -58,7 +58,7 @@ class TextAssignment(Task):
 
     def loss(self) -> Loss:
         """Cross-entropy over first, second and neither."""
-        return TextAssignmentLoss(self.model, self.config.train.contrast_group)
+        return TextAssignmentLoss(self.trained_model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy on held-out pairs, with images drawn as in training, from a fixed seed."""

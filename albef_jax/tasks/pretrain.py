@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.config.file_patterns import split_list
-from albef_jax.config.option_groups import contrast_options, pair_options
+from albef_jax.config.option_groups import contrast_options, frozen_image_options, pair_options
 from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
@@ -15,6 +15,7 @@ from albef_jax.evaluate.retrieval import describe, evaluate, protocol
 from albef_jax.inference.gallery import read_gallery
 from albef_jax.losses.masked_lm import SpecialTokens, capacity
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
+from albef_jax.models.frozen import whole_teacher
 from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.shared.base import Evaluation, QueueContent, Task
@@ -25,6 +26,7 @@ def options(config: ConfigDict) -> None:
     """The official recipe's values, and what only this task has."""
     contrast_options(config)
     pair_options(config)
+    frozen_image_options(config)
     config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
     config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
     config.train.negatives = "hard"  # of ITM: hard | random
@@ -48,12 +50,14 @@ class Pretraining(Task):
             self.queue_holds = "features and image ids"
         super().__init__(config, workdir, eval_only)
         slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
+        frozen = "frozen" if "image_encoder" in self.frozen.modules else "trained"
         pair = flops.PretrainingFlops(
-            self.model,
+            self.trained_model,
             config.data.text_len,
             train.contrast_group,
             train.queue_size,
             slots / train.contrast_group,
+            "cached" if train.cache_image_tokens else frozen,
         )
         self.step_flops = pair.fused() * self.batch_size
 
@@ -77,7 +81,7 @@ class Pretraining(Task):
             split_list(train.distilled),
             train.same_image_positives,
         )
-        return PretrainingLoss(self.model, recipe)
+        return PretrainingLoss(self.trained_model, recipe)
 
     def describe_data(self) -> str:
         """One line on what is trained on."""
@@ -106,10 +110,8 @@ class Pretraining(Task):
             rows=config.evaluation.batch_size,
             k=config.evaluation.rerank,
         )
-        count = config.evaluation.examples
-        examples = collect(
-            self.model, state.params, state.teacher, self.tokenizer, gallery, found, count
-        )
+        count, teacher = config.evaluation.examples, whole_teacher(state.teacher, state.params)
+        examples = collect(self.model, state.params, teacher, self.tokenizer, gallery, found, count)
         counted = protocol(found.figures)
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]

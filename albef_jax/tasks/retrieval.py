@@ -7,6 +7,7 @@ from albef_jax.config.option_groups import (
     contrast_options,
     distillation_options,
     finetune_options,
+    frozen_image_options,
     pair_options,
 )
 from albef_jax.config.tasks import TaskSpec
@@ -27,6 +28,7 @@ def options(config: ConfigDict) -> None:
     """The official recipe's values, and what only this task has."""
     finetune_options(config, batch_size=256, epochs=5, lr=1e-5)
     pair_options(config)
+    frozen_image_options(config)
     contrast_options(config)
     distillation_options(config)
     config.train.contrast_group = 32
@@ -53,7 +55,7 @@ class Retrieval(Task):
 
     def loss(self) -> Loss:
         """ITC and ITM."""
-        return RetrievalLoss(self.model, self.config.train.contrast_group)
+        return RetrievalLoss(self.trained_model, self.config.train.contrast_group)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""

@@ -109,7 +109,7 @@ class Vqa(Task):
 
     def loss(self) -> Loss:
         """The weighted likelihood of the answers."""
-        return VqaLoss(self.model)
+        return VqaLoss(self.trained_model)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Soft accuracy, and `answers.json`: every question's answer, as one submits it."""

@@ -68,6 +68,10 @@ class Trainable(Protocol):
         """What a step takes on each device, estimated."""
         ...
 
+    def prepare(self, state: TrainState, mesh: Mesh) -> None:
+        """Make what must be there before the first batch."""
+        ...
+
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
         ...
@@ -168,6 +172,7 @@ def train(
     print_on_main(f"memory: {task.memory(mesh, abstract)}")
     out = open_writers(writers if is_main_process() else None, workdir, start)
     log = Log(task, out, start, log_every, guards.max_skipped, mesh)
+    task.prepare(state, mesh)
     batches = task.batches(start)
     vote = SyncedSignal(mesh)
     stalls = workdir / f"stalls-{jax.process_index()}.txt"
@@ -178,7 +183,7 @@ def train(
             watchdog.waiting_for(f"the data of step {number}")
             waiting = time.perf_counter()
             batch = next(batches)
-            arrays = to_devices(mesh, {name: batch[name] for name in task.inputs})
+            arrays = to_devices(mesh, {name: batch[name] for name in task.step_inputs})
             log.window.waited += time.perf_counter() - waiting
             watchdog.waiting_for(f"the devices, step {number}", compiling=number == start + 1)
             state, metrics = step(state, arrays)

@@ -18,9 +18,8 @@ from jax.sharding import AbstractMesh, Mesh
 
 from albef_jax.distributed.mesh import state_shardings
 from albef_jax.losses.base import LossInputs, Random
-from albef_jax.models.primitives import normalize
 from albef_jax.train.state import TrainState
-from albef_jax.train.step import StepConfig, step_keys
+from albef_jax.train.step import StepConfig, judge, prepared, step_keys
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,13 @@ def estimate(
 
     Args:
         mesh: of devices that are there, or of as many that are not.
-        batch: `jax.ShapeDtypeStruct` of a whole batch, over all devices; images uint8.
+        batch: `jax.ShapeDtypeStruct` of a whole batch, over all devices; as for `train_step`.
     """
     shardings = state_shardings(mesh, abstract_state)
-    gradients = shard_bytes(abstract_state.params, shardings.params)
+    trained = config.frozen.trained(abstract_state.params)
+    gradients = shard_bytes(trained, state_shardings(mesh, trained))
     group = config.loss.contrast_group
-    groups_here = batch["image"].shape[0] / (group * mesh.size * config.microbatches)
+    groups_here = batch["text_ids"].shape[0] / (group * mesh.size * config.microbatches)
     return Memory(
         state=shard_bytes(abstract_state, shardings),
         gradients=gradients * (1 if config.microbatches == 1 else 2),
@@ -113,7 +113,7 @@ def _kept_for_a_group(config: StepConfig, state: TrainState, batch: dict[str, An
 
     def inputs(state: TrainState, batch: dict[str, jax.Array]) -> LossInputs:
         keys = step_keys(loss, state.key, state.step)
-        batch = {**batch, "image": normalize(batch["image"])}
+        batch = prepared(batch)
         decisions = loss.decide(keys, batch)
         random = Random(decisions, keys["student_dropout"], None)
         totals = loss.totals(batch, decisions)
@@ -121,7 +121,7 @@ def _kept_for_a_group(config: StepConfig, state: TrainState, batch: dict[str, An
 
     given = jax.eval_shape(inputs, state, jax.tree.map(cut, batch))
 
-    def objective(params: Any, given: LossInputs) -> jax.Array:
-        return loss(params, given).metrics["loss"]
+    def objective(trained: Any, params: Any, given: LossInputs) -> jax.Array:
+        return judge(config, trained, params, given).metrics["loss"]
 
-    return kept_bytes(objective, state.params, given)
+    return kept_bytes(objective, config.frozen.trained(state.params), state.params, given)

@@ -1,12 +1,19 @@
 """AdamW with the official decay mask."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from albef_jax.models.albef import Params
+from albef_jax.models.frozen import AFTER, STACKS
 from albef_jax.train.schedules import Schedule
+
+# Factors by top-level module, and by how many of its first layers they are for (None: all of it).
+Scales = Mapping[tuple[str, int | None], float]
 
 
 def decay_mask(params: Params) -> Params:
@@ -20,38 +27,45 @@ def decay_mask(params: Params) -> Params:
 
 
 def adamw(
-    learning_rate: Schedule,
-    weight_decay: float,
-    frozen: tuple[str, ...] = (),
-    lr_scale: Mapping[str, float] | None = None,
+    learning_rate: Schedule, weight_decay: float, lr_scale: Scales = MappingProxyType({})
 ) -> optax.GradientTransformation:
     """AdamW, betas (0.9, 0.999), epsilon 1e-8, no clipping.
 
     Args:
-        frozen: top-level modules without a gradient; they are not even decayed.
-        lr_scale: by top-level module, what its learning rate is multiplied with.
+        lr_scale: what learning rates are multiplied with. First layers have the factor of their
+            module, unless they have one of their own, which is then that of the embeddings, too.
     """
     optimizer = optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
-    if lr_scale:  # an update is proportional to the rate, its decay included
-        optimizer = optax.chain(optimizer, _by_module(lr_scale))
-    if not frozen:
+    if not lr_scale:
         return optimizer
-
-    def trained(params: Params) -> Params:
-        return jax.tree.map_with_path(lambda path, _: path[0].key not in frozen, params)
-
-    def kept(params: Params) -> Params:
-        return jax.tree.map(lambda flag: not flag, trained(params))
-
-    return optax.chain(optax.masked(optimizer, trained), optax.masked(optax.set_to_zero(), kept))
+    # An update is proportional to the rate, its decay included.
+    return optax.chain(optimizer, _by_part(lr_scale))
 
 
-def _by_module(scales: Mapping[str, float]) -> optax.GradientTransformation:
-    """Updates times the scale of their module."""
+def _by_part(scales: Scales) -> optax.GradientTransformation:
+    """Updates times the factor of their part."""
 
     def scaled(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
         return jax.tree.map_with_path(
-            lambda path, update: update * scales.get(path[0].key, 1.0), updates
+            lambda path, update: update * _factor(path, update.shape, scales), updates
         )
 
     return optax.stateless(scaled)
+
+
+def _factor(path: tuple[Any, ...], shape: tuple[int, ...], scales: Scales) -> float | np.ndarray:
+    """The factor of a leaf, or of each of its layers."""
+    module = path[0].key
+    factor = scales.get((module, None), 1.0)
+    depths = sorted(depth for name, depth in scales if name == module and depth)
+    if not depths:
+        return factor
+    part = path[1].key
+    if part in AFTER.get(module, ()):
+        return factor
+    if part != STACKS[module]:
+        return scales[module, depths[0]]
+    factors = np.full((shape[0], *(1,) * (len(shape) - 1)), factor, np.float32)
+    for depth in reversed(depths):
+        factors[:depth] = scales[module, depth]
+    return factors

@@ -12,6 +12,7 @@ from albef_jax.losses.queue import Queue, init_queue
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.frozen import NOTHING, Frozen
 
 
 @jax.tree_util.register_dataclass
@@ -22,7 +23,8 @@ class TrainState:
     The position in the data follows from `step` (see `data.pipeline`), and so needs no entry.
 
     Attributes:
-        teacher: empty for a task without momentum distillation.
+        teacher: without what is frozen, which is the student's; empty for a task without momentum
+            distillation.
         queue: None for a task without contrast.
         key: the root random key, constant; each step folds in its number.
     """
@@ -71,7 +73,14 @@ def state_from_params(
     queue: Queue | None,
     key: Array,
     teacher: Params | None = None,
+    frozen: Frozen = NOTHING,
 ) -> TrainState:
-    """A state at step 0 with given parameters; without `teacher` it is a copy of the student."""
-    teacher = albef.teacher_params(params) if teacher is None else teacher
-    return TrainState(jnp.int32(0), params, teacher, optimizer.init(params), queue, key)
+    """A state at step 0 with given parameters; without `teacher` it is a copy of the student.
+
+    Args:
+        teacher: its trained part.
+        frozen: what the optimizer has no state for.
+    """
+    trained = frozen.trained(params)
+    teacher = albef.teacher_params(trained) if teacher is None else teacher
+    return TrainState(jnp.int32(0), params, teacher, optimizer.init(trained), queue, key)

@@ -20,7 +20,9 @@ from jax.sharding import Mesh
 from albef_jax.distributed.mesh import batch_sharding, on_mesh, state_shardings
 from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput, Metrics, Random
 from albef_jax.losses.queue import Queue, enqueue
-from albef_jax.models.albef import Params
+from albef_jax.models.albef import Images, ImageTokens, Params, encode_image
+from albef_jax.models.config import ModelConfig
+from albef_jax.models.frozen import NOTHING, Frozen, completed, whole_teacher
 from albef_jax.models.primitives import normalize
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.gradient_accumulation import accumulate, merge, split
@@ -44,6 +46,7 @@ class StepConfig(Generic[L]):
         momentum: of the teacher.
         microbatches: parts of the batch to take one after the other, whole contrast groups each.
         shards: devices that rows of a batch lie on.
+        frozen: what gets no gradient, no optimizer state and no teacher of its own.
     """
 
     loss: L
@@ -53,6 +56,7 @@ class StepConfig(Generic[L]):
     momentum: float = 0.995
     microbatches: int = 1
     shards: int = 1
+    frozen: Frozen = NOTHING
 
 
 def step_keys(loss: Loss, key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -72,15 +76,16 @@ def update(
     """
     loss = config.loss
     params = _clamp_temperature(loss, state.params)
-    teacher = update_teacher(state.teacher, params, config.momentum)
+    trained = config.frozen.trained(params)
+    teacher = update_teacher(state.teacher, trained, config.momentum)
     alpha = config.alpha(state.step)
-    gradient = partial(_gradient, loss, params, teacher, state.queue, alpha)
+    gradient = partial(_gradient, config, params, teacher, state.queue, alpha)
     totals = loss.totals(batch, random.decisions)
     if config.microbatches == 1:
         grads, output = gradient(batch, random, totals)
     else:
-        grads, output = _in_microbatches(config, gradient, params, batch, random, totals)
-    updates, opt_state = config.optimizer.update(grads, state.opt_state, params)
+        grads, output = _in_microbatches(config, gradient, trained, batch, random, totals)
+    updates, opt_state = config.optimizer.update(grads, state.opt_state, trained)
     metrics = {
         **output.metrics,
         "lr": config.learning_rate(state.step),
@@ -89,7 +94,7 @@ def update(
     }
     after = state.replace(
         step=state.step + 1,
-        params=optax.apply_updates(params, updates),
+        params=completed(optax.apply_updates(trained, updates), params),
         teacher=teacher,
         opt_state=opt_state,
         queue=_enqueued(state.queue, output, batch),
@@ -105,7 +110,7 @@ def _clamp_temperature(loss: Loss, params: Params) -> Params:
 
 
 def _gradient(
-    loss: Loss,
+    config: StepConfig,
     params: Params,
     teacher: Params,
     queue: Queue | None,
@@ -117,17 +122,42 @@ def _gradient(
     """The gradient of the loss on a batch or a micro-batch, and what else the loss returns."""
     inputs = LossInputs(batch, teacher, queue, alpha, random, totals)
 
-    def objective(params: Params) -> tuple[jax.Array, LossOutput]:
-        output = loss(params, inputs)
+    def objective(trained: Params) -> tuple[jax.Array, LossOutput]:
+        output = judge(config, trained, params, inputs)
         return output.metrics["loss"], output
 
-    return jax.grad(objective, has_aux=True)(params)
+    return jax.grad(objective, has_aux=True)(config.frozen.trained(params))
+
+
+def judge(config: StepConfig, trained: Params, params: Params, inputs: LossInputs) -> LossOutput:
+    """The loss of a student whose trained part is `trained`, and the rest that of `params`.
+
+    A frozen image encoder is called once, for student and teacher.
+
+    Args:
+        inputs: with the trained part of the teacher.
+    """
+    batch = inputs.batch
+    if "image_encoder" in config.frozen.modules:
+        image = encode_frozen(config.loss.model, params, batch["image"])
+        batch = {**batch, "image": image}
+    teacher = whole_teacher(inputs.teacher, params)
+    inputs = replace(inputs, batch=batch, teacher=teacher)
+    return config.loss(completed(trained, params), inputs)
+
+
+def encode_frozen(model: ModelConfig, params: Params, image: Images) -> ImageTokens:
+    """Tokens of one or two images a row `[B, *, H, W, 3]`, without a gradient."""
+    if isinstance(image, ImageTokens):
+        return image
+    tokens = encode_image(model, params, image.reshape(-1, *image.shape[-3:]))
+    return ImageTokens(tokens.reshape(*image.shape[:-3], *tokens.shape[1:]))
 
 
 def _in_microbatches(
     config: StepConfig,
     gradient: Callable[[Batch, Random, dict[str, jax.Array]], tuple[Params, LossOutput]],
-    params: Params,
+    trained: Params,
     batch: Batch,
     random: Random,
     totals: dict[str, jax.Array],
@@ -138,7 +168,7 @@ def _in_microbatches(
     rows from each of them.
     """
     parts = config.microbatches
-    groups = len(batch["image"]) // config.loss.contrast_group
+    groups = len(batch["text_ids"]) // config.loss.contrast_group
     blocks = math.gcd(groups // parts, config.shards)
     totals = {name: total / parts for name, total in totals.items()}
 
@@ -151,7 +181,7 @@ def _in_microbatches(
         grads, output = gradient(rows, Random(decisions, *keys), totals)
         return grads, (output.metrics, output.teacher_features)
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.tree.map(jnp.zeros_like, trained)
     cut = split((batch, random.decisions), parts, blocks)
     grads, (metrics, features) = accumulate(of_part, zeros, cut, parts)
     metrics = {
@@ -171,14 +201,26 @@ def train_step(config: StepConfig, state: TrainState, batch: Batch) -> tuple[Tra
     """Normalise the images, draw this step's random decisions, then `update`.
 
     Args:
-        batch: `image` uint8 `[B, H, W, 3]` (two images `[B, 2, H, W, 3]`), and what the loss needs.
+        batch: what `prepared` takes, and what the loss needs.
     """
     keys = step_keys(config.loss, state.key, state.step)
-    batch = {**batch, "image": normalize(batch["image"])}
+    batch = prepared(batch)
     decisions = config.loss.decide(keys, batch)
     random = Random(decisions, keys["student_dropout"], keys["teacher_dropout"])
     state, metrics, _ = update(config, state, batch, random)
     return state, metrics
+
+
+def prepared(batch: Batch) -> Batch:
+    """A batch with `image` as the loss takes it.
+
+    Args:
+        batch: with `image` uint8 `[B, H, W, 3]` (two images `[B, 2, H, W, 3]`), or instead with
+            `image_tokens` `[B, N, D]` of a frozen encoder.
+    """
+    if "image_tokens" in batch:
+        return {**batch, "image": ImageTokens(batch["image_tokens"])}
+    return {**batch, "image": normalize(batch["image"])}
 
 
 def compile_step(

@@ -17,6 +17,7 @@ from albef_jax.losses.retrieval import RetrievalLoss
 from albef_jax.losses.text_assignment import Assignment, TextAssignmentLoss
 from albef_jax.losses.vqa import VqaLoss
 from albef_jax.models.classifiers import entailment_logits, nlvr_logits
+from albef_jax.models.frozen import Frozen
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import StepConfig, update
@@ -65,12 +66,13 @@ def replay(golden: GoldenSet, file, task, variant, loss, batch, decisions=None, 
     if variant == "nodistill" and not queued:
         teacher = {}
     # How Adam moves parameters is not recorded here; what it leaves alone is.
-    optimizer = adamw(lambda step: 1e-4, 0.02, frozen) if frozen else optax.sgd(1e-4)
+    optimizer = adamw(lambda step: 1e-4, 0.02) if frozen else optax.sgd(1e-4)
+    still = Frozen(frozen)
     before = TrainState(
         jnp.int32(0),
         params,
         teacher,
-        optimizer.init(params),
+        optimizer.init(still.trained(params)),
         queue_of(recorded, "before") if queued else None,
         jax.random.key(0),
     )
@@ -80,7 +82,9 @@ def replay(golden: GoldenSet, file, task, variant, loss, batch, decisions=None, 
     def step(before, alpha, batch, random):
         """With `alpha` an argument, the variants of a task with a queue are one program."""
         momentum = golden.sizes["momentum"]
-        config = StepConfig(loss, optimizer, lambda _: 1e-4, lambda _: alpha, momentum)
+        config = StepConfig(
+            loss, optimizer, lambda _: 1e-4, lambda _: alpha, momentum, frozen=still
+        )
         return update(config, before, batch, random)
 
     random = Random(decisions(recorded) if decisions else None)

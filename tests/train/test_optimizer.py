@@ -85,34 +85,6 @@ def test_three_updates_with_a_schedule(three_updates):
         assert np.abs(other - expected).max() > 1e-6
 
 
-def test_frozen_modules_are_neither_moved_nor_decayed():
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), small_tree())
-    params["still"] = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    gradients = jax.tree.map(jnp.ones_like, params)
-    gradients["still"] = jax.tree.map(jnp.zeros_like, params["still"])
-    found = {}
-    for frozen in ((), ("still", "temperature")):
-        optimizer = adamw(lambda step: jnp.float32(1e-3), 0.5, frozen)
-        if frozen:
-            gradients["temperature"] = jnp.zeros(())
-        updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
-        found[frozen] = optax.apply_updates(params, updates)
-    everything, some = found.values()
-    # Without a gradient, weight decay alone would move them.
-    assert np.abs(everything["still"]["kernel"] - 1).max() > 1e-4
-    for name in ("still", "temperature"):
-        jax.tree.map(np.testing.assert_array_equal, some[name], params[name])
-    jax.tree.map(np.testing.assert_array_equal, some["layer"], everything["layer"])
-    assert np.abs(some["layer"]["kernel"] - params["layer"]["kernel"]).min() > 1e-4
-
-
-def test_frozen_modules_have_no_moments():
-    params = jax.tree.map(jnp.asarray, small_tree())
-    state = adamw(lambda step: jnp.float32(1e-3), 0.02, ("layer",)).init(params)
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(state)]
-    assert shapes.count(()) == len(shapes)
-
-
 def test_a_scaled_module_moves_as_with_another_rate():
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), small_tree())
     gradients = jax.tree.map(lambda leaf: jnp.cos(9 * leaf), params)
@@ -125,7 +97,7 @@ def test_a_scaled_module_moves_as_with_another_rate():
             found = optax.apply_updates(found, updates)
         return found
 
-    scaled = moved(1e-2, lr_scale={"temperature": 0.1})
+    scaled = moved(1e-2, lr_scale={("temperature", None): 0.1})
     whole, tenth = moved(1e-2), moved(1e-3)
     np.testing.assert_allclose(scaled["temperature"], tenth["temperature"], rtol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, scaled["layer"], whole["layer"])
@@ -137,3 +109,19 @@ def test_without_scales_the_state_is_that_of_adamw():
     plain = optax.adamw(lambda step: jnp.float32(1e-3), mask=decay_mask).init(params)
     ours = adamw(lambda step: jnp.float32(1e-3), 0.02).init(params)
     assert jax.tree.structure(ours) == jax.tree.structure(plain)
+
+
+def test_first_layers_have_a_rate_of_their_own():
+    params = {
+        "image_encoder": {"cls_token": jnp.ones(2), "blocks": jnp.ones((3, 2)), "norm": jnp.ones(2)}
+    }
+    optimizer = adamw(
+        lambda step: jnp.float32(1.0),
+        0.0,
+        {("image_encoder", 1): 0.1, ("image_encoder", 2): 0.2, ("image_encoder", None): 0.5},
+    )
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    moved = {name: -leaf for name, leaf in updates["image_encoder"].items()}
+    np.testing.assert_allclose(moved["blocks"][:, 0], [0.1, 0.2, 0.5], rtol=1e-5)
+    np.testing.assert_allclose(moved["cls_token"], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(moved["norm"], 0.5, rtol=1e-5)

@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.report import format_table
-from albef_jax.config import lr_scale
+from albef_jax.config import parts
 from albef_jax.config.defaults import model_config
 from albef_jax.config.tasks import task_spec
 from albef_jax.data.bad_samples import BadSamples
@@ -21,6 +21,7 @@ from albef_jax.data.batching import shuffled_batches, steps_per_epoch
 from albef_jax.data.build import train_transform
 from albef_jax.data.examples import Examples
 from albef_jax.data.held_out import with_shared_images
+from albef_jax.data.image_tokens import TokenExamples
 from albef_jax.data.images.augment import Transform
 from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.tokenizer import Tokenizer
@@ -37,6 +38,8 @@ from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef, task_models
 from albef_jax.models.attention import available
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.frozen import Frozen, whole_teacher
+from albef_jax.tasks.shared.image_tokens import token_examples
 from albef_jax.tasks.shared.start import start_from, start_from_encoders
 from albef_jax.train import schedules, xla_flags
 from albef_jax.train.memory import Memory, estimate
@@ -76,7 +79,7 @@ class Task(ABC):
         ConfigError: the data and the configuration do not fit each other.
     """
 
-    # Arrays of a batch that go to the devices.
+    # Arrays of a batch that the loss is given.
     inputs: tuple[str, ...] = ("image", "text_ids", "text_mask")
     example: type[Examples]  # what is made of a record
     items = "images"  # what an epoch is counted in
@@ -108,13 +111,44 @@ class Task(ABC):
             len(self.source),
             process=jax.process_index(),
         )
+        self._tokens: TokenExamples | None = None
         self.learning_rate = self._learning_rate()
         options = config.optimizer
-        scales = lr_scale.parsed(options.lr_scale)
-        self.optimizer = adamw(self.learning_rate, options.weight_decay, self.frozen, scales)
+        scales = self._scales(parts.scales(options.lr_scale))
+        self.optimizer = adamw(self.learning_rate, options.weight_decay, scales)
 
-    # Modules that get no gradient.
-    frozen: tuple[str, ...] = ()
+    # Modules that the task uses without training them.
+    untrained: tuple[str, ...] = ()
+
+    @property
+    def frozen(self) -> Frozen:
+        """What is not trained."""
+        named = parts.frozen_parts(self.config.train.frozen)
+        modules = (*self.untrained, *(name for name, layers in named if layers is None))
+        return Frozen(modules, tuple((name, layers) for name, layers in named if layers))
+
+    @property
+    def trained_model(self) -> ModelConfig:
+        """The model as the loss calls it: no gradient passes frozen layers, nor has dropout."""
+        frozen, model = self.frozen, self.model
+        text = frozen.first_layers("text_encoder")
+        return replace(
+            model,
+            frozen_image_layers=frozen.first_layers("image_encoder"),
+            frozen_text_layers=model.text_depth if "text_encoder" in frozen.modules else text,
+        )
+
+    def _scales(self, scales: dict[parts.Part, float]) -> dict[parts.Part, float]:
+        """Factors by the layers that are trained."""
+        frozen = self.frozen
+
+        def trained(part: parts.Part) -> parts.Part | None:
+            name, layers = part
+            if layers is None:
+                return part
+            return (name, left) if (left := layers - frozen.first_layers(name)) > 0 else None
+
+        return {left: scale for part, scale in scales.items() if (left := trained(part))}
 
     @abstractmethod
     def open_train(self) -> Any:
@@ -196,8 +230,11 @@ class Task(ABC):
         if self.queue_holds:
             with_ids = self.queue_holds == "features and image ids"
             queue = init_queue(queue_key, config.train.queue_size, model.embed_dim, with_ids)
-        teacher = albef.teacher_params(params) if queue is not None or self.distilled else {}
-        return state_from_params(params, self.optimizer, queue, root, teacher)
+        frozen = self.frozen
+        teacher = {}
+        if queue is not None or self.distilled:
+            teacher = albef.teacher_params(frozen.trained(params))
+        return state_from_params(params, self.optimizer, queue, root, teacher, frozen)
 
     def step_config(self) -> StepConfig:
         """What a train step of this task needs to know."""
@@ -209,6 +246,7 @@ class Task(ABC):
             alpha=self.alpha() if self.distilled else no_distillation,
             momentum=self.config.train.get("momentum", 1.0),
             microbatches=self.config.train.microbatches,
+            frozen=self.frozen,
         )
 
     def step(self, mesh: Mesh, abstract_state: TrainState) -> Step:
@@ -230,18 +268,50 @@ class Task(ABC):
             return state
         begin = start_from if init.checkpoint else start_from_encoders
         fresh = fetch(state)
+        fresh = fresh.replace(teacher=whole_teacher(fresh.teacher, fresh.params))
         with raise_on_all_processes(ValueError):
             state, rows = begin(self.config, fresh)
+        state = state.replace(teacher=self.frozen.trained(state.teacher))
         names = filter(None, (init.checkpoint, init.text, init.vision))
         print_on_main(f"starting from {' and '.join(names)}:", format_table(rows))
         return jax.device_put(state, shardings)
+
+    def prepare(self, state: TrainState, mesh: Mesh) -> None:
+        """Make what must be there before the first batch.
+
+        Raises:
+            ConfigError: image tokens cannot be kept.
+        """
+        if not self.cached:
+            return
+        self._tokens = token_examples(
+            self.examples(self.source, self.transform),
+            self.model,
+            state.params,
+            mesh,
+            self.workdir,
+            self.bad_samples,
+            rows=self.config.evaluation.batch_size,
+            threads=self.config.data.threads,
+        )
+
+    @property
+    def cached(self) -> bool:
+        """Whether batches have image tokens in place of images."""
+        return self.config.train.get("cache_image_tokens", False)
+
+    @property
+    def step_inputs(self) -> tuple[str, ...]:
+        """Arrays of a batch that go to the devices."""
+        kept = {"image": "image_tokens"} if self.cached else {}
+        return tuple(kept.get(name, name) for name in self.inputs)
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
         data, source = self.config.data, self.source
         mixed = isinstance(source, MixedPairs)
         return shuffled_batches(
-            self.examples(source, self.transform),
+            self._tokens or self.examples(source, self.transform),
             len(source),
             batch_size=self.batch_size,
             seed=self.config.seed,
@@ -264,6 +334,7 @@ class Task(ABC):
 
         return {
             "image": row(side, side, 3, dtype=np.uint8),
+            "image_tokens": row(self.model.image_tokens, self.model.image_width, dtype=np.float32),
             "text_ids": row(length),
             "text_mask": row(length),
             "image_id": row(),
@@ -275,7 +346,7 @@ class Task(ABC):
         rows = self.row_shapes()
         batch = {
             name: jax.ShapeDtypeStruct((self.batch_size, *rows[name].shape), rows[name].dtype)
-            for name in self.inputs
+            for name in self.step_inputs
         }
         return estimate(self.step_config(), mesh, abstract_state, batch)
 

@@ -68,7 +68,7 @@ class Classification(Task):
 
     def loss(self) -> Loss:
         """Cross-entropy with distillation."""
-        return ClassificationLoss(self.model, type(self).logits)
+        return ClassificationLoss(self.trained_model, type(self).logits)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy with a confusion matrix."""

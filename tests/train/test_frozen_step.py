@@ -1,0 +1,149 @@
+"""A step with frozen parts: the plain step's gradients, less work, less state."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from albef_jax.distributed.mesh import make_mesh
+from albef_jax.losses.base import Random
+from albef_jax.losses.pretraining import PretrainingLoss, Recipe
+from albef_jax.models import albef
+from albef_jax.models.frozen import NOTHING, Frozen, whole_teacher
+from albef_jax.train.memory import estimate
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.step import StepConfig, encode_frozen, prepared, step_keys, train_step, update
+from tests.helpers.tiny_model import state_of
+
+FROZEN = {
+    "both encoders": Frozen(("image_encoder", "text_encoder")),
+    "first layers": Frozen(("image_proj",), (("image_encoder", 1), ("text_encoder", 1))),
+    "fusion": Frozen(("temperature",), (("fusion_encoder", 1),)),
+}
+
+
+def config_of(tiny, frozen=NOTHING, microbatches=1):
+    first = frozen.first_layers
+    text = 2 if "text_encoder" in frozen.modules else first("text_encoder")
+    model = replace(
+        tiny.config, frozen_image_layers=first("image_encoder"), frozen_text_layers=text
+    )
+    return StepConfig(
+        loss=PretrainingLoss(model, Recipe(contrast_group=4, mlm_probability=0.3)),
+        optimizer=adamw(lambda step: jnp.float32(1e-3), 0.02),
+        learning_rate=lambda step: jnp.float32(1e-3),
+        alpha=lambda step: jnp.float32(0.4),
+        momentum=0.9,
+        microbatches=microbatches,
+        frozen=frozen,
+    )
+
+
+def state_with(tiny, frozen):
+    config = config_of(tiny, frozen)
+    state = state_of(tiny.params, config.optimizer, 16)
+    trained = frozen.trained(jax.tree.map(np.asarray, tiny.params))
+    moments = jax.eval_shape(config.optimizer.init, trained)
+    moments = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), moments)
+    teacher = jax.tree.map(lambda leaf: np.float32(1.1) * leaf, albef.teacher_params(trained))
+    return state.replace(teacher=jax.device_get(teacher), opt_state=moments)
+
+
+def updated(config, state, batch):
+    """One update without dropout, and its gradients."""
+    keys = step_keys(config.loss, state.key, state.step)
+    batch = prepared(batch)
+    random = Random(config.loss.decide(keys, batch))
+    after, metrics, looked = update(config, state, batch, random)
+    return after, metrics, looked["grads"]
+
+
+def step_of(tiny, batch, *options):
+    """`updated` of a state, compiled."""
+    run = jax.jit(partial(updated, config_of(tiny, *options)))
+    return lambda state: run(state, batch._asdict())
+
+
+@pytest.fixture(scope="module", params=FROZEN)
+def both(tiny, batch, request):
+    """The step with frozen parts, and the plain step of the same state."""
+    frozen = FROZEN[request.param]
+    before = state_with(tiny, frozen)
+    run = step_of(tiny, batch, frozen)
+    whole = state_with(tiny, NOTHING).replace(teacher=whole_teacher(before.teacher, before.params))
+    plain = step_of(tiny, batch)
+    return frozen, before, run(before), plain(whole)
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_those_of_the_plain_step(both):
+    frozen, _, (_, metrics, grads), (_, plain_metrics, plain_grads) = both
+    jax.tree.map(close, grads, frozen.trained(plain_grads))
+    for name in ("loss_itc", "loss_mlm", "loss_itm"):
+        close(metrics[name], plain_metrics[name])
+    assert float(metrics["grad_norm"]) < float(plain_metrics["grad_norm"])
+
+
+def test_frozen_parts_stay_and_the_others_move(both):
+    frozen, before, (after, _, _), _ = both
+    moved = jax.tree.map(lambda a, b: np.any(a != b), after.params, before.params)
+    still = {name: moved[name] for name in frozen.modules}
+    assert not any(jax.tree.leaves(still))
+    for name, layers in frozen.layers:
+        stack = {"image_encoder": "blocks"}.get(name, "layers")
+        jax.tree.map(
+            lambda a, b, rows=layers: np.testing.assert_array_equal(a[:rows], b[:rows]),
+            after.params[name][stack],
+            before.params[name][stack],
+        )
+    trained = frozen.trained(after.params), frozen.trained(before.params)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: np.any(a != b), *trained)))
+
+
+def test_neither_teacher_nor_optimizer_have_what_is_frozen(both):
+    frozen, _, (after, _, _), (_, _, plain_grads) = both
+    expected = jax.tree.map(np.shape, frozen.trained(plain_grads))
+    moments = jax.tree.map(np.shape, after.opt_state[0].mu)
+    assert moments == expected
+    assert jax.tree.map(np.shape, after.teacher) == albef.shared(expected)
+
+
+@pytest.mark.parametrize("name", ["both encoders", "first layers"])
+def test_micro_batches_give_the_same_gradients(tiny, batch, name):
+    frozen = FROZEN[name]
+    before = state_with(tiny, frozen)
+    whole, parts = (step_of(tiny, batch, frozen, n)(before)[2] for n in (1, 2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), whole, parts)
+
+
+def test_tokens_in_place_of_pixels(tiny, batch):
+    """A cached image is what its pixels would have been."""
+    frozen = Frozen(("image_encoder",))
+    config, before = config_of(tiny, frozen), state_with(tiny, frozen)
+    pixels = batch._asdict()
+    image = prepared(pixels)["image"]
+    tokens = jax.jit(lambda params: encode_frozen(tiny.config, params, image).tokens)(before.params)
+    kept = {name: array for name, array in pixels.items() if name != "image"}
+    step = jax.jit(partial(train_step, config))
+    found, expected = step(before, {**kept, "image_tokens": tokens}), step(before, pixels)
+    jax.tree.map(close, found[1], expected[1])
+
+
+def test_memory_falls(tiny, batch):
+    mesh = make_mesh(devices=jax.devices()[:1])
+    shapes = jax.eval_shape(lambda: batch._asdict())
+    taken = {}
+    for name, frozen in {"nothing": NOTHING, **FROZEN}.items():
+        state = jax.eval_shape(lambda frozen=frozen: state_with(tiny, frozen))
+        taken[name] = estimate(config_of(tiny, frozen), mesh, state, shapes)
+    nothing, first, encoders = (
+        taken[name] for name in ("nothing", "first layers", "both encoders")
+    )
+    for field in ("state", "gradients", "kept"):
+        assert getattr(encoders, field) < getattr(first, field) < getattr(nothing, field)
