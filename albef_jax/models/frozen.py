@@ -40,11 +40,13 @@ class Frozen:
     def trained(self, params: Params) -> Params:
         """The trained part of a parameter tree."""
         layers = dict(self.layers)
-        return {
+        trained = {
             name: _later(name, tree, layers[name]) if name in layers else tree
             for name, tree in params.items()
             if name not in self.modules
         }
+        # Nothing is left of a tower that has only layers, all of them frozen.
+        return {name: tree for name, tree in trained.items() if not _is_empty(tree)}
 
     def first_layers(self, module: str) -> int:
         """How many of a module's layers are frozen alone."""
@@ -58,7 +60,13 @@ def _later(module: str, tree: Params, frozen: int) -> Params:
     """A tower without its first layers and what comes before them."""
     stack = STACKS[module]
     after = {name: tree[name] for name in AFTER.get(module, ())}
+    if frozen == jax.tree.leaves(tree[stack])[0].shape[0]:
+        return after
     return {stack: jax.tree.map(lambda leaf: _rows(leaf, frozen), tree[stack]), **after}
+
+
+def _is_empty(tree: Any) -> bool:
+    return isinstance(tree, Mapping) and not tree
 
 
 def _rows(leaf: Any, first: int) -> Any:

@@ -34,6 +34,16 @@ def test_what_is_trained(tiny):
     assert jax.tree.structure(Frozen().trained(tiny.params)) == jax.tree.structure(tiny.params)
 
 
+def test_all_layers_may_be_frozen(tiny):
+    """Arrays without rows could not be saved."""
+    frozen = Frozen((), (("image_encoder", 2), ("text_encoder", 2)))
+    trained = frozen.trained(tiny.params)
+    assert trained["image_encoder"].keys() == {"norm"}
+    assert "text_encoder" not in trained
+    whole = completed(trained, tiny.params)
+    jax.tree.map(np.testing.assert_array_equal, whole, tiny.params)
+
+
 def test_shapes_alone_can_be_cut(tiny):
     abstract = jax.eval_shape(lambda: tiny.params)
     shapes = jax.tree.map(lambda leaf: leaf.shape, SOME.trained(abstract))

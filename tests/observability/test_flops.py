@@ -1,5 +1,6 @@
 """Operations counted from sizes against XLA's count of the same graphs."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -9,12 +10,17 @@ import pytest
 
 from albef_jax.losses import masked_lm, pretraining
 from albef_jax.losses.alignment import Keys
+from albef_jax.losses.base import LossInputs, Random
 from albef_jax.losses.masked_lm import MaskedText
 from albef_jax.losses.matching import Negatives
 from albef_jax.losses.pretraining import Inputs, Recipe
+from albef_jax.losses.queue import Queue
 from albef_jax.models import albef
 from albef_jax.models.config import ModelConfig, preset
-from albef_jax.observability.flops import PretrainingFlops, peak
+from albef_jax.models.frozen import Frozen
+from albef_jax.observability.flops import PretrainingFlops, image_encoder, peak
+from albef_jax.train.optimizer import adamw
+from albef_jax.train.step import StepConfig, judge
 from benchmarks.plain import plain_loss
 
 # Wide enough that matrix products are nearly all; unrolled, as XLA counts a loop's body once.
@@ -76,6 +82,42 @@ def test_count_is_xlas(graph, loss):
     assert getattr(ours(), graph)() * B == pytest.approx(
         counted, rel=0.03
     )  # XLA counts GELU, too, twice
+
+
+FROZEN = {
+    "image encoder": (Frozen(("image_encoder",)), 0, 0, "frozen"),
+    "both encoders": (Frozen(("image_encoder", "text_encoder")), 0, 2, "frozen"),
+    "first layers": (Frozen((), (("image_encoder", 2), ("text_encoder", 1))), 2, 1, "trained"),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_count_with_frozen_parts(name):
+    frozen, image, text, encoder = FROZEN[name]
+    model = replace(CONFIG, frozen_image_layers=image, frozen_text_layers=text)
+    loss = pretraining.PretrainingLoss(model, RECIPE)
+    rate = lambda step: jnp.float32(1e-4)  # noqa: E731
+    config = StepConfig(loss, adamw(rate, 0.02), rate, rate, frozen=frozen)
+    params, teacher, pairs, keys, negatives = arguments()
+
+    def objective(trained, params, teacher, pairs, keys, negatives):
+        decisions = loss.given(pairs.masked, negatives)
+        batch = {"image": pairs.image, "text_ids": pairs.text_ids, "text_mask": pairs.text_mask}
+        queue = Queue(keys.image, keys.text, jnp.int32(0), None)
+        totals = loss.totals(batch, decisions)
+        inputs = LossInputs(batch, teacher, queue, 0.4, Random(decisions), totals)
+        return judge(config, trained, params, inputs).metrics["loss"]
+
+    given = frozen.trained(params), params, frozen.trained(teacher), pairs, keys, negatives
+    counted = jax.jit(jax.grad(objective)).lower(*given).cost_analysis()["flops"]
+    expected = replace(ours(), config=model, image_encoder=encoder).fused()
+    assert expected * B == pytest.approx(counted, rel=0.03)
+    assert expected < 0.9 * ours().fused()
+
+
+def test_cached_images_cost_nothing():
+    frozen, cached = (replace(ours(), image_encoder=how).fused() for how in ("frozen", "cached"))
+    assert frozen - cached == pytest.approx(sum(image_encoder(CONFIG)))
 
 
 def test_the_fused_graph_of_the_base_model_saves_a_seventh():
