@@ -29,6 +29,7 @@ CHOICES = {
     "model.reduce_dtype": ("float32", "bfloat16"),
     "model.image_stem": ("patches", "convolutions"),
     "model.image_positions": ("normal", "sincos"),
+    "model.text_pooling": ("cls", "mean"),
     "model.attention": ("xla", "cudnn", AUTO),
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,

@@ -70,7 +70,9 @@ class _Passes:
         fused = self._fuse(masked, self._inputs.text_mask, self._image)
         return (
             albef.image_feature(params, self._image),
-            albef.text_feature(params, self._text),
+            albef.text_feature(
+                params, self._text, albef.pooled_tokens(config, self._inputs.text_mask)
+            ),
             albef.mlm_logits(config, params, fused),
         )
 

@@ -5,12 +5,14 @@ minutes. Each is compiled ahead; XLA's memory figure is printed beside our estim
 operations that the step needs beside the time. Needs jax, flax and optax alone.
 
 Variants are `plain` (one pass after another, `benchmarks.plain`) or `fused` (what training runs),
-then changes of the model's configuration; `xla_flags=none` compiles as `train.xla_flags=none` does.
+then changes of the model's configuration; `xla_flags=none` compiles as `train.xla_flags=none` does,
+`frozen=image_encoder+text_encoder:6` trains as with these parts in `train.frozen`.
 
 Examples:
     python -m benchmarks.train_step --preset=small --batch=8 --variants plain fused
     python -m benchmarks.train_step --batch=256 --variants fused fused,dtype=bfloat16
     python -m benchmarks.train_step --variants fused,unroll=1 fused,unroll=12
+    python -m benchmarks.train_step --variants fused fused,frozen=image_encoder
 """
 
 import argparse
@@ -21,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +39,19 @@ from albef_jax.losses.matching import Negatives
 from albef_jax.losses.pretraining import Inputs, PretrainingLoss, Recipe
 from albef_jax.losses.queue import enqueue
 from albef_jax.models.config import PRESETS, ModelConfig, preset
+from albef_jax.models.frozen import Frozen
 from albef_jax.models.primitives import normalize
 from albef_jax.observability import flops
 from albef_jax.train import memory, xla_flags
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.state import TrainState, init_state
+from albef_jax.train.state import TrainState, init_state, state_from_params
 from albef_jax.train.step import Batch, StepConfig, step_keys, train_step
 from benchmarks.model_changes import changed
 from benchmarks.plain import plain_loss
 
 WITHOUT_FLAGS = "xla_flags=none"
+FROZEN = "frozen="
 
 
 def plain_step(config: StepConfig[PretrainingLoss], state: TrainState, batch: Batch):
@@ -116,11 +121,15 @@ def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfi
         SystemExit: the variant is neither plain nor fused, or asks for a model that cannot be.
     """
     kind, *changes = (part for part in name.split(",") if part != WITHOUT_FLAGS)
+    frozen = _frozen(changes)
+    changes = [change for change in changes if not change.startswith(FROZEN)]
     if kind not in ("plain", "fused"):
         raise SystemExit(f"--variants {name}: starts with neither plain nor fused")
+    if frozen and kind == "plain":
+        raise SystemExit(f"--variants {name}: the plain step trains everything")
     model = preset(given.preset, image_size=given.image_size)
     try:
-        model = changed(model, changes)
+        model = frozen.model(changed(model, changes))
     except ValueError as error:
         raise SystemExit(f"--variants {name}: {error}") from None
     if model.attention == "cudnn" and jax.default_backend() != "gpu":
@@ -132,15 +141,23 @@ def configure(name: str, given: argparse.Namespace) -> tuple[Callable, StepConfi
         learning_rate=lambda step: jnp.float32(rate),
         alpha=lambda step: jnp.float32(0.4),
         microbatches=given.microbatches if kind == "fused" else 1,
+        frozen=frozen,
     )
     return (train_step if kind == "fused" else plain_step), config
+
+
+def _frozen(changes: list[str]) -> Frozen:
+    """What a variant does not train."""
+    named = (one.removeprefix(FROZEN).split("+") for one in changes if one.startswith(FROZEN))
+    parts = (entry.partition(":") for entry in chain.from_iterable(named))
+    return Frozen.of((name, int(layers) if layers else None) for name, _, layers in parts)
 
 
 def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
     """Compile a variant and make its state."""
     step, config = configure(name, given)
     mesh = make_mesh(1)
-    start = partial(init_state, config.loss.model, config.optimizer, given.queue)
+    start = partial(_start, config, given.queue)
     abstract = jax.eval_shape(start, jax.random.key(0))
     shardings = state_shardings(mesh, abstract)
     state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
@@ -161,6 +178,14 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
         time.perf_counter() - began,
         memory.estimate(config, mesh, abstract, jax.eval_shape(lambda: batch)),
         [],
+    )
+
+
+def _start(config: StepConfig[PretrainingLoss], queue: int, key: jax.Array) -> TrainState:
+    """A fresh state."""
+    whole = init_state(config.loss.model, config.optimizer, queue, key)
+    return state_from_params(
+        whole.params, config.optimizer, whole.queue, whole.key, frozen=config.frozen
     )
 
 
@@ -191,7 +216,14 @@ def figures(variant: Variant, given: argparse.Namespace) -> dict[str, Any]:
     _, config = configure(variant.name, given)
     group, seconds = config.loss.recipe.contrast_group, statistics.median(variant.seconds)
     slots = masked_lm.capacity(group * given.length, config.loss.recipe.mlm_probability) / group
-    needed = flops.PretrainingFlops(config.loss.model, given.length, group, given.queue, slots)
+    needed = flops.PretrainingFlops(
+        config.loss.model,
+        given.length,
+        group,
+        given.queue,
+        slots,
+        "frozen" if "image_encoder" in config.frozen.modules else "trained",
+    )
     operations = needed.fused() * given.batch
     peak = flops.peak(jax.devices()[0])
     xla = variant.compiled.memory_analysis()

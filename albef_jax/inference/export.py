@@ -50,9 +50,8 @@ def export_encoders(
         return albef.image_feature(params, tokens)
 
     def text(text_ids, text_mask):
-        return albef.text_feature(
-            params, albef.encode_text(model.config, params, text_ids, text_mask)
-        )
+        tokens = albef.encode_text(model.config, params, text_ids, text_mask)
+        return albef.text_feature(params, tokens, albef.pooled_tokens(model.config, text_mask))
 
     ids = jax.ShapeDtypeStruct((batch, model.tokenizer.text_len), jnp.int32)
     images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)

@@ -155,7 +155,8 @@ def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, ro
     @jax.jit
     def text(params, batch):
         embeds = albef.encode_text(config, params, batch["text_ids"], batch["text_mask"])
-        return embeds, albef.text_feature(params, embeds)
+        pooled = albef.pooled_tokens(config, batch["text_mask"])
+        return embeds, albef.text_feature(params, embeds, pooled)
 
     (images,) = run_in_chunks(partial(image, params), mesh, rows, {"image": gallery.images})
     check_finite("image features", images)  # before the longer computation

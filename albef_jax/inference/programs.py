@@ -54,8 +54,10 @@ class Programs:
 
         @jax.jit
         def encode(params, batch):
-            tokens = albef.encode_text(self._config, params, batch["text_ids"], batch["text_mask"])
-            return albef.text_feature(params, tokens), tokens.astype(jnp.float32)
+            config, mask = self._config, batch["text_mask"]
+            tokens = albef.encode_text(config, params, batch["text_ids"], mask)
+            feature = albef.text_feature(params, tokens, albef.pooled_tokens(config, mask))
+            return feature, tokens.astype(jnp.float32)
 
         return encode
 
@@ -69,7 +71,10 @@ class Programs:
             image = albef.encode_image(config, params, normalize(batch["image"]))
             text = albef.encode_text(config, params, batch["text_ids"], mask)
             fused = albef.fuse_class(config, params, text[:, None], mask[:, None], image)
-            features = albef.image_feature(params, image), albef.text_feature(params, text)
+            features = (
+                albef.image_feature(params, image),
+                albef.text_feature(params, text, albef.pooled_tokens(config, mask)),
+            )
             logits = albef.itm_logits(params, fused[:, 0])
             return jnp.sum(features[0] * features[1], axis=-1), jax.nn.softmax(logits)[:, 1]
 

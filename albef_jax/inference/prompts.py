@@ -48,7 +48,8 @@ class PromptClassifier:
 
         def text_features(params: Params, batch: dict[str, Array]) -> tuple[Array]:
             embeds = albef.encode_text(config, params, batch["text_ids"], batch["text_mask"])
-            return (albef.text_feature(params, embeds),)
+            pooled = albef.pooled_tokens(config, batch["text_mask"])
+            return (albef.text_feature(params, embeds, pooled),)
 
         def logits(params: Params, image: Array, classes: Array) -> Float[Array, "B C"]:
             feature = albef.image_feature(

@@ -121,7 +121,7 @@ def teacher_forward(
     teacher = Teacher(
         image_embeds,
         albef.image_feature(params, image_embeds),
-        albef.text_feature(params, clean),
+        albef.text_feature(params, clean, albef.pooled_tokens(config, inputs.text_mask)),
         albef.mlm_logits(config, params, read),
     )
     return jax.lax.stop_gradient(teacher)
@@ -149,7 +149,7 @@ def student_forward(
         config, params, inputs.text_ids, inputs.masked.text_ids, inputs.text_mask, text_key
     )
     image_feat = albef.image_feature(params, image_embeds)
-    text_feat = albef.text_feature(params, clean)
+    text_feat = albef.text_feature(params, clean, albef.pooled_tokens(config, inputs.text_mask))
     alignment = align(
         (image_feat, text_feat),
         (teacher.image_feat, teacher.text_feat),

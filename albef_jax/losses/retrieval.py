@@ -51,9 +51,10 @@ def teacher_forward(
     """Features of both sides."""
     image_embeds = albef.encode_image(config, params, inputs.image)
     text_embeds = albef.encode_text(config, params, inputs.text_ids, inputs.text_mask, dropout_key)
-    return jax.lax.stop_gradient(
-        Teacher(albef.image_feature(params, image_embeds), albef.text_feature(params, text_embeds))
-    )
+    image_feat = albef.image_feature(params, image_embeds)
+    pooled = albef.pooled_tokens(config, inputs.text_mask)
+    text_feat = albef.text_feature(params, text_embeds, pooled)
+    return jax.lax.stop_gradient(Teacher(image_feat, text_feat))
 
 
 def student_forward(
@@ -75,7 +76,8 @@ def student_forward(
     image_embeds = albef.encode_image(config, params, inputs.image)
     text_embeds = albef.encode_text(config, params, inputs.text_ids, inputs.text_mask, text_key)
     image_feat = albef.image_feature(params, image_embeds)
-    text_feat = albef.text_feature(params, text_embeds)
+    pooled = albef.pooled_tokens(config, inputs.text_mask)
+    text_feat = albef.text_feature(params, text_embeds, pooled)
     alignment = align(
         (image_feat, text_feat),
         (teacher.image_feat, teacher.text_feat),

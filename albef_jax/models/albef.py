@@ -307,10 +307,27 @@ def image_feature(params: Params, image_embeds: Float[Array, "B N D"]) -> Float[
     return _unit(image_embeds[:, 0] @ projection["kernel"] + projection["bias"])
 
 
-def text_feature(params: Params, text_embeds: Float[Array, "B T D"]) -> Float[Array, "B E"]:
-    """As `image_feature`, for texts."""
+def text_feature(
+    params: Params,
+    text_embeds: Float[Array, "B T D"],
+    text_mask: Int[Array, "B T"] | None = None,
+) -> Float[Array, "B E"]:
+    """As `image_feature`, for texts.
+
+    Args:
+        text_mask: if given, the mean over a text's tokens is projected; see `pooled_tokens`.
+    """
     projection = params["text_proj"]
-    return _unit(text_embeds[:, 0] @ projection["kernel"] + projection["bias"])
+    pooled = text_embeds[:, 0]
+    if text_mask is not None:
+        share = text_mask / jnp.sum(text_mask, axis=1, keepdims=True)
+        pooled = jnp.einsum("bt,btd->bd", share, text_embeds)
+    return _unit(pooled @ projection["kernel"] + projection["bias"])
+
+
+def pooled_tokens(config: ModelConfig, text_mask: Array) -> Array | None:
+    """The tokens whose mean is a text's feature; None for the class token."""
+    return text_mask if config.text_pooling == "mean" else None
 
 
 def itm_logits(params: Params, fused_cls: Float[Array, "... D"]) -> Float[Array, "... 2"]:

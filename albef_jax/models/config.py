@@ -29,6 +29,8 @@ class ModelConfig:
         image_attention_gain: of the ViT's initial queries and keys, as multiples of the usual.
             With 1, attention begins nearly even: small objects drown among the other tokens, and
             a small model takes long to find them.
+        text_pooling: what the contrast reads of a text: the class token (`cls`, as published), or
+            the mean over its tokens (`mean`), for encoders that were trained with that.
         dropout, attention_dropout: BERT only; the ViT has none.
         dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
         reduce_dtype: of the gradients of linear layers where their products end, and so of their
@@ -58,6 +60,7 @@ class ModelConfig:
     image_stem: Literal["patches", "convolutions"] = "patches"
     image_positions: Literal["normal", "sincos"] = "normal"
     image_attention_gain: float = 1.0
+    text_pooling: Literal["cls", "mean"] = "cls"
     dropout: float = 0.1
     attention_dropout: float = 0.1
     temperature: float = 0.07

@@ -5,8 +5,8 @@ tower whose first layers are frozen it has the later rows of the stacked layers.
 optimizer and teacher have only that; `completed` makes it a whole tree again.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from albef_jax.models.albef import Params, shared
+from albef_jax.models.config import ModelConfig
 
 # Modules whose first layers may be frozen alone: the name of their stacked layers.
 STACKS = {"image_encoder": "blocks", "text_encoder": "layers", "fusion_encoder": "layers"}
@@ -34,6 +35,13 @@ class Frozen:
     modules: tuple[str, ...] = ()
     layers: tuple[tuple[str, int], ...] = ()
 
+    @staticmethod
+    def of(parts: Iterable[tuple[str, int | None]]) -> "Frozen":
+        """From modules, each with how many of its first layers are frozen; None for all of it."""
+        parts = tuple(parts)
+        modules = tuple(name for name, layers in parts if layers is None)
+        return Frozen(modules, tuple((name, layers) for name, layers in parts if layers))
+
     def __bool__(self) -> bool:
         return bool(self.modules or self.layers)
 
@@ -47,6 +55,15 @@ class Frozen:
         }
         # Nothing is left of a tower that has only layers, all of them frozen.
         return {name: tree for name, tree in trained.items() if not _is_empty(tree)}
+
+    def model(self, model: ModelConfig) -> ModelConfig:
+        """The model as a loss calls it: no gradient passes frozen layers, nor have they dropout."""
+        whole = "text_encoder" in self.modules
+        return replace(
+            model,
+            frozen_image_layers=self.first_layers("image_encoder"),
+            frozen_text_layers=model.text_depth if whole else self.first_layers("text_encoder"),
+        )
 
     def first_layers(self, module: str) -> int:
         """How many of a module's layers are frozen alone."""

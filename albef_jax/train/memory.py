@@ -121,7 +121,11 @@ def _kept_for_a_group(config: StepConfig, state: TrainState, batch: dict[str, An
 
     given = jax.eval_shape(inputs, state, jax.tree.map(cut, batch))
 
-    def objective(trained: Any, params: Any, given: LossInputs) -> jax.Array:
-        return judge(config, trained, params, given).metrics["loss"]
+    trained = config.frozen.trained(state.params)
+    # A tree given twice would be taken off twice.
+    rest = state.params if config.frozen else {}
 
-    return kept_bytes(objective, config.frozen.trained(state.params), state.params, given)
+    def objective(trained: Any, rest: Any, given: LossInputs) -> jax.Array:
+        return judge(config, trained, rest or trained, given).metrics["loss"]
+
+    return kept_bytes(objective, trained, rest, given)

@@ -1,6 +1,5 @@
 """A step with frozen parts: the plain step's gradients, less work, less state."""
 
-from dataclasses import replace
 from functools import partial
 
 import jax
@@ -26,11 +25,7 @@ FROZEN = {
 
 
 def config_of(tiny, frozen=NOTHING, microbatches=1):
-    first = frozen.first_layers
-    text = 2 if "text_encoder" in frozen.modules else first("text_encoder")
-    model = replace(
-        tiny.config, frozen_image_layers=first("image_encoder"), frozen_text_layers=text
-    )
+    model = frozen.model(tiny.config)
     return StepConfig(
         loss=PretrainingLoss(model, Recipe(contrast_group=4, mlm_probability=0.3)),
         optimizer=adamw(lambda step: jnp.float32(1e-3), 0.02),

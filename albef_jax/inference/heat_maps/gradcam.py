@@ -105,7 +105,8 @@ def image_attention(
     """
     _check("block", block, 0, config.image_depth)
     text_embeds = albef.encode_text(config, params, text_ids, text_mask)
-    text_feat = albef.text_feature(params, text_embeds)
+    pooled = albef.pooled_tokens(config, text_mask)
+    text_feat = albef.text_feature(params, text_embeds, pooled)
     stacked = params["image_encoder"]["blocks"]
     encoder = ImageEncoder(config).bind({"params": params["image_encoder"]})
     tokens = config.image_tokens

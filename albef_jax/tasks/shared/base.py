@@ -124,19 +124,12 @@ class Task(ABC):
     def frozen(self) -> Frozen:
         """What is not trained."""
         named = parts.frozen_parts(self.config.train.frozen)
-        modules = (*self.untrained, *(name for name, layers in named if layers is None))
-        return Frozen(modules, tuple((name, layers) for name, layers in named if layers))
+        return Frozen.of([*((name, None) for name in self.untrained), *named])
 
     @property
     def trained_model(self) -> ModelConfig:
-        """The model as the loss calls it: no gradient passes frozen layers, nor has dropout."""
-        frozen, model = self.frozen, self.model
-        text = frozen.first_layers("text_encoder")
-        return replace(
-            model,
-            frozen_image_layers=frozen.first_layers("image_encoder"),
-            frozen_text_layers=model.text_depth if "text_encoder" in frozen.modules else text,
-        )
+        """The model as the loss calls it."""
+        return self.frozen.model(self.model)
 
     def _scales(self, scales: dict[parts.Part, float]) -> dict[parts.Part, float]:
         """Factors by the layers that are trained."""
