@@ -30,6 +30,7 @@ CHOICES = {
     "model.image_stem": ("patches", "convolutions"),
     "model.image_positions": ("normal", "sincos"),
     "model.text_pooling": ("cls", "mean"),
+    "model.projections": ("uniform", "orthogonal"),
     "model.attention": ("xla", "cudnn", AUTO),
     "model.remat_image": REMAT,
     "model.remat_text": REMAT,

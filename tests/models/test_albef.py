@@ -122,3 +122,24 @@ def test_fused_tokens_of_pairs(tiny, batch):
     other[3] = 0
     moved = np.abs(np.asarray(run(other, batch.text_ids, batch.text_mask)) - plain)
     assert (moved.max(axis=(1, 2)) > 1e-4).tolist() == (np.arange(8) == 3).tolist()
+
+
+def test_the_mean_over_tokens_leaves_padding_out(tiny, batch):
+    config = replace(tiny.config, text_pooling="mean")
+    text = np.random.default_rng(3).standard_normal((8, 6, config.text_width), np.float32)
+    mask = jnp.asarray(batch.text_mask)
+    feature = albef.text_feature(tiny.params, text, albef.pooled_tokens(config, mask))
+    means = [
+        row[: int(many)].mean(axis=0) for row, many in zip(text, mask.sum(axis=1), strict=True)
+    ]
+    projection = tiny.params["text_proj"]
+    expected = np.stack(means) @ projection["kernel"] + projection["bias"]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(feature, expected, rtol=1e-4, atol=1e-5)
+    assert albef.pooled_tokens(tiny.config, mask) is None
+
+
+def test_orthogonal_projections_keep_angles(tiny):
+    config = replace(tiny.config, projections="orthogonal", embed_dim=tiny.config.text_width)
+    kernel = albef.init(config, jax.random.key(0))["text_proj"]["kernel"]
+    np.testing.assert_allclose(kernel @ kernel.T, np.eye(config.text_width), atol=1e-5)
