@@ -19,6 +19,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
             "4m_fast": fast_4m,
             "14m_fast": fast_14m,
             "local": local,
+            "few": few,
             "laptop": laptop,
         },
     )
@@ -85,6 +86,42 @@ def local(config: ConfigDict) -> None:
     use_preset(config, "small")
     use_auto(config)
     config.train.update({"batch_size": 64, "queue_size": 16_384})
+
+
+def few(config: ConfigDict) -> None:
+    """150 to 1,000 of your own pairs: what two public encoders of width 384 know is kept.
+
+    Sizes are those of ViT-S/14 and of a MiniLM of six layers (`init.vision`, `init.text`).
+    """
+    use_preset(
+        config,
+        "small",
+        image_size=224,
+        patch_size=14,
+        text_heads=12,
+        fusion_depth=1,
+        # Images are mapped to where the sentence encoder puts texts, and that stays as it is.
+        embed_dim=384,
+        text_pooling="mean",
+        projections="orthogonal",
+    )
+    config.data.update({"augment": "none", "threads": 2})
+    config.train.update(
+        {
+            "frozen": "image_encoder,text_encoder,text_proj",
+            "cache_image_tokens": True,
+            "batch_size": 64,
+            "steps": 200,
+            "contrast_group": 64,
+            "queue_size": 64,
+            "same_image_positives": True,
+            "momentum": 0.98,
+        }
+    )
+    config.optimizer.update({"schedule": "cosine", "lr": 1e-3, "warmup_steps": 20})
+    config.checkpoint.every_steps = 100
+    config.log.every_steps = 20
+    config.evaluation.update({"limit": 0, "rerank": 16})
 
 
 def laptop(config: ConfigDict) -> None:
