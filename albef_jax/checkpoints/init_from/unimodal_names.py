@@ -1,9 +1,10 @@
 """Converts the state dicts of public BERT and ViT checkpoints to our parameter trees.
 
 The official model uses the names of `transformers` for its text encoder and those of timm for its
-image encoder, so `name_table` applies here, too. Other names are changed to these first. An
-encoder parameter that our model lacks, such as a layer scale, is an error, since the encoder
-would compute something else without it; heads and poolers are ignored.
+image encoder, so `name_table` applies here, too. Other names are changed to these first, and layer
+scales become part of the matrices before them. An encoder parameter that our model lacks, such as
+a register token, is an error, since the encoder would compute something else without it; heads and
+poolers are ignored.
 """
 
 import re
@@ -39,14 +40,16 @@ _TIED = {"cls.predictions.decoder.weight": _WORDS, "cls.predictions.decoder.bias
 # Buffers that old files keep beside the parameters.
 _NUMBERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
 
-# The names of ViT and DeiT in `transformers`, in the order in which they are changed to timm's.
+# The names of ViT, DeiT and DINOv2 in `transformers`, in the order in which they are changed to
+# timm's.
 _TO_TIMM = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
-        (r"^(?:vit|deit)\.", ""),
+        (r"^(?:vit|deit|dinov2)\.", ""),
         (r"^embeddings\.cls_token$", "cls_token"),
         (r"^embeddings\.mask_token$", "mask_token"),
         (r"^embeddings\.distillation_token$", "dist_token"),
+        (r"^(?:embeddings\.)?register_tokens$", "reg_token"),
         (r"^embeddings\.position_embeddings$", "pos_embed"),
         (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
         (r"^encoder\.layer\.", "blocks."),
@@ -56,10 +59,13 @@ _TO_TIMM = tuple(
         (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
         (r"^(blocks\.\d+)\.layernorm_before\.", r"\1.norm1."),
         (r"^(blocks\.\d+)\.layernorm_after\.", r"\1.norm2."),
+        (r"^(blocks\.\d+)\.layer_scale([12])\.lambda1$", r"\1.ls\2.gamma"),
         (r"^layernorm\.", "norm."),
     )
 )
 _SEPARATE = tuple(f"attn.{part}" for part in ("query", "key", "value"))
+# Layer scales of a block, and the layers whose outputs they multiply.
+_SCALES = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}
 
 
 def text_trees(state: Mapping[str, np.ndarray]) -> tuple[Tree, State]:
@@ -86,13 +92,27 @@ def image_tree(state: Mapping[str, np.ndarray]) -> tuple[Tree, State]:
     Raises:
         CheckpointError: not a ViT, or one with parameters that ours lacks.
     """
-    state = {_timm_name(name): array for name, array in state.items()}
-    for layer in _layer_numbers("blocks.{}", state):
-        _join(f"blocks.{layer}.", state)
+    state = timm_state(state)
     if "dist_token" in state and "pos_embed" in state:
         state["pos_embed"] = np.delete(state["pos_embed"], 1, axis=1)
     inside = ("blocks.", "patch_embed.", "embeddings.", "encoder.", "norm_pre.", "reg_token")
     return _build("ViT", _IMAGE, state, inside)
+
+
+def timm_state(state: Mapping[str, np.ndarray]) -> State:
+    """A ViT's parameters under timm's names, without layer scales.
+
+    Queries, keys and values are joined. A layer scale is multiplied into weights `[D, in]` and
+    bias `[D]` of the layer before it, which changes nothing of what the block computes.
+
+    Raises:
+        CheckpointError: a layer scale of another shape than the layer's output.
+    """
+    state = {_timm_name(name): array for name, array in state.items()}
+    for layer in _layer_numbers("blocks.{}", state):
+        _join(f"blocks.{layer}.", state)
+        _fold_scales(f"blocks.{layer}.", state)
+    return state
 
 
 def _bert_name(name: str) -> str:
@@ -134,6 +154,21 @@ def _join(block: str, state: State) -> None:
     elif f"{block}attn.qkv.weight" in state:
         width = len(state[f"{block}attn.qkv.weight"])
         state.setdefault(f"{block}attn.qkv.bias", np.zeros(width, np.float32))
+
+
+def _fold_scales(block: str, state: State) -> None:
+    """Multiply the block's layer scales into the layers before them."""
+    for scale, layer in _SCALES.items():
+        weight, bias = f"{block}{layer}.weight", f"{block}{layer}.bias"
+        if f"{block}{scale}" not in state or not {weight, bias} <= state.keys():
+            continue
+        gamma = state.pop(f"{block}{scale}").astype(np.float32)
+        if not gamma.shape == state[bias].shape == state[weight].shape[:1]:
+            raise CheckpointError(
+                f"{block}{scale}: shape {gamma.shape} for an output of {state[weight].shape[:1]}"
+            )
+        state[weight] = gamma[:, None] * state[weight]
+        state[bias] = gamma * state[bias]
 
 
 def _build(

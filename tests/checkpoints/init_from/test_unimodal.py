@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.special
 
 from albef_jax.checkpoints.init_from.unimodal import read_image_encoder, read_text_encoder
 from albef_jax.checkpoints.torch_format import reader
@@ -167,6 +168,93 @@ def test_a_missing_fused_bias_is_zero(tmp_path):
     np.testing.assert_array_equal(bias, np.zeros((3, 96), np.float32))
 
 
+DINOV2 = {
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+
+
+def dinov2_name(name):
+    """A ViT's name as DINOv2 has it in `transformers`."""
+    start, layer, rest = name.removeprefix("vit.").rpartition(".layer.")
+    if not layer:
+        return f"dinov2.{rest}"
+    number, _, module = rest.partition(".")
+    for theirs, name_there in DINOV2.items():
+        if module.startswith(theirs):
+            module = name_there + module.removeprefix(theirs)
+    return f"dinov2.{start}{layer}{number}.{module}"
+
+
+def layer_scales():
+    """Those of the three layers, attention's and the MLP's; one is below 0."""
+    return np.linspace(-0.2, 1.5, 3 * 2 * 32, dtype=np.float32).reshape(3, 2, 32)
+
+
+@pytest.mark.parametrize(
+    ("names", "scale"),
+    [
+        (dinov2_name, "dinov2.encoder.layer.{}.layer_scale{}.lambda1"),
+        (str, "blocks.{}.ls{}.gamma"),
+    ],
+)
+def test_layer_scales_become_part_of_the_matrices(tmp_path, names, scale):
+    """Equal to blocks whose residuals are multiplied by the scales."""
+    state = {names(name): array for name, array in state_of("vit").items()}
+    state["mask_token"] = np.ones((1, 32), np.float32)
+    gamma = layer_scales()
+    for layer, number in np.ndindex(3, 2):
+        state[scale.format(layer, number + 1)] = gamma[layer, number]
+    found = read_image_encoder(write(tmp_path, state))
+    assert "mask_token" in found.unused
+    image = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    plain = read_image_encoder(GOLDEN / "vit").params
+    ours = ENCODE_IMAGE({"image_encoder": found.params}, image)
+    np.testing.assert_allclose(ours, scaled_vit(plain, gamma, image), rtol=0, atol=1e-5)
+
+
+def scaled_vit(params, gamma, image):
+    """A ViT with layer scales, computed plainly in float64."""
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+    def norm(module, x):
+        mean, deviation = x.mean(-1, keepdims=True), np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return (x - mean) / deviation * module["scale"] + module["bias"]
+
+    def linear(module, x):
+        return x @ module["kernel"] + module["bias"]
+
+    def attend(block, x):
+        query, key, value = (
+            linear(block["qkv"], x).reshape(*x.shape[:2], 3, 2, 16).transpose(2, 0, 3, 1, 4)
+        )
+        probabilities = scipy.special.softmax(query @ key.swapaxes(2, 3) / 4, axis=-1)
+        return linear(block["proj"], (probabilities @ value).swapaxes(1, 2).reshape(x.shape))
+
+    def mlp(block, x):
+        hidden = linear(block["fc1"], x)
+        return linear(block["fc2"], hidden * scipy.special.ndtr(hidden))
+
+    patches = np.asarray(image, np.float64).reshape(2, 4, 8, 4, 8, 3).swapaxes(2, 3)
+    embedded = np.einsum("brchwi,hwio->brco", patches, params["patch_embed"]["kernel"])
+    x = (embedded + params["patch_embed"]["bias"]).reshape(2, 16, 32)
+    x = np.concatenate([np.broadcast_to(params["cls_token"], (2, 1, 32)), x], 1)
+    x = x + params["pos_embed"]
+    for layer in range(3):
+        block = jax.tree.map(lambda leaf, n=layer: leaf[n], params["blocks"])
+        x = x + gamma[layer, 0] * attend(block, norm(block["norm1"], x))
+        x = x + gamma[layer, 1] * mlp(block, norm(block["norm2"], x))
+    return norm(params["norm"], x)
+
+
+def test_a_layer_scale_of_another_width_is_refused(tmp_path):
+    state = state_of("vit") | {"blocks.1.ls2.gamma": np.zeros(31, np.float32)}
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.ls2\.gamma: shape \(31,\) for an out"):
+        read_image_encoder(write(tmp_path, state))
+
+
 def test_layers_keep_their_order(tmp_path):
     """Eleven layers, so that 10 comes after 9."""
     state = {}
@@ -227,8 +315,9 @@ def test_a_gap_in_the_layers_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "read", "extra"),
     [
-        ("vit", read_image_encoder, "vit.encoder.layer.0.layer_scale1.lambda1"),
-        ("vit", read_image_encoder, "blocks.0.ls1.gamma"),
+        ("vit", read_image_encoder, "vit.embeddings.register_tokens"),
+        ("vit", read_image_encoder, "register_tokens"),
+        ("vit", read_image_encoder, "blocks.0.gamma_1"),
         ("bert", read_text_encoder, "bert.encoder.layer.0.crossattention.self.query.weight"),
     ],
 )
