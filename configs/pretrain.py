@@ -89,30 +89,23 @@ def local(config: ConfigDict) -> None:
 
 
 def few(config: ConfigDict) -> None:
-    """150 to 1,000 of your own pairs: what two public encoders of width 384 know is kept.
+    """150 to 1,000 of your own pairs: two frozen public encoders, and what learns to compare them.
 
     Sizes are those of ViT-S/14 and of a MiniLM of six layers (`init.vision`, `init.text`).
     """
-    use_preset(
-        config,
-        "small",
-        image_size=224,
-        patch_size=14,
-        text_heads=12,
-        fusion_depth=1,
-        # Images are mapped to where the sentence encoder puts texts, and that stays as it is.
-        embed_dim=384,
-        text_pooling="mean",
-        projections="orthogonal",
-    )
-    config.data.update({"augment": "none", "threads": 2})
+    sizes = {"image_size": 224, "patch_size": 14, "text_heads": 12, "fusion_depth": 1}
+    # The mean over tokens is what sentence encoders are trained for. A temperature that is learned
+    # falls until every training pair is known by heart.
+    use_preset(config, "small", **sizes, text_pooling="mean", temperature=0.2)
+    config.data.update({"crop_scale": (0.5, 1.0), "randaugment_ops": 0, "threads": 2})
     config.train.update(
         {
-            "frozen": "image_encoder,text_encoder,text_proj",
-            "cache_image_tokens": True,
+            "frozen": "image_encoder,text_encoder,temperature",
+            "cached_views": 7,
             "batch_size": 64,
-            "steps": 200,
+            "steps": 300,
             "contrast_group": 64,
+            # With the batch, about all of them; a photo's own captions are no wrong answers.
             "queue_size": 64,
             "same_image_positives": True,
             "momentum": 0.98,

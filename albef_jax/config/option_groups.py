@@ -20,8 +20,8 @@ def pair_options(config: ConfigDict) -> None:
 
 def frozen_image_options(config: ConfigDict) -> None:
     """What pairs with a frozen image encoder allow."""
-    # Keep on disk what the encoder makes of each training image, to compute it once.
-    config.train.cache_image_tokens = False
+    # Views of each training image whose tokens are computed once and kept on disk; 0 for none.
+    config.train.cached_views = 0
 
 
 def contrast_options(config: ConfigDict) -> None:

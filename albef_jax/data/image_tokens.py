@@ -1,7 +1,8 @@
 """Image tokens of a frozen encoder on disk, and training examples that have them for an image.
 
-`IMAGE_TOKENS` in a run's directory is a numpy array `[n, N, D]`, float32, one row an image; beside
-it lies what it was made of. It is written under another name and moved when it is whole.
+`IMAGE_TOKENS` in a run's directory is a numpy array `[n * V, N, D]`, float32: V views of each
+image, one after the other. Beside it lies what it was made of. It is written under another name and
+moved when it is whole.
 """
 
 import json
@@ -48,8 +49,8 @@ def keep_tokens(
     """Write tokens as they come; the result is that of `kept_tokens`.
 
     Args:
-        shape: (n, N, D).
-        batches: numbers of records `[b]`, and their tokens; records that never come are bad.
+        shape: (n * V, N, D).
+        batches: numbers of rows `[b]`, and their tokens; rows that never come are bad.
 
     Raises:
         ConfigError: the disk has no room for them.
@@ -57,8 +58,8 @@ def keep_tokens(
     size, free = 4 * int(np.prod(shape)), shutil.disk_usage(workdir).free
     if size > free:
         raise ConfigError(
-            f"train.cache_image_tokens: {workdir / IMAGE_TOKENS} takes {size / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free; choose another --workdir, or set it to False"
+            f"train.cached_views: {workdir / IMAGE_TOKENS} takes {size / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free; choose another --workdir, or fewer views"
         )
     draft = workdir / f".{IMAGE_TOKENS}.new"
     (workdir / _MADE_OF).unlink(missing_ok=True)
@@ -96,18 +97,22 @@ class TokenExamples:
 
     Attributes:
         examples: of the pairs.
-        file: with the tokens `[n, N, D]`, by number of record.
-        valid: bool `[n]`; other rows have no tokens.
+        file: with the tokens `[n * V, N, D]`.
+        valid: bool `[n * V]`; other rows have no tokens.
+        views: V, of which one is drawn.
     """
 
     examples: PairExamples
     file: Path
     valid: np.ndarray
+    views: int
 
     def __call__(self, index: int, rng: np.random.Generator) -> Example:
         """The example of a record; raises `BadSample` for one whose image is unusable."""
         source = self.examples.source
         record = source.encoded(index) if isinstance(source, EncodedPairs) else source[index]
-        if not self.valid[index]:
+        caption = self.examples.caption(record, rng)
+        row = index * self.views + int(rng.integers(self.views))
+        if not self.valid[row]:
             raise BadSample(record.name, "its image could not be used when tokens were made")
-        return {**self.examples.caption(record, rng), "image_tokens": _opened(self.file)[index]}
+        return {**caption, "image_tokens": _opened(self.file)[row]}

@@ -67,6 +67,9 @@ class Inputs(NamedTuple):
     image_id: Int[Array, " B"] | None = None
 
 
+Texts = tuple[Float[Array, "B T D"], Float[Array, "B T D"]]  # captions, and with masked words
+
+
 class Teacher(NamedTuple):
     """What the momentum teacher says of a batch; no gradient flows into it."""
 
@@ -96,19 +99,30 @@ def pack_masked(recipe: Recipe, selected: Bool[Array, "B T"]) -> Positions:
     return masked_lm.pack_selected(selected, batch // recipe.contrast_group, slots)
 
 
+def encode_texts(
+    config: ModelConfig, params: Params, inputs: Inputs, dropout_key: Array | None
+) -> Texts:
+    """Embeddings of the captions as they are and with masked words."""
+    ids = inputs.text_ids, inputs.masked.text_ids
+    return encode_clean_and_masked(config, params, *ids, inputs.text_mask, dropout_key)
+
+
 def teacher_forward(
     config: ModelConfig,
     params: Params,
     inputs: Inputs,
     positions: Positions,
     dropout_key: Array | None,
+    texts: Texts | None = None,
 ) -> Teacher:
-    """Features of both sides, and vocabulary logits at the masked tokens."""
+    """Features of both sides, and vocabulary logits at the masked tokens.
+
+    Args:
+        texts: if they are known.
+    """
     text_key, fusion_key = albef.split_key(dropout_key)
     image_embeds = albef.encode_image(config, params, inputs.image)
-    clean, masked = encode_clean_and_masked(
-        config, params, inputs.text_ids, inputs.masked.text_ids, inputs.text_mask, text_key
-    )
+    clean, masked = texts or encode_texts(config, params, inputs, text_key)
     read = albef.fuse_and_read(
         config,
         params,
@@ -137,17 +151,17 @@ def student_forward(
     keys: Keys,
     negatives: Negatives | Noise,
     dropout_key: Array | None,
+    texts: Texts | None = None,
 ) -> Student:
     """All the student's outputs.
 
     Args:
         negatives: the hard negatives to use, or the noise to draw them with.
+        texts: if they are known.
     """
     text_key, fusion_key = albef.split_key(dropout_key)
     image_embeds = albef.encode_image(config, params, inputs.image)
-    clean, masked = encode_clean_and_masked(
-        config, params, inputs.text_ids, inputs.masked.text_ids, inputs.text_mask, text_key
-    )
+    clean, masked = texts or encode_texts(config, params, inputs, text_key)
     image_feat = albef.image_feature(params, image_embeds)
     text_feat = albef.text_feature(params, clean, albef.pooled_tokens(config, inputs.text_mask))
     alignment = align(
@@ -274,8 +288,11 @@ class PretrainingLoss(Loss):
         assert queue is not None
         ids = batch["image_id"] if self.recipe.same_image_positives else None
         pairs = Inputs(batch["image"], batch["text_ids"], batch["text_mask"], masked, ids)
+        # A frozen text encoder is that of both, and has no dropout.
+        frozen = self.model.frozen_text_layers == self.model.text_depth
+        texts = encode_texts(self.model, params, pairs, None) if frozen else None
         teacher = teacher_forward(
-            self.model, inputs.teacher, pairs, positions, inputs.random.teacher_dropout
+            self.model, inputs.teacher, pairs, positions, inputs.random.teacher_dropout, texts
         )
         student = student_forward(
             self.model,
@@ -287,6 +304,7 @@ class PretrainingLoss(Loss):
             Keys(queue.image, queue.text, queue.image_id),
             negatives,
             inputs.random.student_dropout,
+            texts,
         )
         metrics = losses(
             student,

@@ -47,13 +47,9 @@ class MlmHead(nn.Module):
         return logits + bias
 
 
-def linear(width: int, initial: str = "uniform") -> nn.Dense:
+def linear(width: int) -> nn.Dense:
     """The projections and the heads, in float32 whatever the model's dtype."""
-    weights = {
-        "uniform": nn.initializers.lecun_uniform(),
-        "orthogonal": nn.initializers.orthogonal(),
-    }
-    return nn.Dense(width, dtype=jnp.float32, kernel_init=weights[initial])
+    return nn.Dense(width, dtype=jnp.float32, kernel_init=nn.initializers.lecun_uniform())
 
 
 def init(config: ModelConfig, key: Array) -> Params:
@@ -73,8 +69,8 @@ def init(config: ModelConfig, key: Array) -> Params:
         "text_encoder": (bert.TextEncoder(config), (text_ids, bias)),
         "fusion_encoder": (bert.FusionEncoder(config), (hidden, bias, image_embeds)),
         "mlm_head": (MlmHead(config), (hidden, table)),
-        "image_proj": (linear(config.embed_dim, config.projections), (image_embeds,)),
-        "text_proj": (linear(config.embed_dim, config.projections), (hidden,)),
+        "image_proj": (linear(config.embed_dim), (image_embeds,)),
+        "text_proj": (linear(config.embed_dim), (hidden,)),
         "itm_head": (linear(2), (hidden,)),
     }
     params = {

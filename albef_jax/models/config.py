@@ -31,9 +31,6 @@ class ModelConfig:
             a small model takes long to find them.
         text_pooling: what the contrast reads of a text: the class token (`cls`, as published), or
             the mean over its tokens (`mean`), for encoders that were trained with that.
-        projections: initial weights of both projections into the contrastive space: uniform by
-            their fan-in (as published), or `orthogonal`, which keeps the angles of a tower's
-            features where `embed_dim` is not below its width: a space worth freezing.
         dropout, attention_dropout: BERT only; the ViT has none.
         dtype: of the matrix products; parameters, norms, softmax and losses stay float32.
         reduce_dtype: of the gradients of linear layers where their products end, and so of their
@@ -64,7 +61,6 @@ class ModelConfig:
     image_positions: Literal["normal", "sincos"] = "normal"
     image_attention_gain: float = 1.0
     text_pooling: Literal["cls", "mean"] = "cls"
-    projections: Literal["uniform", "orthogonal"] = "uniform"
     dropout: float = 0.1
     attention_dropout: float = 0.1
     temperature: float = 0.07

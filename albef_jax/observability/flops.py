@@ -136,8 +136,9 @@ class PretrainingFlops:
         """What the step needs: as `losses.pretraining` computes it."""
         c, slots = self.config, self.slots
         student = mlm_head(c, slots) + fusion(c, self.length, texts=4, images=1, read=3 + slots)
-        teacher = 2 * text_encoder(c, self.length) + mlm_head(c, slots)
-        teacher += fusion(c, self.length, texts=1, images=1, read=slots)
+        teacher = mlm_head(c, slots) + fusion(c, self.length, texts=1, images=1, read=slots)
+        # A frozen text encoder is that of both.
+        teacher += 2 * text_encoder(c, self.length) * (c.frozen_text_layers < c.text_depth)
         return self._step(student, teacher)
 
     def plain(self) -> float:

@@ -57,7 +57,7 @@ class Pretraining(Task):
             train.contrast_group,
             train.queue_size,
             slots / train.contrast_group,
-            "cached" if train.cache_image_tokens else frozen,
+            "cached" if train.cached_views else frozen,
         )
         self.step_flops = pair.fused() * self.batch_size
 

@@ -78,9 +78,10 @@ def test_modules_are_those_of_the_task():
     ("options", "message"),
     [
         ({"optimizer.lr_scale": "image_encoder:3=0.1"}, "image_encoder:3 is frozen by train.froz"),
-        ({"train.cache_image_tokens": True}, "set data.augment=none"),
+        ({"train.cached_views": 1}, "one augmented view is worse than none; set data.augment=none"),
+        ({"train.cached_views": 2, "data.augment": "none"}, "they are equal; set it to 1"),
         (
-            {"train.cache_image_tokens": True, "train.frozen": "image_encoder:12"},
+            {"train.cached_views": 2, "train.frozen": "image_encoder:12"},
             "the image encoder changes; add image_encoder to train.frozen",
         ),
     ],

@@ -38,9 +38,9 @@ class Undecoded:
         raise AssertionError("decoded")
 
 
-def examples_of(found):
+def examples_of(found, views=1):
     pairs = PairExamples(Undecoded(), EvalTransform(8), Tokenizer("scenes", 8), 30)
-    return TokenExamples(pairs, *found)
+    return TokenExamples(pairs, *found, views)
 
 
 def test_tokens_come_back_with_their_captions(tmp_path):
@@ -52,6 +52,14 @@ def test_tokens_come_back_with_their_captions(tmp_path):
             assert example["image_id"] == 10 + index
             assert example.keys() == {"image_tokens", "text_ids", "text_mask", "image_id"}
     assert len(pickle.dumps(examples)) < 100_000  # the file's name, not its content
+
+
+def test_one_of_the_views_is_drawn(tmp_path):
+    examples = examples_of(keep_tokens(tmp_path, MADE_OF, TOKENS.shape, batches()), views=2)
+    drawn = [examples(1, np.random.default_rng(seed))["image_tokens"] for seed in range(20)]
+    for view in (2, 3):
+        assert any(np.array_equal(tokens, TOKENS[view]) for tokens in drawn)
+    assert all(tokens[0, 0] in (TOKENS[2, 0, 0], TOKENS[3, 0, 0]) for tokens in drawn)
 
 
 def test_a_later_run_finds_them(tmp_path):

@@ -137,9 +137,3 @@ def test_the_mean_over_tokens_leaves_padding_out(tiny, batch):
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(feature, expected, rtol=1e-4, atol=1e-5)
     assert albef.pooled_tokens(tiny.config, mask) is None
-
-
-def test_orthogonal_projections_keep_angles(tiny):
-    config = replace(tiny.config, projections="orthogonal", embed_dim=tiny.config.text_width)
-    kernel = albef.init(config, jax.random.key(0))["text_proj"]["kernel"]
-    np.testing.assert_allclose(kernel @ kernel.T, np.eye(config.text_width), atol=1e-5)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 def frozen_config():
     config = scenes_config(frozen="image_encoder,text_encoder:1,temperature")
-    config.train.cache_image_tokens = True
+    config.train.cached_views = 2
+    config.data.augment = "official"
     return config
 
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from albef_jax.config.tasks import task_spec
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.batching import shuffled_batches, steps_per_epoch
 from albef_jax.data.build import train_transform
-from albef_jax.data.examples import Examples
+from albef_jax.data.examples import Examples, PairExamples
 from albef_jax.data.held_out import with_shared_images
 from albef_jax.data.image_tokens import TokenExamples
 from albef_jax.data.images.augment import Transform
@@ -39,7 +39,7 @@ from albef_jax.models import albef, task_models
 from albef_jax.models.attention import available
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.frozen import Frozen, whole_teacher
-from albef_jax.tasks.shared.image_tokens import token_examples
+from albef_jax.tasks.shared.image_tokens import Views, token_examples
 from albef_jax.tasks.shared.start import start_from, start_from_encoders
 from albef_jax.train import schedules, xla_flags
 from albef_jax.train.memory import Memory, estimate
@@ -275,10 +275,11 @@ class Task(ABC):
         Raises:
             ConfigError: image tokens cannot be kept.
         """
-        if not self.cached:
+        if not self.cached_views:
             return
+        examples = self.examples(self.source, self.transform)
         self._tokens = token_examples(
-            self.examples(self.source, self.transform),
+            Views(cast(PairExamples, examples), self.cached_views, self.config.seed),
             self.model,
             state.params,
             mesh,
@@ -289,14 +290,14 @@ class Task(ABC):
         )
 
     @property
-    def cached(self) -> bool:
-        """Whether batches have image tokens in place of images."""
-        return self.config.train.get("cache_image_tokens", False)
+    def cached_views(self) -> int:
+        """Of how many views of an image tokens are kept, for batches to have in place of images."""
+        return self.config.train.get("cached_views", 0)
 
     @property
     def step_inputs(self) -> tuple[str, ...]:
         """Arrays of a batch that go to the devices."""
-        kept = {"image": "image_tokens"} if self.cached else {}
+        kept = {"image": "image_tokens"} if self.cached_views else {}
         return tuple(kept.get(name, name) for name in self.inputs)
 
     def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
