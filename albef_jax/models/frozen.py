@@ -93,7 +93,7 @@ def _rows(leaf: Any, first: int) -> Any:
     return leaf[first:]
 
 
-def completed(part: Params, whole: Params) -> Params:
+def completed(part: Mapping[str, Any], whole: Mapping[str, Any]) -> Params:
     """The tree `whole` with the arrays of `part` in their places.
 
     An array of `part` with fewer rows than in `whole` takes the place of the last ones.

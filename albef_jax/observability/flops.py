@@ -33,6 +33,7 @@ PEAKS = {
     "TPU v4": 275.0,
 }
 
+ImageEncoderState = Literal["trained", "frozen", "cached"]
 BACKWARD = 2  # of the forward pass: gradients of both factors of each product
 GiB = 2**30
 
@@ -130,7 +131,7 @@ class PretrainingFlops:
     group: int
     queue: int
     slots: float
-    image_encoder: Literal["trained", "frozen", "cached"] = "trained"
+    image_encoder: ImageEncoderState = "trained"
 
     def fused(self) -> float:
         """What the step needs: as `losses.pretraining` computes it."""

@@ -50,16 +50,20 @@ class Pretraining(Task):
             self.queue_holds = "features and image ids"
         super().__init__(config, workdir, eval_only)
         slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
-        frozen = "frozen" if "image_encoder" in self.frozen.modules else "trained"
         pair = flops.PretrainingFlops(
             self.trained_model,
             config.data.text_len,
             train.contrast_group,
             train.queue_size,
             slots / train.contrast_group,
-            "cached" if train.cached_views else frozen,
+            self._image_encoder(),
         )
         self.step_flops = pair.fused() * self.batch_size
+
+    def _image_encoder(self) -> flops.ImageEncoderState:
+        if self.cached_views:
+            return "cached"
+        return "frozen" if "image_encoder" in self.frozen.modules else "trained"
 
     def open_train(self) -> PairSource:
         """The training pairs."""

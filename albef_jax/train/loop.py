@@ -48,7 +48,6 @@ class Trainable(Protocol):
 
     total_steps: int
     batch_size: int
-    inputs: tuple[str, ...]
     threads: int
     step_flops: float | None
 
@@ -66,6 +65,11 @@ class Trainable(Protocol):
 
     def memory(self, mesh: Mesh, abstract_state: TrainState) -> Memory:
         """What a step takes on each device, estimated."""
+        ...
+
+    @property
+    def step_inputs(self) -> tuple[str, ...]:
+        """Arrays of a batch that go to the devices."""
         ...
 
     def prepare(self, state: TrainState, mesh: Mesh) -> None:
