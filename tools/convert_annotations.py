@@ -1,8 +1,8 @@
 """Converts public annotation files to the lists that training reads.
 
 A file is recognised by its content: COCO's captions, Karpathy's splits (COCO, Flickr30K),
-VQA v2's questions with their annotations, VizWiz, SNLI-VE (.jsonl), NLVR2 (.jsonl), and REFER's
-references with instances.json (RefCOCO, RefCOCO+, RefCOCOg). Files may be compressed (.gz).
+VQA v2's questions with their annotations, VizWiz, easy-VQA, SNLI-VE (.jsonl), NLVR2 (.jsonl), and
+REFER's references with instances.json (RefCOCO, RefCOCO+, RefCOCOg). Files may be compressed (.gz).
 Nothing in a pickle is ever executed.
 
 Examples:

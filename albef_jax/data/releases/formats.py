@@ -46,6 +46,7 @@ FORMATS = (
     ),
     Format("VQA's questions or annotations", "vqa", questions.is_vqa, questions.vqa, "ANNOTATIONS"),
     Format("VizWiz", "vqa", questions.is_vizwiz, questions.vizwiz),
+    Format("easy-VQA", "vqa", questions.is_easy_vqa, questions.easy_vqa, "--images=train/"),
     Format("SNLI-VE", "entailment", sentences.is_snli_ve, sentences.snli_ve),
     Format("NLVR2", "nlvr", sentences.is_nlvr2, sentences.nlvr2),
     REFER,

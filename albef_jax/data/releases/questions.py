@@ -1,4 +1,4 @@
-"""VQA v2's questions and annotations, and VizWiz."""
+"""VQA v2's questions and annotations, VizWiz, and easy-VQA."""
 
 from typing import Any
 
@@ -88,6 +88,50 @@ def vizwiz(files: list[Given], options: Options) -> Converted:
                 item["answer_type"] = told["answer_type"]
             rows.append(item)
     return Converted(rows)
+
+
+def is_easy_vqa(content: object) -> bool:
+    """`[["what shape is present?", "circle", 0]]`: question, answer, number of the image."""
+    return isinstance(content, list) and bool(content) and _is_asked(content[0])
+
+
+def easy_vqa(files: list[Given], options: Options) -> Converted:
+    """One item a question, with a kind; questions are numbered, since they have no id."""
+    rows: list[Item] = []
+    for given in files:
+        for number, told in enumerate(given.content):
+            if not _is_asked(told):
+                raise ValueError(
+                    f"{given.file}, item {number}: must be [question, answer, number of the "
+                    f"image], two texts and a whole number, 0 or more, not {told!r}"
+                )
+            question, answer, image = told
+            rows.append(
+                {
+                    "image": f"{options.images}images/{image}.png",
+                    "question": question,
+                    "question_id": len(rows),
+                    "dataset": "vqa",
+                    "answer": [answer],
+                    "question_type": _kind(question),
+                }
+            )
+    return Converted(rows)
+
+
+def _is_asked(told: object) -> bool:
+    if not isinstance(told, list) or [type(part) for part in told] != [str, str, int]:
+        return False
+    question, answer, image = told
+    return bool(question.strip() and answer.strip()) and image >= 0
+
+
+def _kind(question: str) -> str:
+    """What an easy-VQA question asks for."""
+    words = question.lower().split()
+    if words[0] == "what":
+        return "color" if "color" in words else "shape"
+    return "yes/no, negated" if {"no", "not"} & set(words) else "yes/no"
 
 
 def _has_questions(content: Any) -> bool:
