@@ -226,6 +226,37 @@ def test_easy_vqa(convert, tmp_path):
     assert (read[3].kind, read[3].answers) == ("yes/no, negated", ("yes",))
 
 
+def test_captions_of_easy_vqa(tmp_path, capsys):
+    more = [
+        ["What color is the triangle?", "red", 1],
+        ["what shape is present?", "rectangle", 2],
+        ["what is the color of the shape?", "gray", 2],
+        ["what shape is present?", "circle", 3],
+    ]
+    source, out = written(tmp_path / "questions.json", EASY_VQA + more), tmp_path / "out.json"
+    assert main([source, str(out), "--images=train/", "--captions"]) == 0
+    assert json.loads(out.read_text()) == [
+        {"image": "train/images/7.png", "caption": "a teal circle"},
+        {"image": "train/images/1.png", "caption": "a red triangle"},
+        {"image": "train/images/2.png", "caption": "a gray rectangle"},
+    ]
+    told = capsys.readouterr().out
+    assert "3 items from easy-VQA, for task pretrain" in told
+    assert "2 images whose color or shape no question tells: left out" in told
+    images(tmp_path, *(f"train/images/{number}.png" for number in (7, 1, 2)))
+    assert JsonPairs([out], tmp_path)[0].captions == ("a teal circle",)
+
+
+def test_captions_that_contradict_each_other_are_refused(convert):
+    said = convert({"q.json": [*EASY_VQA, ["what shape is it?", "triangle", 7]]}, "--captions")
+    assert "q.json, item 4: the shape of images/7.png is 'triangle', and 'circle' by" in said
+
+
+def test_other_questions_have_no_captions(convert):
+    said = convert({"val.json": VIZWIZ}, "--captions")
+    assert "val.json: captions are not made of VizWiz" in said
+
+
 @pytest.mark.parametrize(
     "broken",
     [
