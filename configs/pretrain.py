@@ -21,6 +21,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
             "local": local,
             "few": few,
             "laptop": laptop,
+            "easy_vqa": easy_vqa,
         },
     )
 
@@ -55,6 +56,16 @@ def world(config: ConfigDict) -> None:
     config.data.scenes.train_size = 160_000
     config.checkpoint.every_steps = 500
     config.log.every_steps = 50
+
+
+def easy_vqa(config: ConfigDict) -> None:
+    """Captions of the training images of easy-VQA: the start of `configs/vqa.py:easy_vqa`."""
+    demo(config)
+    config.model.vocab_size = 103
+    config.data.update({"source": "json", "root": "data/easy_vqa", "train_files": "captions.json"})
+    config.data.update({"vocab": "data/easy_vqa/vocab.txt", "text_len": 10})
+    # There are 24 different captions: a hard negative would often be the caption of the image.
+    config.train.update({"steps": 1000, "negatives": "random"})
 
 
 def official_4m(config: ConfigDict) -> None:

@@ -7,7 +7,7 @@ from albef_jax.config import recipe, use_small_world
 
 def get_config(preset: str = "demo") -> ConfigDict:
     """The recipe of a preset."""
-    return recipe("vqa", preset, {"demo": demo, "vqa": vqa})
+    return recipe("vqa", preset, {"demo": demo, "vqa": vqa, "easy_vqa": easy_vqa})
 
 
 def demo(config: ConfigDict) -> None:
@@ -29,3 +29,22 @@ def vqa(config: ConfigDict) -> None:
     config.data.answer_list = "answer_list.json"
     config.data.image_root = "coco"
     config.data.vg_image_root = "visual_genome"
+
+
+def easy_vqa(config: ConfigDict) -> None:
+    """easy-VQA, from `configs/pretrain.py:easy_vqa`: the tiny model with words of its own."""
+    use_small_world(config)
+    config.model.vocab_size = 103
+    config.data.update(
+        {"source": "json", "root": "data/easy_vqa", "vocab": "data/easy_vqa/vocab.txt"}
+    )
+    config.data.train_files = "train.json"
+    config.data.eval_files = "test.json"
+    config.data.answer_list = "answers.txt"
+    # No question has more than nine words, and each has one answer of one word.
+    config.data.update({"text_len": 10, "answer_len": 3, "max_answers": 1})
+    config.train.update({"batch_size": 32, "steps": 3000, "distill": False})
+    # At 1e-3 batches of 32 are unstable; the image encoder bears it.
+    config.optimizer.update({"lr": 4e-4, "lr_scale": "image_encoder=2.5", "warmup_steps": 100})
+    config.checkpoint.every_steps = 500
+    config.evaluation.update({"batch_size": 64, "rank": 16})

@@ -1,14 +1,15 @@
 """Converts public annotation files to the lists that training reads.
 
 A file is recognised by its content: COCO's captions, Karpathy's splits (COCO, Flickr30K),
-VQA v2's questions with their annotations, VizWiz, SNLI-VE (.jsonl), NLVR2 (.jsonl), and REFER's
-references with instances.json (RefCOCO, RefCOCO+, RefCOCOg). Files may be compressed (.gz).
+VQA v2's questions with their annotations, VizWiz, easy-VQA, SNLI-VE (.jsonl), NLVR2 (.jsonl), and
+REFER's references with instances.json (RefCOCO, RefCOCO+, RefCOCOg). Files may be compressed (.gz).
 Nothing in a pickle is ever executed.
 
 Examples:
     python -m tools.convert_annotations dataset_coco.json --split=train,restval coco_train.json
     python -m tools.convert_annotations v2_OpenEnded_mscoco_val2014_questions.json \
         v2_mscoco_val2014_annotations.json vqa_val.json
+    python -m tools.convert_annotations questions.json captions.json --images=train/ --captions
     python -m tools.convert_annotations snli_ve_dev.jsonl ve_dev.json --images=flickr30k-images/
     python -m tools.convert_annotations 'refs(unc).p' instances.json --split=val,testA,testB r.json
 """
@@ -71,11 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="official files")
     parser.add_argument("out", type=Path, help="the JSON list to write")
     parser.add_argument("--split", default="", help="of files with several: those to take, as a,b")
+    parser.add_argument(
+        "--captions",
+        action="store_true",
+        help="of easy-VQA's questions: a caption of each image, for pre-training",
+    )
     parser.add_argument("--images", default="", help="goes before each image path, as val2014/")
     print_anything()
     given = parser.parse_intermixed_args(arguments)
+    options = Options(split_list(given.split), given.images, given.captions)
     try:
-        print(run(given.sources, given.out, Options(split_list(given.split), given.images)))
+        print(run(given.sources, given.out, options))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

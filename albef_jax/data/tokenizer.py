@@ -17,6 +17,8 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _PUNCTUATION = str.maketrans(dict.fromkeys("-/", " ") | dict.fromkeys(",.'!?\"()*#:;~"))
 _MOST_CASED = 0.01  # of the pieces of an uncased vocabulary; BERT's has none
+_NORMALIZER = normalizers.BertNormalizer(lowercase=True)
+_SPLIT = pre_tokenizers.BertPreTokenizer()
 _SPACE_RUN = re.compile(r"\s\s+")
 
 
@@ -80,8 +82,8 @@ def _check_case(path: Path, pieces: Sequence[str]) -> None:
 
 def _build(ids: dict[str, int]) -> Backend:
     backend = Backend(models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=100))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.normalizer = _NORMALIZER
+    backend.pre_tokenizer = _SPLIT
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", special_tokens=[("[CLS]", ids["[CLS]"])]
     )
@@ -143,6 +145,12 @@ class Tokenizer:
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text that ids stand for, without special tokens."""
         return self._backend.decode([int(number) for number in ids])
+
+
+def split_words(text: str) -> list[str]:
+    """Words and punctuation marks of a text, lower-cased, as they are before WordPiece."""
+    normal = _NORMALIZER.normalize_str(well_formed(text))
+    return [word for word, _ in _SPLIT.pre_tokenize_str(normal)]
 
 
 def well_formed(text: str) -> str:

@@ -39,7 +39,7 @@ def options(config: ConfigDict) -> None:
     distillation_options(config)
     config.optimizer.warmup_periods = 4
     config.data.vg_image_root = ""  # where images of Visual Genome items are
-    config.data.answer_list = ""  # JSON list to rank; empty: answers are generated
+    config.data.answer_list = ""  # JSON list or .txt to rank; empty: answers are generated
     config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
     config.data.max_answers = 10  # different answers a question
     config.evaluation.batch_size = 16

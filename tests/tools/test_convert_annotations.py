@@ -73,6 +73,12 @@ VIZWIZ = [
     }
     for number in range(2)
 ]
+EASY_VQA = [
+    ["what color is the shape?", "teal", 7],
+    ["what is the teal shape?", "circle", 7],
+    ["is there a circle?", "yes", 0],
+    ["is no red shape present?", "yes", 0],
+]
 SNLI_VE = [
     {
         "Flickr30K_ID": "2407214681",
@@ -202,6 +208,81 @@ def test_vizwiz(convert, tmp_path):
     assert len(JsonQuestions([convert.out], tmp_path, training=False)) == 2
 
 
+def test_easy_vqa(convert, tmp_path):
+    found = convert({"questions.json": EASY_VQA}, "--images=train/")
+    assert found[0] == {
+        "image": "train/images/7.png",
+        "question": "what color is the shape?",
+        "question_id": 0,
+        "dataset": "vqa",
+        "answer": ["teal"],
+        "question_type": "color",
+    }
+    assert [item["question_id"] for item in found] == [0, 1, 2, 3]
+    kinds = [item["question_type"] for item in found]
+    assert kinds == ["color", "shape", "yes/no", "yes/no, negated"]
+    images(tmp_path, "train/images/0.png", "train/images/7.png")
+    read = JsonQuestions([convert.out], tmp_path, training=True, max_answers=1)
+    assert (read[3].kind, read[3].answers) == ("yes/no, negated", ("yes",))
+
+
+def test_captions_of_easy_vqa(tmp_path, capsys):
+    more = [
+        ["What color is the triangle?", "red", 1],
+        ["what shape is present?", "rectangle", 2],
+        ["what is the color of the shape?", "gray", 2],
+        ["what shape is present?", "circle", 3],
+    ]
+    source, out = written(tmp_path / "questions.json", EASY_VQA + more), tmp_path / "out.json"
+    assert main([source, str(out), "--images=train/", "--captions"]) == 0
+    assert json.loads(out.read_text()) == [
+        {"image": "train/images/7.png", "caption": "a teal circle"},
+        {"image": "train/images/1.png", "caption": "a red triangle"},
+        {"image": "train/images/2.png", "caption": "a gray rectangle"},
+    ]
+    told = capsys.readouterr().out
+    assert "3 items from easy-VQA, for task pretrain" in told
+    assert "2 images whose color or shape no question tells: left out" in told
+    images(tmp_path, *(f"train/images/{number}.png" for number in (7, 1, 2)))
+    assert JsonPairs([out], tmp_path)[0].captions == ("a teal circle",)
+
+
+def test_captions_that_contradict_each_other_are_refused(convert):
+    said = convert({"q.json": [*EASY_VQA, ["what shape is it?", "triangle", 7]]}, "--captions")
+    assert "q.json, item 4: the shape of images/7.png is 'triangle', and 'circle' by" in said
+
+
+def test_other_questions_have_no_captions(convert):
+    said = convert({"val.json": VIZWIZ}, "--captions")
+    assert "val.json: captions are not made of VizWiz" in said
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ["is there a circle?", "yes"],
+        ["is there a circle?", "yes", "0"],
+        ["is there a circle?", "yes", -1],
+        ["is there a circle?", None, 0],
+        ["is there a circle?", " ", 0],
+        [" ", "yes", 0],
+        ["is there a circle?", "yes", True],
+        {"question": "is there a circle?"},
+    ],
+)
+def test_a_broken_question_of_easy_vqa_is_named(convert, broken):
+    said = convert({"questions.json": [*EASY_VQA, broken]})
+    assert "questions.json, item 4: must be [question, answer, number of the image]" in said
+    assert f"not {broken!r}" in said
+
+
+def test_a_file_of_easy_vqa_that_is_cut_short(tmp_path, capsys):
+    whole = json.dumps(EASY_VQA)
+    (tmp_path / "questions.json").write_text(whole[: len(whole) // 2])
+    assert main([str(tmp_path / "questions.json"), str(tmp_path / "out.json")]) == 2
+    assert "questions.json: not JSON" in capsys.readouterr().err
+
+
 def test_snli_ve(convert, tmp_path):
     found = convert({"snli_ve_dev.jsonl": SNLI_VE}, "--images=flickr/")
     assert found == [
@@ -266,6 +347,7 @@ def test_refcoco_needs_both_files(convert):
         ("q.json", QUESTIONS, r"VQA's questions .*q\.json ANNOTATIONS OUT\.json"),
         ("a.json", ANNOTATIONS, "VQA's questions or annotations"),
         ("val.json", VIZWIZ, "VizWiz"),
+        ("questions.json", EASY_VQA, r"easy-VQA.*questions\.json --images=train/ OUT\.json"),
         ("dev.jsonl", SNLI_VE, "SNLI-VE"),
         ("dev.jsonl.gz", NLVR2, "not a whole gzip file"),
         ("train.jsonl", NLVR2, "NLVR2"),

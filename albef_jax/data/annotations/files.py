@@ -1,4 +1,4 @@
-"""Reads JSON files: one value, or one a line (.jsonl), compressed (.gz) or not."""
+"""Reads JSON files (one value, or one a line in .jsonl; compressed as .gz or not), and lines."""
 
 import gzip
 import json
@@ -30,6 +30,20 @@ def read_json(file: Path) -> Any:
         raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error}){_remedy(data)}") from None
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file, without the white space around them.
+
+    Raises:
+        ValueError: the file is missing, unreadable, or not UTF-8.
+    """
+    try:
+        return [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def _lines(data: bytes, file: Path) -> list[Any]:

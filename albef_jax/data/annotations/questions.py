@@ -19,6 +19,7 @@ from albef_jax.data.annotations.checks import (
     text_of,
     unread,
 )
+from albef_jax.data.annotations.files import read_lines
 from albef_jax.data.records import Question
 from albef_jax.data.releases.formats import COMMAND
 from albef_jax.data.tokenizer import well_formed
@@ -159,15 +160,20 @@ class _Parser:
 
 
 def read_answer_list(file: str | Path) -> tuple[str, ...]:
-    """The answers to choose from: a JSON list of texts, each once.
+    """The answers to choose from, each once: a JSON list of texts, or a `.txt` with one a line.
 
     Raises:
-        ValueError: the file is missing or not a JSON list, or has entries that are empty, repeated
-            or not texts, all named in one message.
+        ValueError: the file is missing, not UTF-8, empty, or not a JSON list; or it has entries
+            that are empty, repeated or not texts, all named in one message.
     """
     answers: dict[str, int] = {}
     problems = []
-    for number, answer in enumerate(read_list(Path(file), "data.answer_list")):
+    path = Path(file)
+    is_text = path.suffix.lower() == ".txt"
+    entries = read_lines(path) if is_text else read_list(path, "data.answer_list")
+    if not entries:
+        raise ValueError(f"{file}: is empty; write one answer a line")
+    for number, answer in enumerate(entries):
         if not isinstance(answer, str):
             problems.append(f"{file}, item {number}: {answer!r} is not a text")
         elif not answer.strip():

@@ -26,10 +26,12 @@ class Options(NamedTuple):
     Attributes:
         splits: the splits to take from a file with several; empty for all.
         images: prefix of each image path, such as `val2014/`.
+        captions: make captions of questions with their answers, for pre-training.
     """
 
     splits: tuple[str, ...] = ()
     images: str = ""
+    captions: bool = False
 
 
 def items(given: Given, field: str = "") -> Iterator[tuple[str, Item]]:

@@ -18,6 +18,7 @@ class Format(NamedTuple):
         matches: whether the content of a file is of this format.
         convert: files of it to our items.
         needs: further arguments of the command line, as an example.
+        captions: files of questions to image-caption pairs, where that is possible.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Format(NamedTuple):
     matches: Callable[[object], bool]
     convert: Callable[[list[Given], Options], Converted]
     needs: str = ""
+    captions: Callable[[list[Given], Options], Converted] | None = None
 
 
 REFER = Format(
@@ -46,6 +48,14 @@ FORMATS = (
     ),
     Format("VQA's questions or annotations", "vqa", questions.is_vqa, questions.vqa, "ANNOTATIONS"),
     Format("VizWiz", "vqa", questions.is_vizwiz, questions.vizwiz),
+    Format(
+        "easy-VQA",
+        "vqa",
+        questions.is_easy_vqa,
+        questions.easy_vqa,
+        "--images=train/",
+        questions.easy_vqa_captions,
+    ),
     Format("SNLI-VE", "entailment", sentences.is_snli_ve, sentences.snli_ve),
     Format("NLVR2", "nlvr", sentences.is_nlvr2, sentences.nlvr2),
     REFER,
@@ -74,7 +84,8 @@ def convert(files: Sequence[Given], options: Options) -> tuple[Format, Converted
     """Our items from files that belong together, and the files' format.
 
     Raises:
-        ValueError: an unknown format, several formats, or a missing file or field.
+        ValueError: an unknown format, several formats, a missing file or field, or captions of a
+            format that has none.
     """
     kinds: list[Format] = []
     for given in files:
@@ -86,4 +97,9 @@ def convert(files: Sequence[Given], options: Options) -> tuple[Format, Converted
         raise ValueError(
             f"{files[0].file} is {kinds[0].name}, and others are not; convert them one by one"
         )
-    return kinds[0], kinds[0].convert(list(files), options)
+    found = kinds[0]
+    if not options.captions:
+        return found, found.convert(list(files), options)
+    if found.captions is None:
+        raise ValueError(f"{files[0].file}: captions are not made of {found.name}")
+    return found._replace(task="pretrain"), found.captions(list(files), options)

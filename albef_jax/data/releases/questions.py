@@ -1,5 +1,7 @@
-"""VQA v2's questions and annotations, and VizWiz."""
+"""VQA v2's questions and annotations, VizWiz, and easy-VQA."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from albef_jax.data.releases.fields import Converted, Given, Item, Options, items, take
@@ -88,6 +90,95 @@ def vizwiz(files: list[Given], options: Options) -> Converted:
                 item["answer_type"] = told["answer_type"]
             rows.append(item)
     return Converted(rows)
+
+
+def is_easy_vqa(content: object) -> bool:
+    """`[["what shape is present?", "circle", 0]]`: question, answer, number of the image."""
+    return isinstance(content, list) and bool(content) and _is_asked(content[0])
+
+
+def easy_vqa(files: list[Given], options: Options) -> Converted:
+    """One item a question, with a kind; questions are numbered, since they have no id."""
+    rows: list[Item] = []
+    for _, question, answer, image in _asked(files, options):
+        rows.append(
+            {
+                "image": image,
+                "question": question,
+                "question_id": len(rows),
+                "dataset": "vqa",
+                "answer": [answer],
+                "question_type": _kind(question),
+            }
+        )
+    return Converted(rows)
+
+
+def easy_vqa_captions(files: list[Given], options: Options) -> Converted:
+    """One item an image, "a red circle", from the questions that begin with "what".
+
+    Raises:
+        ValueError: two answers of an image differ, or a question is not as it should be.
+    """
+    known: dict[str, dict[str, str]] = {}
+    for place, question, answer, image in _asked(files, options):
+        facts = known.setdefault(image, {})
+        for name, value in _told(question, answer).items():
+            if (before := facts.setdefault(name, value)) != value:
+                raise ValueError(
+                    f"{place}: the {name} of {image} is {value!r}, and {before!r} by an earlier "
+                    "question"
+                )
+    rows: list[Item] = [
+        {"image": image, "caption": f"a {facts['color']} {facts['shape']}"}
+        for image, facts in known.items()
+        if {"color", "shape"} <= facts.keys()
+    ]
+    left_out = len(known) - len(rows)
+    note = f"{left_out} images whose color or shape no question tells"
+    return Converted(rows, (note,) if left_out else ())
+
+
+def _asked(files: list[Given], options: Options) -> Iterator[tuple[str, str, str, str]]:
+    """Place, question, answer and image of each item."""
+    for given in files:
+        for number, told in enumerate(given.content):
+            place = f"{given.file}, item {number}"
+            if not _is_asked(told):
+                raise ValueError(
+                    f"{place}: must be [question, answer, number of the image], two texts and a "
+                    f"whole number, 0 or more, not {told!r}"
+                )
+            question, answer, image = told
+            yield place, question, answer, f"{options.images}images/{image}.png"
+
+
+def _is_asked(told: object) -> bool:
+    if not isinstance(told, list) or [type(part) for part in told] != [str, str, int]:
+        return False
+    question, answer, image = told
+    return bool(question.strip() and answer.strip()) and image >= 0
+
+
+def _kind(question: str) -> str:
+    """What an easy-VQA question asks for."""
+    words = question.lower().split()
+    if words[0] == "what":
+        return "color" if "color" in words else "shape"
+    return "yes/no, negated" if {"no", "not"} & set(words) else "yes/no"
+
+
+def _told(question: str, answer: str) -> dict[str, str]:
+    """What a question and its answer tell of the shape in the image; yes and no are not used."""
+    words = question.lower().removesuffix("?").split()
+    if (kind := _kind(question)) not in ("color", "shape"):
+        return {}
+    told = {kind: answer}
+    if kind == "color" and words[-1] != "shape":  # "what color is the circle?"
+        told["shape"] = words[-1]
+    if match := re.fullmatch(r"what is the (\w+) shape", " ".join(words)):
+        told["color"] = match[1]
+    return told
 
 
 def _has_questions(content: Any) -> bool:

@@ -176,6 +176,29 @@ def test_an_answer_list(root):
     assert read_answer_list(written(root, answers)) == tuple(answers)
 
 
+def test_an_answer_list_of_lines(root):
+    file = root / "answers.txt"
+    file.write_bytes("\ufeffyes\r\nno \ncafé".encode())
+    assert read_answer_list(file) == ("yes", "no", "café")
+    file.write_text("yes\n\nyes\n")
+    with pytest.raises(ValueError) as refused:
+        read_answer_list(file)
+    assert "item 1: is empty; remove it" in str(refused.value)
+    assert "item 2: 'yes' is item 0, too" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty; write one answer a line"), (b"caf\xe9\n", "not UTF-8 at byte 3")],
+)
+def test_an_answer_list_of_lines_that_is_none(root, content, message):
+    (root / "answers.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=f"answers\\.txt: {message}"):
+        read_answer_list(root / "answers.txt")
+    with pytest.raises(ValueError, match=r"lost\.txt: cannot be read: No such file"):
+        read_answer_list(root / "lost.txt")
+
+
 def test_a_broken_answer_list_names_every_entry(root):
     with pytest.raises(ValueError) as refused:
         read_answer_list(written(root, ["yes", "", "no", 3, "yes", None]))
