@@ -48,12 +48,12 @@ def demo(config: ConfigDict) -> None:
 
 
 def world(config: ConfigDict) -> None:
-    """The demo for an hour: what `albef_jax.load("scenes")` loads."""
+    """The demo for two hours: what `albef_jax.load("scenes")` loads."""
     demo(config)
     # These captions are never wrong: the teacher still helps where ITC has false negatives, but
     # would only blur the answers of MLM.
-    config.train.update({"steps": 5000, "distilled": "itc"})
-    config.data.scenes.train_size = 160_000
+    config.train.update({"steps": 9000, "distilled": "itc"})
+    config.data.scenes.train_size = 288_000
     config.checkpoint.every_steps = 500
     config.log.every_steps = 50
 
