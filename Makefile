@@ -25,7 +25,7 @@ help:  ## list the targets
 demo: $(BIN)/installed  ## train a small model on the built-in world and write a report (8 minutes)
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py --workdir $(WORKDIR)
 
-world: $(BIN)/installed  ## the same for an hour: the model in the package
+world: $(BIN)/installed  ## the same for two hours: the model in the package
 	$(BIN)/python -m albef_jax.main --config configs/pretrain.py:world --workdir runs/world
 
 # What `albef_jax.load("scenes")` loads; trained only if runs/world is not there yet.
