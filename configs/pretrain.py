@@ -114,7 +114,7 @@ def few(config: ConfigDict) -> None:
             "frozen": "image_encoder,text_encoder,temperature",
             "cached_views": 7,
             "batch_size": 64,
-            "steps": 300,
+            "steps": 240,
             "contrast_group": 64,
             # With the batch, about all of them; a photo's own captions are no wrong answers.
             "queue_size": 64,
