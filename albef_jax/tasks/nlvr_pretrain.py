@@ -46,7 +46,7 @@ class TextAssignment(Task):
 
     example = PairExamples
     # Used for the similarities that negatives are drawn by, without a gradient (LEDGER).
-    untrained = ("image_proj", "text_proj", "temperature")
+    without_gradient = ("image_proj", "text_proj", "temperature")
 
     def open_train(self) -> PairSource:
         """The training pairs."""

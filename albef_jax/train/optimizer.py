@@ -27,19 +27,32 @@ def decay_mask(params: Params) -> Params:
 
 
 def adamw(
-    learning_rate: Schedule, weight_decay: float, lr_scale: Scales = MappingProxyType({})
+    learning_rate: Schedule,
+    weight_decay: float,
+    lr_scale: Scales = MappingProxyType({}),
+    unused: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """AdamW, betas (0.9, 0.999), epsilon 1e-8, no clipping.
 
     Args:
         lr_scale: what learning rates are multiplied with. First layers have the factor of their
             module, unless they have one of their own, which is then that of the embeddings, too.
+        unused: top-level modules that the loss gives no gradient; they are not even decayed. Saved
+            runs have this form, which `models.frozen` could not continue.
     """
     optimizer = optax.adamw(learning_rate, weight_decay=weight_decay, mask=decay_mask)
-    if not lr_scale:
+    if lr_scale:  # an update is proportional to the rate, its decay included
+        optimizer = optax.chain(optimizer, _by_part(lr_scale))
+    if not unused:
         return optimizer
-    # An update is proportional to the rate, its decay included.
-    return optax.chain(optimizer, _by_part(lr_scale))
+
+    def used(params: Params) -> Params:
+        return jax.tree.map_with_path(lambda path, _: path[0].key not in unused, params)
+
+    def still(params: Params) -> Params:
+        return jax.tree.map(lambda flag: not flag, used(params))
+
+    return optax.chain(optax.masked(optimizer, used), optax.masked(optax.set_to_zero(), still))
 
 
 def _by_part(scales: Scales) -> optax.GradientTransformation:

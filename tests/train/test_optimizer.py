@@ -125,3 +125,20 @@ def test_first_layers_have_a_rate_of_their_own():
     np.testing.assert_allclose(moved["blocks"][:, 0], [0.1, 0.2, 0.5], rtol=1e-5)
     np.testing.assert_allclose(moved["cls_token"], 0.1, rtol=1e-5)
     np.testing.assert_allclose(moved["norm"], 0.5, rtol=1e-5)
+
+
+def test_modules_without_a_gradient_are_neither_moved_nor_decayed():
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), small_tree())
+    params["still"] = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    gradients = jax.tree.map(jnp.ones_like, params)
+    gradients["still"] = jax.tree.map(jnp.zeros_like, params["still"])
+    found = {}
+    for unused in ((), ("still",)):
+        optimizer = adamw(lambda step: jnp.float32(1e-3), 0.5, unused=unused)
+        updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+        found[unused] = optax.apply_updates(params, updates)
+    everything, some = found.values()
+    # Without a gradient, weight decay alone would move them.
+    assert np.abs(everything["still"]["kernel"] - 1).max() > 1e-4
+    jax.tree.map(np.testing.assert_array_equal, some["still"], params["still"])
+    jax.tree.map(np.testing.assert_array_equal, some["layer"], everything["layer"])

@@ -115,16 +115,17 @@ class Task(ABC):
         self.learning_rate = self._learning_rate()
         options = config.optimizer
         scales = self._scales(parts.scales(options.lr_scale))
-        self.optimizer = adamw(self.learning_rate, options.weight_decay, scales)
+        self.optimizer = adamw(
+            self.learning_rate, options.weight_decay, scales, self.without_gradient
+        )
 
-    # Modules that the task uses without training them.
-    untrained: tuple[str, ...] = ()
+    # Modules that the task's loss uses, but gives no gradient.
+    without_gradient: tuple[str, ...] = ()
 
     @property
     def frozen(self) -> Frozen:
         """What is not trained."""
-        named = parts.frozen_parts(self.config.train.frozen)
-        return Frozen.of([*((name, None) for name in self.untrained), *named])
+        return Frozen.of(parts.frozen_parts(self.config.train.frozen))
 
     @property
     def trained_model(self) -> ModelConfig:
