@@ -221,7 +221,6 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _multiple(config, "train.batch_size", "train.contrast_group")
     yield from _multiple(config, "train.queue_size", "train.batch_size")
     yield from _microbatches(config)
-    yield from _cached_views(config)
     yield from image_encoder.problems(config.model)
     # Text assignment shows two wrong images.
     least = 3 if config.task == "nlvr_pretrain" else 2
@@ -243,20 +242,6 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
     yield from _layers(config)
     if config.task == "grounding" and config.data.scenes.objects == 1:
         yield "data.scenes.objects=1: a phrase distinguishes an object from others; use at least 2"
-
-
-def _cached_views(config: ConfigDict) -> Iterator[str]:
-    """Kept tokens are those of an encoder that does not change."""
-    views = value_of(config, "train.cached_views")
-    if not views:
-        return
-    option = f"train.cached_views={views}"
-    if ("image_encoder", None) not in parts.frozen_parts(config.train.frozen):
-        yield f"{option}: the image encoder changes; add image_encoder to train.frozen"
-    if views > 1 and config.data.augment == "none":
-        yield f"{option}: without augmentation they are equal; set it to 1, or data.augment"
-    if views == 1 and config.data.augment != "none":
-        yield f"{option}: one augmented view is worse than none; set data.augment=none, or more"
 
 
 def _microbatches(config: ConfigDict) -> Iterator[str]:

@@ -20,6 +20,7 @@ from albef_jax.data.annotations.checks import read_list
 from albef_jax.data.releases.fields import Given, items, take
 from albef_jax.data.tokenizer import clean_question
 from albef_jax.evaluate.vqa_accuracy import score
+from albef_jax.system.terminal import print_result
 
 
 class Asked(NamedTuple):
@@ -88,14 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("train", type=Path, help="annotation list that is counted")
     parser.add_argument("held_out", type=Path, help="annotation list that is scored")
     given = parser.parse_args(arguments)
-    try:
+
+    def lines() -> str:
         found = priors(list(read(given.train)), list(read(given.held_out)))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name, figures in found.items():
-        print(json.dumps({"baseline": name, **figures}))
-    return 0
+        return "\n".join(json.dumps({"baseline": name, **one}) for name, one in found.items())
+
+    return print_result(lines)
 
 
 if __name__ == "__main__":

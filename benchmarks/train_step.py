@@ -45,7 +45,7 @@ from albef_jax.observability import flops
 from albef_jax.train import memory, xla_flags
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.optimizer import adamw
-from albef_jax.train.state import TrainState, init_state, state_from_params
+from albef_jax.train.state import TrainState, init_state
 from albef_jax.train.step import Batch, StepConfig, step_keys, train_step
 from benchmarks.model_changes import changed
 from benchmarks.plain import plain_loss
@@ -157,7 +157,9 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
     """Compile a variant and make its state."""
     step, config = configure(name, given)
     mesh = make_mesh(1)
-    start = partial(_start, config, given.queue)
+    start = partial(
+        init_state, config.loss.model, config.optimizer, given.queue, frozen=config.frozen
+    )
     abstract = jax.eval_shape(start, jax.random.key(0))
     shardings = state_shardings(mesh, abstract)
     state = jax.jit(start, out_shardings=shardings)(jax.random.key(0))
@@ -178,14 +180,6 @@ def prepare(name: str, given: argparse.Namespace, batch: Batch) -> Variant:
         time.perf_counter() - began,
         memory.estimate(config, mesh, abstract, jax.eval_shape(lambda: batch)),
         [],
-    )
-
-
-def _start(config: StepConfig[PretrainingLoss], queue: int, key: jax.Array) -> TrainState:
-    """A fresh state."""
-    whole = init_state(config.loss.model, config.optimizer, queue, key)
-    return state_from_params(
-        whole.params, config.optimizer, whole.queue, whole.key, frozen=config.frozen
     )
 
 

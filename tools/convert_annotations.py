@@ -27,7 +27,7 @@ from albef_jax.data.releases.fields import Given, Options
 from albef_jax.data.releases.formats import PICKLES
 from albef_jax.system.atomic import write_text
 from albef_jax.system.output_paths import check_file
-from albef_jax.system.terminal import print_anything
+from albef_jax.system.terminal import print_anything, print_result
 
 
 def run(sources: list[Path], out: Path, options: Options) -> str:
@@ -81,12 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     print_anything()
     given = parser.parse_intermixed_args(arguments)
     options = Options(split_list(given.split), given.images, given.captions)
-    try:
-        print(run(given.sources, given.out, options))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_result(lambda: run(given.sources, given.out, options))
 
 
 if __name__ == "__main__":

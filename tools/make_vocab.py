@@ -17,7 +17,7 @@ from albef_jax.data.releases.fields import Given, items
 from albef_jax.data.word_list import pieces_of, texts_of
 from albef_jax.system.atomic import write_text
 from albef_jax.system.output_paths import check_file
-from albef_jax.system.terminal import print_anything
+from albef_jax.system.terminal import print_anything, print_result
 
 
 def run(lists: list[Path], out: Path, size: int | None) -> str:
@@ -57,12 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, help="at most so many pieces; without it, all words")
     print_anything()
     given = parser.parse_intermixed_args(arguments)
-    try:
-        print(run(given.lists, given.out, given.size))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_result(lambda: run(given.lists, given.out, given.size))
 
 
 if __name__ == "__main__":

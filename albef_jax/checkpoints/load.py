@@ -15,9 +15,10 @@ from albef_jax.checkpoints.integrity import NAME, damage
 from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.name_table import TABLES
 from albef_jax.checkpoints.paths import check_readable_name
+from albef_jax.config.parts import frozen_parts
 from albef_jax.config.renamed import modernise
 from albef_jax.errors import CheckpointError
-from albef_jax.models.frozen import whole_teacher
+from albef_jax.models.frozen import Frozen
 from albef_jax.models.task_models import model_of
 from albef_jax.pretrained.folders import NAMES, locate
 
@@ -155,7 +156,7 @@ def _read_step(step: Path) -> Checkpoint:
     return Checkpoint(
         task=_task(step, params, config),
         params=params,
-        teacher=whole_teacher(teacher, params),
+        teacher=_frozen(config).whole_teacher(teacher, params),
         queues=_queue(train.get("queue", {})),
         step=int(train["step"]) if "step" in train else None,
         config=config,
@@ -188,6 +189,12 @@ def _read_config(file: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise CheckpointError(f"{file}: not JSON ({error})") from error
     return modernise(config) if isinstance(config, dict) else None
+
+
+def _frozen(config: Mapping[str, Any] | None) -> Frozen:
+    """What a run has not trained, and so not kept a teacher of."""
+    train = (config or {}).get("train", {})
+    return Frozen.of(frozen_parts(train.get("frozen", "")))
 
 
 def _task(step: Path, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> str:

@@ -41,7 +41,9 @@ def _part(text: str) -> Part:
 
 
 def problems(config: ConfigDict) -> Iterator[str]:
-    """One line for each entry of both options that does not fit the task's model."""
+    """One line for each entry of both options that does not fit the task's model, and for
+    `train.cached_views` without a frozen image encoder."""
+    yield from _cached_views(config)
     if not (config.train.frozen or config.optimizer.lr_scale):
         return
     from albef_jax.models.task_models import MODELS  # imports jax, which takes seconds
@@ -55,6 +57,20 @@ def problems(config: ConfigDict) -> Iterator[str]:
         name = entry.partition("=")[0].strip()
         if name.partition(":")[0] in frozen:
             yield f"optimizer.lr_scale: {name} is frozen by train.frozen; name it in one of the two"
+
+
+def _cached_views(config: ConfigDict) -> Iterator[str]:
+    """Kept tokens are those of an encoder that does not change."""
+    views = config.train.get("cached_views", 0)
+    if not views:
+        return
+    option = f"train.cached_views={views}"
+    if ("image_encoder", None) not in frozen_parts(config.train.frozen):
+        yield f"{option}: the image encoder changes; add image_encoder to train.frozen"
+    if views > 1 and config.data.augment == "none":
+        yield f"{option}: without augmentation they are equal; set it to 1, or data.augment"
+    if views == 1 and config.data.augment != "none":
+        yield f"{option}: one augmented view is worse than none; set data.augment=none, or more"
 
 
 def frozen_problems(

@@ -56,6 +56,17 @@ class Frozen:
         # Nothing is left of a tower that has only layers, all of them frozen.
         return {name: tree for name, tree in trained.items() if not _is_empty(tree)}
 
+    def whole_teacher(self, teacher: Params, params: Params) -> Params:
+        """A teacher's trained part with what is frozen of the student; empty if there is none.
+
+        What else is missing stays missing.
+        """
+        if not teacher:
+            return {}
+        named = {*self.modules, *dict(self.layers)}
+        students = {name: tree for name, tree in shared(params).items() if name in named}
+        return {**teacher, **completed(teacher, students)}
+
     def model(self, model: ModelConfig) -> ModelConfig:
         """The model as a loss calls it: no gradient passes frozen layers, nor have they dropout."""
         whole = "text_encoder" in self.modules
@@ -109,8 +120,3 @@ def _put(part: Any, whole: Any) -> Any:
         return part
     xp = np if isinstance(part, np.ndarray) else jnp
     return xp.concatenate([whole[:first], part])
-
-
-def whole_teacher(teacher: Params, params: Params) -> Params:
-    """The teacher with its frozen parts, which are the student's; empty if there is none."""
-    return completed(teacher, shared(params)) if teacher else {}

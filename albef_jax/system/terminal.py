@@ -6,6 +6,7 @@ a console may support ASCII alone. Neither must end a command without a result.
 
 import io
 import sys
+from collections.abc import Callable
 
 
 def print_anything() -> None:
@@ -16,6 +17,20 @@ def print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_result(make: Callable[[], str]) -> int:
+    """Print what `make` returns, or one line for an error that a user can fix.
+
+    Returns:
+        The exit status, 0 or 2.
+    """
+    try:
+        print(make())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def as_utf8(text: str) -> str:

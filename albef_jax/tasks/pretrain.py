@@ -15,7 +15,6 @@ from albef_jax.evaluate.retrieval import describe, evaluate, protocol
 from albef_jax.inference.gallery import read_gallery
 from albef_jax.losses.masked_lm import SpecialTokens, capacity
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
-from albef_jax.models.frozen import whole_teacher
 from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.shared.base import Evaluation, QueueContent, Task
@@ -114,7 +113,10 @@ class Pretraining(Task):
             rows=config.evaluation.batch_size,
             k=config.evaluation.rerank,
         )
-        count, teacher = config.evaluation.examples, whole_teacher(state.teacher, state.params)
+        count, teacher = (
+            config.evaluation.examples,
+            self.frozen.whole_teacher(state.teacher, state.params),
+        )
         examples = collect(self.model, state.params, teacher, self.tokenizer, gallery, found, count)
         counted = protocol(found.figures)
         results = self.results(state, protocol=counted, retrieval=found.figures)

@@ -57,14 +57,17 @@ class TrainState:
 
 
 def init_state(
-    config: ModelConfig, optimizer: optax.GradientTransformation, queue_length: int, key: Array
+    config: ModelConfig,
+    optimizer: optax.GradientTransformation,
+    queue_length: int,
+    key: Array,
+    frozen: Frozen = NOTHING,
 ) -> TrainState:
     """A fresh state: the teacher starts as the student, the queue as random unit vectors."""
     params_key, queue_key, root = jax.random.split(key, 3)
     params = albef.init(config, params_key)
-    return state_from_params(
-        params, optimizer, init_queue(queue_key, queue_length, config.embed_dim), root
-    )
+    queue = init_queue(queue_key, queue_length, config.embed_dim)
+    return state_from_params(params, optimizer, queue, root, frozen=frozen)
 
 
 def state_from_params(

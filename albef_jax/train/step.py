@@ -22,7 +22,7 @@ from albef_jax.losses.base import Batch, Loss, LossInputs, LossOutput, Metrics, 
 from albef_jax.losses.queue import Queue, enqueue
 from albef_jax.models.albef import Images, ImageTokens, Params, encode_image
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.frozen import NOTHING, Frozen, completed, whole_teacher
+from albef_jax.models.frozen import NOTHING, Frozen, completed
 from albef_jax.models.primitives import normalize
 from albef_jax.train.ema import update_teacher
 from albef_jax.train.gradient_accumulation import accumulate, merge, split
@@ -79,7 +79,7 @@ def update(
     trained = config.frozen.trained(params)
     teacher = update_teacher(state.teacher, trained, config.momentum)
     alpha = config.alpha(state.step)
-    gradient = partial(_gradient, config, params, teacher, state.queue, alpha)
+    gradient = partial(_gradient, config, trained, params, teacher, state.queue, alpha)
     totals = loss.totals(batch, random.decisions)
     if config.microbatches == 1:
         grads, output = gradient(batch, random, totals)
@@ -111,6 +111,7 @@ def _clamp_temperature(loss: Loss, params: Params) -> Params:
 
 def _gradient(
     config: StepConfig,
+    trained: Params,
     params: Params,
     teacher: Params,
     queue: Queue | None,
@@ -126,7 +127,7 @@ def _gradient(
         output = judge(config, trained, params, inputs)
         return output.metrics["loss"], output
 
-    return jax.grad(objective, has_aux=True)(config.frozen.trained(params))
+    return jax.grad(objective, has_aux=True)(trained)
 
 
 def judge(config: StepConfig, trained: Params, params: Params, inputs: LossInputs) -> LossOutput:
@@ -141,7 +142,7 @@ def judge(config: StepConfig, trained: Params, params: Params, inputs: LossInput
     if "image_encoder" in config.frozen.modules:
         image = encode_frozen(config.loss.model, params, batch["image"])
         batch = {**batch, "image": image}
-    teacher = whole_teacher(inputs.teacher, params)
+    teacher = config.frozen.whole_teacher(inputs.teacher, params)
     inputs = replace(inputs, batch=batch, teacher=teacher)
     return config.loss(completed(trained, params), inputs)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from albef_jax.models import albef
-from albef_jax.models.frozen import Frozen, completed, whole_teacher
+from albef_jax.models.frozen import Frozen, completed
 from albef_jax.models.primitives import normalize
 
 SOME = Frozen(
@@ -66,9 +66,16 @@ def test_a_part_is_put_back_in_its_place(tiny, xp):
 
 def test_a_teacher_has_what_is_frozen_of_the_student(tiny):
     teacher = albef.teacher_params(SOME.trained(tiny.params))
-    whole = whole_teacher(teacher, tiny.params)
+    whole = SOME.whole_teacher(teacher, tiny.params)
     assert jax.tree.structure(whole) == jax.tree.structure(albef.teacher_params(tiny.params))
-    assert whole_teacher({}, tiny.params) == {}
+    assert SOME.whole_teacher({}, tiny.params) == {}
+
+
+def test_what_else_a_teacher_lacks_stays_missing(tiny):
+    """As in a damaged file: it must not be taken from the student in silence."""
+    teacher = albef.teacher_params(SOME.trained(tiny.params))
+    del teacher["text_proj"]
+    assert "text_proj" not in SOME.whole_teacher(teacher, tiny.params)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

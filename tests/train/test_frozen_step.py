@@ -11,7 +11,7 @@ from albef_jax.distributed.mesh import make_mesh
 from albef_jax.losses.base import Random
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.models import albef
-from albef_jax.models.frozen import NOTHING, Frozen, whole_teacher
+from albef_jax.models.frozen import NOTHING, Frozen
 from albef_jax.train.memory import estimate
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.step import StepConfig, encode_frozen, prepared, step_keys, train_step, update
@@ -68,7 +68,9 @@ def both(tiny, batch, request):
     frozen = FROZEN[request.param]
     before = state_with(tiny, frozen)
     run = step_of(tiny, batch, frozen)
-    whole = state_with(tiny, NOTHING).replace(teacher=whole_teacher(before.teacher, before.params))
+    whole = state_with(tiny, NOTHING).replace(
+        teacher=frozen.whole_teacher(before.teacher, before.params)
+    )
     plain = step_of(tiny, batch)
     return frozen, before, run(before), plain(whole)
 

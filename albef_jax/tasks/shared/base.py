@@ -38,12 +38,12 @@ from albef_jax.losses.queue import init_queue
 from albef_jax.models import albef, task_models
 from albef_jax.models.attention import available
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.frozen import Frozen, whole_teacher
+from albef_jax.models.frozen import Frozen
+from albef_jax.tasks.shared import optimization
 from albef_jax.tasks.shared.image_tokens import Views, token_examples
 from albef_jax.tasks.shared.start import start_from, start_from_encoders
 from albef_jax.train import schedules, xla_flags
 from albef_jax.train.memory import Memory, estimate
-from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, state_from_params
 from albef_jax.train.step import Step, StepConfig, compile_step
 
@@ -103,7 +103,7 @@ class Task(ABC):
         self.steps_per_epoch = steps_per_epoch(len(self.source), self.batch_size)
         self.total_steps = config.train.steps or config.train.epochs * self.steps_per_epoch
         if not eval_only:
-            self._check_schedule()
+            optimization.check_schedule(config, self.steps_per_epoch, self.total_steps)
         self.workdir = workdir
         self.bad_samples = BadSamples(
             workdir / "bad_samples.jsonl",
@@ -112,11 +112,11 @@ class Task(ABC):
             process=jax.process_index(),
         )
         self._tokens: TokenExamples | None = None
-        self.learning_rate = self._learning_rate()
-        options = config.optimizer
-        scales = self._scales(parts.scales(options.lr_scale))
-        self.optimizer = adamw(
-            self.learning_rate, options.weight_decay, scales, self.without_gradient
+        self.learning_rate = optimization.learning_rate(
+            config, self.steps_per_epoch, self.total_steps
+        )
+        self.optimizer = optimization.optimizer(
+            config, self.learning_rate, self.frozen, self.without_gradient
         )
 
     # Modules that the task's loss uses, but gives no gradient.
@@ -131,18 +131,6 @@ class Task(ABC):
     def trained_model(self) -> ModelConfig:
         """The model as the loss calls it."""
         return self.frozen.model(self.model)
-
-    def _scales(self, scales: dict[parts.Part, float]) -> dict[parts.Part, float]:
-        """Factors by the layers that are trained."""
-        frozen = self.frozen
-
-        def trained(part: parts.Part) -> parts.Part | None:
-            name, layers = part
-            if layers is None:
-                return part
-            return (name, left) if (left := layers - frozen.first_layers(name)) > 0 else None
-
-        return {left: scale for part, scale in scales.items() if (left := trained(part))}
 
     @abstractmethod
     def open_train(self) -> Any:
@@ -177,30 +165,6 @@ class Task(ABC):
                 f"train.batch_size={self.batch_size} exceeds the {len(self.source)} training "
                 f"{self.items}; lower it"
             )
-
-    def _check_schedule(self) -> None:
-        last = self.config.train.epochs * self.steps_per_epoch
-        if self.config.optimizer.schedule == "official" and self.total_steps > last:
-            raise ConfigError(
-                f"train.steps={self.total_steps} goes beyond the {last} steps of "
-                f"train.epochs={self.config.train.epochs}, where the official schedule ends; "
-                "raise train.epochs, or set optimizer.schedule=cosine"
-            )
-
-    def _learning_rate(self) -> schedules.Schedule:
-        optimizer = self.config.optimizer
-        ends = {"peak": optimizer.lr, "minimum": optimizer.min_lr}
-        if optimizer.schedule == "cosine":
-            return schedules.cosine_lr(
-                **ends, warmup_steps=optimizer.warmup_steps, total_steps=self.total_steps
-            )
-        return schedules.official_lr(
-            **ends,
-            warmup=optimizer.warmup_lr,
-            warmup_periods=optimizer.warmup_periods,
-            epochs=self.config.train.epochs,
-            steps_per_epoch=self.steps_per_epoch,
-        )
 
     def alpha(self) -> schedules.Schedule:
         """The distillation weight by step."""
@@ -262,7 +226,7 @@ class Task(ABC):
             return state
         begin = start_from if init.checkpoint else start_from_encoders
         fresh = fetch(state)
-        fresh = fresh.replace(teacher=whole_teacher(fresh.teacher, fresh.params))
+        fresh = fresh.replace(teacher=self.frozen.whole_teacher(fresh.teacher, fresh.params))
         with raise_on_all_processes(ValueError):
             state, rows = begin(self.config, fresh)
         state = state.replace(teacher=self.frozen.trained(state.teacher))
