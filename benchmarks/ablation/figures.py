@@ -1,12 +1,12 @@
 """What the runs reached: each figure's mean and spread over the seeds."""
 
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.ablation.plan import CURVES, ROWS, Size, cell_of
+from benchmarks.ablation.record import Record
 
 
 class Figure(NamedTuple):
@@ -54,19 +54,24 @@ CURVE = (
 )
 
 
-def table(root: Path, size: Size) -> dict[str, dict[str, Figure]]:
+def reached(stage: str, results: dict[str, Any]) -> dict[str, float]:
+    """The figures of a run by their titles, from its `results.json`."""
+    return {m.title: round(m.read(results), 2) for m in (*COLUMNS, *CURVE) if m.stage == stage}
+
+
+def table(record: Record, size: Size) -> dict[str, dict[str, Figure]]:
     """The figures that are there, by row and column."""
     return {
-        name: _row({m.title: _figure(root, size, m, name, size.noise) for m in COLUMNS})
+        name: _row({m.title: _figure(record, size, m, name, size.noise) for m in COLUMNS})
         for name in ROWS
     }
 
 
-def curves(root: Path, size: Size) -> dict[str, dict[str, dict[float, Figure]]]:
+def curves(record: Record, size: Size) -> dict[str, dict[str, dict[float, Figure]]]:
     """The figures that are there, by column, pre-training and noise."""
     return {
         m.title: {
-            name: _row({noise: _figure(root, size, m, name, noise) for noise in size.curve})
+            name: _row({noise: _figure(record, size, m, name, noise) for noise in size.curve})
             for name in CURVES
         }
         for m in CURVE
@@ -77,13 +82,13 @@ def _row(found: dict[Any, Figure | None]) -> dict[Any, Figure]:
     return {name: figure for name, figure in found.items() if figure}
 
 
-def _figure(root: Path, size: Size, measure: Measure, row: str, noise: float) -> Figure | None:
+def _figure(record: Record, size: Size, measure: Measure, row: str, noise: float) -> Figure | None:
     values = []
     for seed in range(size.seeds):
-        cell = cell_of(root, size, measure.stage, ROWS[row], noise, seed)
-        if cell.done:
-            values.append(measure.read(json.loads((cell.folder / "results.json").read_text())))
+        found = record.figures(cell_of(Path(), size, measure.stage, ROWS[row], noise, seed))
+        if found:
+            values.append(found[measure.title])
     if not values:
         return None
     spread = statistics.stdev(values) if len(values) > 1 else None
-    return Figure(statistics.mean(values), spread, tuple(round(value, 2) for value in values))
+    return Figure(statistics.mean(values), spread, tuple(values))

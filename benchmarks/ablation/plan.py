@@ -133,11 +133,14 @@ class Cell:
     """One run.
 
     Attributes:
+        name: of its workdir, from the root of all.
         folder: its workdir.
         needs: the workdir that it starts from.
         command: arguments of `albef_jax.main`.
+        described: its options and those of the runs it comes from, without paths.
     """
 
+    name: str
     stage: str
     row: Row
     noise: float
@@ -145,25 +148,37 @@ class Cell:
     folder: Path
     needs: Path | None
     command: tuple[str, ...]
+    described: list[str] = field(compare=False)
 
     @property
-    def done(self) -> bool:
-        """Whether its figures are there."""
+    def finished(self) -> bool:
+        """Whether its workdir holds results."""
         return (self.folder / "results.json").is_file()
 
     def __str__(self) -> str:
         return f"noise {self.noise:g}, {self.row.title}, seed {self.seed}: {self.stage}"
 
 
-def cells(root: Path, size: Size, rows: tuple[str, ...], curves: bool) -> list[Cell]:
-    """Every run behind the table, and with `curves` behind the noise curves; parents first."""
+def cells(
+    root: Path, size: Size, rows: tuple[str, ...], curves: bool, seeds: int | None = None
+) -> list[Cell]:
+    """Every run behind the table, and with `curves` behind the noise curves; parents first.
+
+    Args:
+        root: what the workdirs lie in.
+        size: how much is spent.
+        rows: names of `ROWS`.
+        curves: whether the noise curves belong to it.
+        seeds: the first so many; None for all.
+    """
+    count = size.seeds if seeds is None else seeds
     found: dict[Path, Cell] = {}
-    for seed in range(size.seeds):  # a whole table early, its spread later
+    for seed in range(count):  # a whole table early, its spread later
         for name in rows:
             for stage in STAGES:
                 cell = cell_of(root, size, stage, ROWS[name], size.noise, seed)
                 found.setdefault(cell.folder, cell)
-    for seed in range(size.seeds if curves else 0):
+    for seed in range(count if curves else 0):
         for noise in size.curve:
             for name in CURVES:
                 cell = cell_of(root, size, "pretrain", ROWS[name], noise, seed)
@@ -173,27 +188,38 @@ def cells(root: Path, size: Size, rows: tuple[str, ...], curves: bool) -> list[C
 
 def cell_of(root: Path, size: Size, stage: str, row: Row, noise: float, seed: int) -> Cell:
     """The run of one stage, row, noise and seed."""
-    kind, above = STAGES[stage], root / f"noise{noise:g}" / row.name / f"seed{seed}"
+    kind, above = STAGES[stage], f"noise{noise:g}/{row.name}/seed{seed}"
     taught = stage in _TAUGHT
-    folder = above / (f"{stage}_taught" if taught and row.distill else stage)
-    needs = None if kind.after is None else above / kind.after
+    name = f"{above}/{stage}_taught" if taught and row.distill else f"{above}/{stage}"
+    behind = cell_of(root, size, kind.after, row, noise, seed) if kind.after else None
     options: Options = {"seed": seed, "checkpoint.keep": 1, **size.options[stage]}
     if stage == "pretrain":
         options |= {f"train.{name}": value for name, value in row.pretraining.items()}
         options |= {"data.scenes.noise": noise}
     if taught:
         options |= {"train.distill": row.distill}
-    if needs:
-        options |= {"init.checkpoint": str(needs)}
+    described = [f"configs/{kind.task}.py", *(f"{key}={value}" for key, value in options.items())]
+    if behind:
+        options |= {"init.checkpoint": str(behind.folder)}
     command = (
-        *("--config", f"configs/{kind.task}.py", "--workdir", str(folder)),
-        *(f"--config.{name}={value}" for name, value in options.items()),
+        *("--config", f"configs/{kind.task}.py", "--workdir", str(root / name)),
+        *(f"--config.{key}={value}" for key, value in options.items()),
     )
-    return Cell(stage, row, noise, seed, folder, needs, command)
+    return Cell(
+        name=name,
+        stage=stage,
+        row=row,
+        noise=noise,
+        seed=seed,
+        folder=root / name,
+        needs=behind.folder if behind else None,
+        command=command,
+        described=[*(behind.described if behind else ()), *described],
+    )
 
 
 def ready(waiting: list[Cell]) -> Iterator[Cell]:
-    """Those of the cells whose parent has its figures."""
+    """Those of the cells whose parent has its results."""
     yield from (
         cell for cell in waiting if cell.needs is None or (cell.needs / "results.json").is_file()
     )

@@ -1,4 +1,4 @@
-"""Runs what is missing: a process a cell, so many at a time, each with cores of its own."""
+"""Runs cells: a process each, so many at a time, each with cores of its own."""
 
 import contextlib
 import os
@@ -25,11 +25,19 @@ class _Running:
     began: float
     place: int
 
+    @property
+    def ended_well(self) -> bool:
+        return self.process.poll() == 0 and self.cell.finished
+
 
 def run_all(
-    cells: list[Cell], jobs: int, say: Callable[[str], None] = print, main: str = "albef_jax.main"
+    cells: list[Cell],
+    jobs: int,
+    finished: Callable[[Cell], None],
+    say: Callable[[str], None] = print,
+    main: str = "albef_jax.main",
 ) -> list[Cell]:
-    """Run the cells that have no figures yet, parents first.
+    """Run cells, parents first.
 
     A cell that was interrupted continues from its checkpoint. What is stopped (Ctrl-C) stops the
     runs, which save.
@@ -37,17 +45,17 @@ def run_all(
     Args:
         cells: parents before children.
         jobs: how many at a time; each gets an equal share of the cores.
+        finished: takes each cell whose run has ended well.
         say: takes a line on what happened.
         main: the module to run.
 
     Returns:
         The cells that failed, and those that could not start without them.
     """
-    waiting = [cell for cell in cells if not cell.done]
-    say(f"{len(cells) - len(waiting)} of {len(cells)} runs are done")
+    waiting = list(cells)
     running: list[_Running] = []
     failed: list[Cell] = []
-    began, finished = time.monotonic(), 0
+    began = time.monotonic()
     try:
         while waiting or running:
             for cell in list(ready(waiting)):
@@ -61,11 +69,13 @@ def run_all(
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 one.log.close()
-                finished += 1
-                if not one.cell.done:
+                if one.ended_well:
+                    finished(one.cell)
+                else:
                     failed.append(one.cell)
-                left = (time.monotonic() - began) / finished * (len(waiting) + len(running))
-                say(f"{_told(one)}; {len(waiting) + len(running)} left, about {_clock(left)}")
+                left = len(waiting) + len(running)
+                seconds = (time.monotonic() - began) / (len(cells) - left) * left
+                say(f"{_told(one)}; {left} left, about {_clock(seconds)}")
     finally:
         for one in running:
             one.process.terminate()  # the run saves
@@ -104,7 +114,7 @@ def _log(cell: Cell) -> Path:
 
 def _told(one: _Running) -> str:
     took = _clock(time.monotonic() - one.began)
-    if one.cell.done:
+    if one.ended_well:
         return f"{one.cell}, {took}"
     return f"FAILED {one.cell}, {took}: see {_log(one.cell)}"
 

@@ -1,6 +1,7 @@
 """The ablation: what it would run, in which order, what it does after a failure, and its page."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from albef_jax.validate import validate
 from benchmarks.ablation import __main__ as command
 from benchmarks.ablation import figures, page, running
-from benchmarks.ablation.plan import ROWS, SIZES, Size, cell_of, cells
+from benchmarks.ablation.plan import ROWS, SIZES, Cell, Size, cell_of, cells
+from benchmarks.ablation.record import Record
 from tests.helpers.recipes import recipe
 
 SMALL = Size(0.4, (0.0, 0.4), 2, {stage: {} for stage in SIZES["cpu"].options})
@@ -99,30 +101,66 @@ def test_a_broken_run_keeps_back_its_own_children_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "_WAIT", 0.02)
     planned = cells(tmp_path / "runs", SMALL, ("itc",), curves=False)
     said: list[str] = []
-    failed = running.run_all(planned, 2, said.append, main="stand_in")
+    finished: list[Cell] = []
+    failed = running.run_all(planned, 2, finished.append, said.append, main="stand_in")
     assert {cell.seed for cell in failed} == {1}
     assert len(failed) == 6
-    assert all(cell.done == (cell.seed == 0) for cell in planned)
-    finished = [cell.folder / "results.json" for cell in planned if cell.done]
-    assert all(json.loads(results.read_text())["alone"] for results in finished)
+    assert {cell.name for cell in finished} == {cell.name for cell in planned if cell.seed == 0}
+    results = [cell.folder / "results.json" for cell in finished]
+    assert all(json.loads(written.read_text())["alone"] for written in results)
     (broken,) = (line for line in said if line.startswith("FAILED"))
     assert "broken" in (failed[0].folder.with_name("pretrain.log")).read_text()
     assert str(failed[0].folder.with_name("pretrain.log")) in broken
 
-    said.clear()
-    running.run_all(planned, 2, said.append, main="stand_in")
-    assert said[0] == "6 of 12 runs are done"
+
+def test_results_of_an_earlier_run_do_not_hide_a_failure(tmp_path, monkeypatch):
+    (tmp_path / "stand_in.py").write_text("raise SystemExit('broken')")
+    monkeypatch.setattr(running, "ROOT", tmp_path)
+    monkeypatch.setattr(running, "_WAIT", 0.02)
+    cell = cell_of(tmp_path / "runs", SMALL, "pretrain", ROWS["itc"], 0.4, 0)
+    finish(cell, {})
+    finished: list[Cell] = []
+    failed = running.run_all([cell], 1, finished.append, lambda line: None, main="stand_in")
+    assert (failed, finished) == ([cell], [])
+
+
+def test_what_is_recorded_is_not_run_again(tmp_path):
+    planned = cells(tmp_path / "runs", SMALL, ("itc",), curves=False, seeds=1)
+    by_stage = {cell.stage: cell for cell in planned}
+    record = Record(tmp_path / "kept" / "figures.json")
+    assert record.missing(planned) == planned
+    for cell in planned:
+        record.keep(cell, {"VQA": 50.0} if cell.stage == "vqa" else {})
+    again = Record(record.path)
+    assert again.missing(planned) == []
+    assert again.figures(by_stage["vqa"]) == {"VQA": 50.0}
+
+    # A seed more: nothing of the first is run again, and the workdirs are anywhere.
+    more = cells(tmp_path / "elsewhere", SMALL, ("itc",), curves=False)
+    assert {cell.seed for cell in again.missing(more)} == {1}
+
+    # Another number of steps for NLVR2: its parent's parent is gone, and has to be run again.
+    other = replace(SMALL, options={**SMALL.options, "nlvr": {"train.steps": 7}})
+    changed = cells(tmp_path / "runs", other, ("itc",), curves=False, seeds=1)
+    assert [cell.stage for cell in again.missing(changed)] == ["pretrain", "assignment", "nlvr"]
+    finish(by_stage["assignment"], {})
+    assert [cell.stage for cell in again.missing(changed)] == ["nlvr"]
+
+    # Other pre-training: everything after it, too.
+    other = replace(SMALL, options={**SMALL.options, "pretrain": {"train.steps": 7}})
+    changed = cells(tmp_path / "runs", other, ("itc",), curves=False, seeds=1)
+    assert again.missing(changed) == changed
 
 
 def test_means_spread_and_page(tmp_path):
-    size = SIZES["cpu"]
+    size, record = SIZES["cpu"], Record(tmp_path / "figures.json")
     for seed, accuracy in ((0, 70.0), (1, 80.0)):
         vqa = cell_of(tmp_path, size, "vqa", ROWS["hard"], size.noise, seed)
-        finish(vqa, {"answers": {"unseen": {"accuracy": accuracy}}})
+        record.keep(vqa, figures.reached("vqa", {"answers": {"unseen": {"accuracy": accuracy}}}))
     for noise in (0.0, 0.4):
         cell = cell_of(tmp_path, size, "pretrain", ROWS["hard"], noise, 0)
-        finish(cell, {"retrieval": {"itm": RETRIEVAL}})
-    table, curves = figures.table(tmp_path, size), figures.curves(tmp_path, size)
+        record.keep(cell, figures.reached("pretrain", {"retrieval": {"itm": RETRIEVAL}}))
+    table, curves = figures.table(record, size), figures.curves(record, size)
     assert table["hard"]["VQA"] == (75.0, pytest.approx(7.071, abs=1e-3), (70.0, 80.0))
     assert table["itc"] == {}
     assert curves["captions for an image"]["hard"][0.4] == (20.0, None, (20.0,))
@@ -136,12 +174,14 @@ def test_means_spread_and_page(tmp_path):
 def test_the_list_runs_nothing(tmp_path, capsys):
     assert command.main([f"--root={tmp_path}", "--rows", "itc", "--no_curves", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 18
+    assert lines[0] == "0 of 18 runs are recorded"
+    assert len(lines) == 19
     assert not any(line.startswith("done") for line in lines)
     assert not list(tmp_path.iterdir())
 
 
-def test_jobs_must_be_some(capsys):
+@pytest.mark.parametrize("option", ["--jobs=0", "--seeds=0"])
+def test_numbers_must_be_some(option, capsys):
     with pytest.raises(SystemExit):
-        command.arguments(["--jobs=0"])
-    assert "--jobs=0: must be 1 or more" in capsys.readouterr().err
+        command.arguments([option])
+    assert f"{option}: must be 1 or more" in capsys.readouterr().err
