@@ -16,6 +16,7 @@ from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.config.tasks import task_spec
 from albef_jax.distributed.mesh import make_mesh, to_devices
 from albef_jax.distributed.sync import (
+    broadcast_from_main,
     check_same,
     check_shared,
     is_main_process,
@@ -38,11 +39,13 @@ from albef_jax.report.rendering import REPORT, render
 from albef_jax.system import atomic
 from albef_jax.tasks.shared.base import Evaluation, Task
 from albef_jax.tasks.shared.settle import settled
+from albef_jax.tasks.shared.validation import told_in_results, validation_of
 from albef_jax.train.loop import restore_or_init, train
 from albef_jax.train.resilience import replay
 from albef_jax.train.resilience.nonfinite import Guards, TrainingDiverged
 from albef_jax.train.state import TrainState
 from albef_jax.version import __version__
+from albef_jax.workdir import trajectory
 from albef_jax.workdir.config_file import compare_configs, flatten, open_workdir
 from albef_jax.workdir.lock import locked
 from albef_jax.workdir.trained_on import check_data
@@ -100,7 +103,8 @@ def _run(
 ) -> Path:
     config = task.config
     _announce(config, task, mesh, workdir)
-    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
+    kept = config.checkpoint
+    with Checkpoints(workdir / "checkpoints", kept.keep, kept.keep_every) as checkpoints:
         if eval_only and checkpoints.latest() is None and not config.init.checkpoint:
             if not task_spec(config.task).trains:
                 raise RunError(f"task {config.task} trains nothing: set init.checkpoint")
@@ -236,8 +240,9 @@ def _state(
     profile: ProfileWindow | None,
 ) -> TrainState:
     if eval_only:
-        return restore_or_init(task, mesh, checkpoints, move_aside=False)[0]
+        return _chosen(task, workdir, mesh, checkpoints)
     config = task.config
+    judge = validation_of(task, workdir, mesh)
     state = train(
         task,
         workdir,
@@ -246,16 +251,32 @@ def _state(
         log_every=config.log.every_steps,
         save_every=config.checkpoint.every_steps,
         guards=Guards(**config.guards),
+        judge=judge,
         writers=config.log.writers,
         profile=profile,
     )
     task.bad_samples.merge(last=True)
+    if judge and judge.best_step not in (None, int(state.step)):
+        print_on_main(f"step {judge.best_step} is the best by {judge.score}")
+        del state  # before the other is read
+        return _chosen(task, workdir, mesh, checkpoints)
     return state
+
+
+def _chosen(task: Task, workdir: Path, mesh: Mesh, checkpoints: Checkpoints) -> TrainState:
+    """The step that evaluation while training has chosen, or the newest."""
+    best = None
+    with raise_on_all_processes(ConfigError):
+        if is_main_process():
+            best = trajectory.best_step(workdir)
+    first = broadcast_from_main(best)
+    return restore_or_init(task, mesh, checkpoints, move_aside=False, first=first)[0]
 
 
 def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
     print_on_main("evaluating ...")
     evaluation = task.evaluate(state, mesh)
+    evaluation.results.update(told_in_results(task.config, workdir))
     if is_main_process():
         text = json.dumps(evaluation.results, indent=2) + "\n"
         atomic.write_text(workdir / "results.json", text)

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
-from albef_jax.config import image_encoder, parts, renamed, schema
+from albef_jax.config import evaluation, image_encoder, parts, renamed, schema
 from albef_jax.config.auto import AUTO
 from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
@@ -39,6 +39,7 @@ CHOICES = {
     "data.source": (*pair_files.SOURCES, "folder"),
     "data.augment": ("official", "none"),
     "data.if_changed": ("refuse", "accept"),
+    "data.scenes.eval_split": ("val", "test"),
     "optimizer.schedule": ("official", "cosine"),
 }
 POSITIVE = (
@@ -105,6 +106,7 @@ NOT_NEGATIVE = (
     "evaluation.layer",
     "evaluation.image_block",
     "train.cached_views",
+    "checkpoint.keep_every",
 )
 # Lowest and highest value.
 RANGES = {
@@ -188,6 +190,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
         yield f"data.crop_scale={scale}: give two shares of the image, 0 < low <= high <= 1"
     yield from _losses(config)
     yield from parts.problems(config)
+    yield from evaluation.problems(config)
     yield from metrics.problems(config.log.writers)
 
 
@@ -294,6 +297,8 @@ def _start(config: ConfigDict) -> Iterator[str]:
 
 
 def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
+    if not eval_only:
+        yield from evaluation.file_problems(config)
     try:
         vocab_path(config.data.vocab)
     except ValueError as error:

@@ -29,6 +29,8 @@ def refcoco_plus(config: ConfigDict) -> None:
     config.data.root = "data"
     config.data.train_files = "refcoco+_train.json"
     config.data.eval_files = "refcoco+_val.json,refcoco+_test.json"
+    config.data.val_files = "refcoco+_val.json"
+    config.evaluation.every = "1 epoch"
     config.data.image_root = "coco"
     config.data.references = "refcoco+/refs(unc).p"
     config.data.instances = "refcoco+/instances.json"

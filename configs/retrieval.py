@@ -39,6 +39,8 @@ def coco(config: ConfigDict) -> None:
     config.data.root = "data"
     config.data.train_files = "coco_train.json"
     config.data.eval_files = "coco_test.json"
+    config.data.val_files = "coco_val.json"
+    config.evaluation.every = "1 epoch"
     config.data.image_root = "coco"
 
 
@@ -47,6 +49,8 @@ def flickr(config: ConfigDict) -> None:
     config.data.root = "data"
     config.data.train_files = "flickr30k_train.json"
     config.data.eval_files = "flickr30k_test.json"
+    config.data.val_files = "flickr30k_val.json"
+    config.evaluation.every = "1 epoch"
     config.data.image_root = "flickr30k"
     config.train.epochs = 10
     config.evaluation.rerank = 128

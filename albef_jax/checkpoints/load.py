@@ -21,6 +21,7 @@ from albef_jax.errors import CheckpointError
 from albef_jax.models.frozen import Frozen
 from albef_jax.models.task_models import model_of
 from albef_jax.pretrained.folders import NAMES, locate
+from albef_jax.workdir.trajectory import best_step
 
 Tree = dict[str, Any]
 
@@ -57,10 +58,11 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The checkpoint at `path`; of several steps the newest.
+    """The checkpoint at `path`.
 
     Args:
-        path: a run's directory, its `checkpoints` directory, or one step in it; a release, which is
+        path: a run's directory, where the step that evaluation while training has chosen is read,
+            or else the newest; its `checkpoints` directory, or one step in it; a release, which is
             a folder with `model.safetensors` and `config.json`; the name of one that comes with the
             package (`pretrained.NAMES`); or a file with the official names: `.safetensors`, or a
             `.pth` under any other name.
@@ -116,15 +118,16 @@ def official_task(file: weights_file.OfficialFile) -> str:
 
 
 def _find_step(path: Path) -> Path:
-    """The directory of the newest step at or below `path`."""
+    """The directory of the newest step at or below `path`; of a run, the one it has chosen."""
     if _is_step(path):
-        return _newest_whole([path])
+        return _first_whole([path])
     for directory in (path / "checkpoints", path):
         # a step that is being written has another name
         steps = [child for child in directory.glob("*") if child.name.isdigit()]
         steps = [child for child in steps if _is_step(child)]
         if steps:
-            return _newest_whole(steps)
+            chosen = best_step(path)
+            return _first_whole(sorted(steps, key=lambda step: _order(step, chosen)))
     raise CheckpointError(
         f"{path}: no checkpoint in this directory; looked for params (a saved step), for "
         "STEP/params and for checkpoints/STEP/params with a number for STEP. A run saves its first "
@@ -132,16 +135,21 @@ def _find_step(path: Path) -> Path:
     )
 
 
-def _newest_whole(steps: list[Path]) -> Path:
-    """The newest step with intact files; damaged ones are reported."""
-    newest, *older = sorted(steps, key=lambda step: int(step.name), reverse=True)
-    reason = damage(newest, _READ)
+def _order(step: Path, chosen: int | None) -> tuple[bool, int]:
+    """The chosen step comes first, then the newest."""
+    return int(step.name) != chosen, -int(step.name)
+
+
+def _first_whole(steps: list[Path]) -> Path:
+    """The first step with intact files; damaged ones are reported."""
+    first, *others = steps
+    reason = damage(first, _READ)
     if reason is None:
-        return newest
-    if not older:
-        raise CheckpointError(f"{newest}: damaged: {reason}")
-    warnings.warn(f"{newest} is damaged: {reason}; an older step is read", stacklevel=2)
-    return _newest_whole(older)
+        return first
+    if not others:
+        raise CheckpointError(f"{first}: damaged: {reason}")
+    warnings.warn(f"{first} is damaged: {reason}; step {others[0].name} is read", stacklevel=2)
+    return _first_whole(others)
 
 
 def _is_step(path: Path) -> bool:

@@ -4,11 +4,13 @@ A restore uses the newest readable step. A damaged one is reported and moved asi
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
 from albef_jax.checkpoints.complete import lack
 from albef_jax.checkpoints.integrity import damage, write_checksums
@@ -27,16 +29,21 @@ class Checkpoints:
     Args:
         directory: made if missing.
         keep: how many of the newest steps to keep.
+        keep_every: also those that are multiples of it; 0 for none.
+
+    Attributes:
+        pinned: a step that is kept, too, however old.
 
     Raises:
         CheckpointError: Orbax could not find what it writes there.
     """
 
-    def __init__(self, directory: Path, keep: int):
+    def __init__(self, directory: Path, keep: int, keep_every: int = 0):
         check_writable_name(directory, str(directory))
         self._directory = directory.resolve()
+        self.pinned: int | None = None
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=_Preserved(self, keep, keep_every),
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
@@ -96,13 +103,16 @@ class Checkpoints:
         restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
         return {name: restored[name] for name in abstract}
 
-    def restore_newest(self, abstract: Items, *, move_aside: bool) -> tuple[int, Items]:
+    def restore_newest(
+        self, abstract: Items, *, move_aside: bool, first: int | None = None
+    ) -> tuple[int, Items]:
         """The number and the trees of the newest readable step; reports the unreadable ones.
 
         If one process cannot read a step, all fall back.
 
         Args:
             abstract: as for `restore`.
+            first: a step to try before the newest, if it is there.
             move_aside: rename unusable steps to `broken-STEP`, so that they can be saved again.
                 Nothing is renamed if no step can be read.
 
@@ -110,7 +120,8 @@ class Checkpoints:
             CheckpointError: there is no step, or none that can be read and fits `abstract`.
         """
         unusable: dict[int, str] = {}
-        for step in broadcast_from_main(sorted(self._manager.all_steps(), reverse=True)):
+        steps = sorted(self._manager.all_steps(), key=lambda step: (step != first, -step))
+        for step in broadcast_from_main(steps):
             share = (jax.process_index(), jax.process_count())
             reason = _of_any(damage(self._directory / str(step), share=share))
             if reason is None:
@@ -173,6 +184,23 @@ class Checkpoints:
             f"{self._directory}: a checkpoint could not be written: {_reason(error)}. Of those "
             f"before it, {intact}. Make room or repair the disk; the same command continues."
         )
+
+
+class _Preserved(PreservationPolicy):
+    """Which steps stay when another has been saved."""
+
+    def __init__(self, checkpoints: Checkpoints, keep: int, keep_every: int):
+        self._checkpoints, self._keep, self._keep_every = checkpoints, keep, keep_every
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """For each of the steps, oldest first."""
+        newest = len(checkpoints) - self._keep
+        return [
+            place >= newest
+            or one.step == self._checkpoints.pinned
+            or bool(self._keep_every and one.step % self._keep_every == 0)
+            for place, one in enumerate(checkpoints)
+        ]
 
 
 def _of_any(reason: str | None) -> str | None:

@@ -39,7 +39,14 @@ def default(task: str = "pretrain") -> ConfigDict:
             "optimizer": _optimizer(),
             # Devices are a [data, fsdp] mesh; fsdp cuts parameters, teacher and optimizer.
             "mesh": {"fsdp": 1},
-            "checkpoint": {"every_steps": 1000, "keep": 2},
+            "checkpoint": {
+                "every_steps": 1000,
+                "keep": 2,  # the newest
+                "keep_every": 0,  # and those of every so many steps; 0 for none
+                # The score by which evaluation while training chooses a step, which is kept, too;
+                # empty for the last.
+                "best": "",
+            },
             "log": {
                 "every_steps": 50,
                 "writers": "",  # besides metrics.jsonl: tensorboard, wandb; comma-separated
@@ -55,6 +62,8 @@ def default(task: str = "pretrain") -> ConfigDict:
                 "peer_seconds": 60,  # without a sign of life from one, until all end
             },
             "evaluation": {
+                # How often on data.val_files while training: "500 steps", "1 epoch"; empty: never.
+                "every": "",
                 "batch_size": 64,
                 "examples": 8,  # shown in the report
             },
@@ -70,6 +79,7 @@ def _data() -> dict:
         "root": "",  # where relative train_files, eval_files and image_root start from
         "train_files": "",  # comma-separated; *, {a,b} and {00..99} stand for several files
         "eval_files": "",  # empty: evaluate on the training set, and say so
+        "val_files": "",  # for evaluation while training; see evaluation.every
         "image_root": "",
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
         "text_len": 25,  # tokens, [CLS] included
@@ -85,7 +95,11 @@ def _data() -> dict:
         "max_bad_share": 0.01,
         "if_changed": "refuse",  # what to do where a run goes on with other data: refuse | accept
         # The built-in world; `train_size` items are an epoch.
-        "scenes": {"train_size": 100_000, "objects": 6},  # at most, in a scene
+        "scenes": {
+            "train_size": 100_000,
+            "objects": 6,  # at most, in a scene
+            "eval_split": "val",  # val | test; evaluation while training takes the other
+        },
     }
 
 

@@ -28,6 +28,7 @@ class TaskSpec:
         run: the subclass of `tasks.shared.base.Task` that opens, trains and evaluates.
         sources: what `data.source` may be. Tasks with `data.mixture` take all kinds of pairs.
         trains: whether there is anything to train; else a run only evaluates.
+        scores: what `checkpoint.best` may name, keys of `Evaluation.scores`.
     """
 
     model: str
@@ -35,6 +36,7 @@ class TaskSpec:
     run: type[Any]
     sources: tuple[str, ...] = ("json", "scenes")
     trains: bool = True
+    scores: tuple[str, ...] = ()
 
 
 @cache

@@ -55,7 +55,7 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     if part.source == "scenes":
         size = config.evaluation.limit or SCENES
         source = ScenesSource(
-            "val",
+            config.data.scenes.eval_split,
             size,
             config.model.image_size,
             seed=config.seed,
@@ -163,7 +163,8 @@ def open_labelled(config: ConfigDict) -> Opened:
     """Images with a class each, to classify."""
     if config.data.source == "scenes":
         size = config.evaluation.limit or SCENES
-        scenes = ScenesObjects("val", size, config.model.image_size, seed=config.seed)
+        split = config.data.scenes.eval_split
+        scenes = ScenesObjects(split, size, config.model.image_size, seed=config.seed)
         return scenes, f"{size} unseen scenes of one object each"
     names = config.data.classes
     classes = read_lines(Path(config.data.root) / names, "data.classes") if names else ()
@@ -199,7 +200,7 @@ def _scenes(config: ConfigDict, part: Part, kind: type[SceneSplit], what: str) -
     size = config.data.scenes.train_size
     if part == "eval":
         size = config.evaluation.limit or SCENES
-    split = {"train": "train", "eval": "val"}[part]
+    split = {"train": "train", "eval": config.data.scenes.eval_split}[part]
     source = kind(
         split,
         size,

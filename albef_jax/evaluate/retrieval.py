@@ -75,6 +75,25 @@ def evaluate(
     return Retrieval(itc, itm, figures)
 
 
+SCORES = tuple(
+    f"{branch}_{figure}"
+    for branch in ("itm", "itc")
+    for figure in ("r_mean", "text_r1", "image_r1")
+)
+
+
+def scores(figures: dict) -> dict[str, float]:
+    """Single figures by the names of `SCORES`; `r_mean` is the mean of R@1, 5, 10 both ways."""
+    found = {}
+    for branch in ("itm", "itc"):
+        ways = figures[branch]["text_retrieval"], figures[branch]["image_retrieval"]
+        found[f"{branch}_r_mean"] = float(
+            np.mean([share for way in ways for share in way.values()])
+        )
+        found[f"{branch}_text_r1"], found[f"{branch}_image_r1"] = (way["r1"] for way in ways)
+    return found
+
+
 def protocol(figures: dict) -> str:
     """What was counted, and how, in a few sentences."""
     lines = [

@@ -122,6 +122,16 @@ class Writers:
         for writer in self._writers:
             writer.write(metrics)
 
+    def write_scores(self, step: int, scores: dict[str, float]) -> None:
+        """Write what evaluation found after a step as `val_NAME`, to the dashboards alone.
+
+        `metrics.jsonl` has lines of training only; scores are in `validation.jsonl`.
+        """
+        line = {"step": step, **{f"val_{name}": value for name, value in scores.items()}}
+        for writer in self._writers:
+            if not isinstance(writer, MetricsFile):
+                writer.write(line)
+
     def close(self) -> None:
         """Close each."""
         for writer in self._writers:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from albef_jax.evaluate.compositional import in_words
 from albef_jax.observability.metrics import read_lines
 from albef_jax.report.bounds import BOUNDS, with_bounds
-from albef_jax.report.charts import Lines, draw
+from albef_jax.report.charts import Chart, Curve, Lines, Panel, draw
 from albef_jax.report.html import data_uri, mark
 from albef_jax.report.overlays import boxes_over, heat_over
 from albef_jax.report.panels import PANELS
@@ -59,6 +59,7 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
             config=config,
             charts=draw((*PANELS, *BOUNDS), with_bounds(lines, config)),
             counts=counts(lines),
+            validation=validation_charts(results),
             software=software(),
             **context,
         )
@@ -93,6 +94,17 @@ def environment() -> Environment:
 def pretty_json(value: dict) -> str:
     """Indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def validation_charts(results: dict) -> list[Chart]:
+    """The scores of the steps that were judged while training; none without."""
+    judged = results.get("validation")
+    if not judged:
+        return []
+    names = list(dict.fromkeys(name for one in judged["steps"] for name in one["scores"]))
+    curves = tuple(Curve(name, name.replace("_", " ")) for name in names)
+    lines = [{"step": one["step"], **one["scores"]} for one in judged["steps"]]
+    return draw([Panel("Scores on data that choose the step, %", curves)], lines)
 
 
 def counts(lines: Lines) -> list[tuple[str, int]]:

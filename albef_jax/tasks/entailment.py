@@ -19,6 +19,7 @@ def options(config: ConfigDict) -> None:
     finetune_options(config, batch_size=256, epochs=5, lr=2e-5)
     distillation_options(config, ramp=0.0)
     config.data.text_len = 40
+    config.checkpoint.best = "accuracy"
 
 
 class Entailment(Classification):
@@ -41,4 +42,4 @@ class Entailment(Classification):
         return (record.image,)
 
 
-TASK = TaskSpec(model="entailment", options=options, run=Entailment)
+TASK = TaskSpec(model="entailment", options=options, run=Entailment, scores=("accuracy",))

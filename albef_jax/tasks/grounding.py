@@ -48,6 +48,7 @@ def options(config: ConfigDict) -> None:
     config.data.references = ""  # REFER's refs(unc).p, or the same as JSON
     config.data.instances = ""  # COCO's instances.json, where the true boxes are
     config.data.detections = ""  # candidate boxes: dets.json or cocos.json
+    config.checkpoint.best = "itm_accuracy"
     config.evaluation.layer = 8  # BERT layer whose attention is the heat map, from 0
     config.evaluation.image_block = 8  # ViT block of the ITC heat map, from 0
 
@@ -127,7 +128,11 @@ class Grounding(Task):
         lines.append(f"of {len(found)} phrases; a box at random {figures['chance']:.2f} %")
         lines += lines_of(figures)
         results = self.results(state, grounding=figures)
-        return Evaluation(results, lines, "grounding.html", self._examples(found))
+        scores = {
+            f"{branch}_accuracy": _percent(one.found(branch) for one in found)
+            for branch in BRANCHES
+        }
+        return Evaluation(results, lines, "grounding.html", self._examples(found), scores)
 
     def _maps(self, params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
@@ -252,4 +257,9 @@ def _card(record: Referring, one: Placed) -> GroundedPhrase:
     )
 
 
-TASK = TaskSpec(model="grounding", options=options, run=Grounding)
+TASK = TaskSpec(
+    model="grounding",
+    options=options,
+    run=Grounding,
+    scores=tuple(f"{branch}_accuracy" for branch in BRANCHES),
+)

@@ -22,6 +22,7 @@ def options(config: ConfigDict) -> None:
     config.data.text_len = 40
     # The official teacher is copied before the checkpoint is loaded; student: after.
     config.init.teacher = "official"
+    config.checkpoint.best = "accuracy"
 
 
 class Nlvr(Classification):
@@ -54,4 +55,4 @@ class Nlvr(Classification):
         return record.left, record.right
 
 
-TASK = TaskSpec(model="nlvr", options=options, run=Nlvr)
+TASK = TaskSpec(model="nlvr", options=options, run=Nlvr, scores=("accuracy",))

@@ -101,7 +101,8 @@ class TextAssignment(Task):
             f"accuracy {figures['accuracy']:.2f} % of {figures['count']} assignments (chance "
             f"{figures['chance']:.2f} %)"
         )
-        return Evaluation(results, [line], "judgements.html", context)
+        scores = {"accuracy": figures["accuracy"]}
+        return Evaluation(results, [line], "judgements.html", context, scores)
 
     def _examples(self, batch: dict, logits: np.ndarray, shown: Any) -> dict[str, Any]:
         """Right and wrong ones of a batch."""
@@ -121,4 +122,4 @@ class TextAssignment(Task):
         return {"examples": examples, "shares": shares}
 
 
-TASK = TaskSpec(model="nlvr_pretrain", options=options, run=TextAssignment)
+TASK = TaskSpec(model="nlvr_pretrain", options=options, run=TextAssignment, scores=("accuracy",))

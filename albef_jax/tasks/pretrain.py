@@ -11,7 +11,7 @@ from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.records import PairSource
-from albef_jax.evaluate.retrieval import describe, evaluate, protocol
+from albef_jax.evaluate.retrieval import SCORES, describe, evaluate, protocol, scores
 from albef_jax.inference.gallery import read_gallery
 from albef_jax.losses.masked_lm import SpecialTokens, capacity
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
@@ -121,7 +121,8 @@ class Pretraining(Task):
         counted = protocol(found.figures)
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]
-        return Evaluation(results, lines, "pretrain.html", {"examples": examples})
+        context = {"examples": examples}
+        return Evaluation(results, lines, "pretrain.html", context, scores(found.figures))
 
 
-TASK = TaskSpec(model="pretrain", options=options, run=Pretraining)
+TASK = TaskSpec(model="pretrain", options=options, run=Pretraining, scores=SCORES)

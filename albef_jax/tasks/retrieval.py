@@ -15,7 +15,7 @@ from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.records import PairSource
 from albef_jax.data.tokenizer import Tokenizer
-from albef_jax.evaluate.retrieval import describe, evaluate, protocol
+from albef_jax.evaluate.retrieval import SCORES, describe, evaluate, protocol, scores
 from albef_jax.inference.gallery import read_gallery
 from albef_jax.losses.base import Loss
 from albef_jax.losses.retrieval import Inputs, RetrievalLoss
@@ -35,6 +35,7 @@ def options(config: ConfigDict) -> None:
     config.data.text_len = 48
     config.data.scenes.captions = 5
     config.evaluation.text_len = 30
+    config.checkpoint.best = "itm_r_mean"
     config.evaluation.rerank = 256  # candidates that ITM re-ranks, per query
 
 
@@ -79,7 +80,8 @@ class Retrieval(Task):
         counted = protocol(found.figures)
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]
-        return Evaluation(results, lines, "retrieval.html", {"examples": examples})
+        context = {"examples": examples}
+        return Evaluation(results, lines, "retrieval.html", context, scores(found.figures))
 
 
-TASK = TaskSpec(model="retrieval", options=options, run=Retrieval)
+TASK = TaskSpec(model="retrieval", options=options, run=Retrieval, scores=SCORES)

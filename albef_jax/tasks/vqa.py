@@ -140,7 +140,8 @@ class Vqa(Task):
         lines += lines_of(figures)
         lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
         results = self.results(state, answers=figures)
-        return Evaluation(results, lines, "answers.html", self._examples(found))
+        scores = {"accuracy": figures["overall"]} if figures["count"] else {}
+        return Evaluation(results, lines, "answers.html", self._examples(found), scores)
 
     def _answer_all(self, params: Params, mesh: Mesh) -> list[Answered]:
         """Answers to all questions, in their order.
@@ -239,4 +240,4 @@ def _scored(found: list[Answered]) -> dict[str, Any]:
     return score([one.answers[0][0] for one in found], truths, kinds) | majority(truths, kinds)
 
 
-TASK = TaskSpec(model="vqa", options=options, run=Vqa)
+TASK = TaskSpec(model="vqa", options=options, run=Vqa, scores=("accuracy",))

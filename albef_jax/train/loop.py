@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -85,6 +85,27 @@ class Trainable(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """What evaluates a run while it trains."""
+
+    def begin(self, step: int, state: TrainState) -> int | None:
+        """Go on from a saved step, and judge it if that was interrupted; the best step so far."""
+        ...
+
+    def due(self, step: int) -> bool:
+        """Whether the state after this step is judged."""
+        ...
+
+    def judge(self, step: int, state: TrainState) -> dict[str, float]:
+        """The scores of a state that is saved."""
+        ...
+
+    @property
+    def best_step(self) -> int | None:
+        """The step to keep; None for none but the newest."""
+        ...
+
+
 @dataclass
 class Window:
     """Metrics and times since the last log line."""
@@ -117,12 +138,18 @@ class Window:
 
 
 def restore_or_init(
-    task: Trainable, mesh: Mesh, checkpoints: Checkpoints, *, move_aside: bool = True
+    task: Trainable,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    *,
+    move_aside: bool = True,
+    first: int | None = None,
 ) -> tuple[TrainState, TrainState]:
     """The newest saved state that can be read, or the one to start from; and its abstract form.
 
     Args:
         move_aside: rename damaged checkpoints, so that their steps can be saved again.
+        first: a step to try before the newest.
 
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
@@ -136,8 +163,9 @@ def restore_or_init(
         abstract,
         shardings,
     )
-    step, items = checkpoints.restore_newest(target.items(), move_aside=move_aside)
-    print_on_main(f"continuing from the checkpoint of step {step}")
+    step, items = checkpoints.restore_newest(target.items(), move_aside=move_aside, first=first)
+    what = "continuing from" if move_aside else "taking"
+    print_on_main(f"{what} the checkpoint of step {step}")
     return TrainState.from_items(items), abstract
 
 
@@ -150,6 +178,7 @@ def train(
     log_every: int,
     save_every: int,
     guards: Guards = DEFAULT_GUARDS,
+    judge: Judge | None = None,
     writers: str = "",
     profile: ProfileWindow | None = None,
 ) -> TrainState:
@@ -157,6 +186,8 @@ def train(
 
     Args:
         log_every, save_every: in steps.
+        judge: evaluates the states that it asks for. They are saved first, so that a kill in the
+            middle loses nothing: the next start judges them.
         writers: where metrics go besides their file, comma-separated.
         profile: steps to trace.
 
@@ -168,6 +199,8 @@ def train(
     """
     state, abstract = restore_or_init(task, mesh, checkpoints)
     start = int(state.step)
+    if judge:
+        checkpoints.pinned = judge.begin(start, state)
     if start >= task.total_steps:
         print_on_main(f"training is complete at step {start}")
         return state
@@ -204,7 +237,8 @@ def train(
             # Read once: a signal may come while the state is saved.
             asked = vote(stop.signum or 0, last=last)
             last = last or asked > 0
-            if last or number % save_every == 0:
+            due = judge.due(number) if judge else False
+            if last or due or number % save_every == 0:
                 watchdog.waiting_for(f"the checkpoint of step {number}")
                 checkpoints.save(number, state.items())
             if last:
@@ -212,6 +246,11 @@ def train(
             if asked:
                 print_on_main(f"saved step {number}; the same command continues")
                 raise Interrupted(asked)
+            if judge and due:
+                watchdog.pause()
+                with log.paused():
+                    log.add_scores(number, judge.judge(number, state))
+                checkpoints.pinned = judge.best_step
     return state
 
 
@@ -245,6 +284,18 @@ class Log:
         self._pending = (number, metrics)
         if number == self._task.total_steps or self._skips.on_the_brink:
             self._flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Write what is pending, and do not count the time in between."""
+        self._flush()
+        began = time.perf_counter()
+        yield
+        self.window.started += time.perf_counter() - began
+
+    def add_scores(self, number: int, scores: dict[str, float]) -> None:
+        """Take what an evaluation found."""
+        self._writers.write_scores(number, scores)
 
     def close(self) -> None:
         """Write what is still pending."""

@@ -96,7 +96,8 @@ def two_processes() -> ConfigDict:
     """A batch for four devices, few steps, all of them saved or logged; they agree what is fast."""
     config = scenes_config()
     use_auto(config)
-    config.checkpoint.update({"every_steps": 2, "keep": 5})
+    config.checkpoint.update({"every_steps": 2, "keep": 5, "best": "itc_r_mean"})
+    config.evaluation.every = "3 steps"
     config.log.every_steps = 1
     return config
 

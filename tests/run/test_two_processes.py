@@ -70,6 +70,8 @@ def test_one_process_writes_what_is_there_once(whole):
         "report",
         "results.json",
         "trained_on.json",
+        "validation",
+        "validation.jsonl",
     }
     assert damage(workdir / "checkpoints" / "6") is None
     assert "0.0 M parameters on 4 x cpu" in texts[0] and "report/index.html" in texts[0]

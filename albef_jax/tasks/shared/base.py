@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.report import format_table
-from albef_jax.config import parts
+from albef_jax.config import evaluation, parts
 from albef_jax.config.defaults import model_config
 from albef_jax.config.tasks import task_spec
 from albef_jax.data.bad_samples import BadSamples
@@ -59,12 +59,14 @@ class Evaluation:
         lines: the same in a few lines, to print.
         template: of the report.
         context: what the template shows besides curves and figures.
+        scores: single figures, higher is better, by the names of `TaskSpec.scores`.
     """
 
     results: dict[str, Any]
     lines: list[str]
     template: str
     context: dict[str, Any]
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -97,6 +99,7 @@ class Task(ABC):
         self.source = self.held_out if eval_only else self.open_train()
         if not eval_only:
             self.evaluated_on = with_shared_images(self.evaluated_on, self.source, self.held_out)
+        self.evaluated_on += evaluation.remark(config)
         self._check_vocabulary()
         if not eval_only:
             self._check_size()

@@ -88,7 +88,8 @@ class Classification(Task):
             f"{figures['majority']:.2f} %, chance {figures['chance']:.2f} %)",
             *lines_of(figures),
         ]
-        return Evaluation(results, lines, "judgements.html", self._examples(found))
+        scores = {"accuracy": figures["accuracy"]}
+        return Evaluation(results, lines, "judgements.html", self._examples(found), scores)
 
     def _judge_all(self, params: Params, mesh: Mesh) -> dict[str, Any]:
         """Logits, labels and places of all records that could be read."""

@@ -47,6 +47,10 @@ class Watchdog:
         patience = self._seconds * (COMPILING if compiling else 1)
         self._now = (what, time.monotonic(), patience)
 
+    def pause(self) -> None:
+        """Nothing is reported until the loop turns to something else."""
+        self._now = None
+
     def _run(self) -> None:
         reported, patience, left = None, self._seconds, self._seconds
         # Progress does not wake the thread; it only postpones the next check.
