@@ -8,7 +8,7 @@ the table last.
 
 Examples:
     python -m benchmarks.ablation --size=cpu --jobs=2
-    python -m benchmarks.ablation --size=cpu --jobs=2 --seeds=1 --no_curves
+    python -m benchmarks.ablation --size=cpu --jobs=2 --seeds=1 --stages retrieval vqa --no_curves
     python -m benchmarks.ablation --size=device --rows hard distilled --no_curves
     python -m benchmarks.ablation --size=cpu --list
 """
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.ablation import figures, page
-from benchmarks.ablation.plan import ROWS, SIZES, Cell, cells
+from benchmarks.ablation.plan import ROWS, SIZES, STAGES, Cell, cells
 from benchmarks.ablation.record import Record
 from benchmarks.ablation.running import run_all
 
@@ -34,6 +34,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="cpu", help="how much is spent")
     parser.add_argument("--root", type=Path, help="where runs are kept; runs/ablation_SIZE")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument(
+        "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="and what they start from"
+    )
     parser.add_argument("--no_curves", action="store_true", help="the table alone")
     parser.add_argument("--seeds", type=int, help="only so many of the seeds")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on its own cores")
@@ -56,7 +59,14 @@ def main(given: list[str] | None = None) -> int:
     chosen = arguments(given)
     size, record = SIZES[chosen.size], Record(chosen.record)
     seeds = min(chosen.seeds or size.seeds, size.seeds)
-    planned = cells(chosen.root, size, tuple(chosen.rows), not chosen.no_curves, seeds)
+    planned = cells(
+        chosen.root,
+        size,
+        tuple(chosen.rows),
+        not chosen.no_curves,
+        seeds,
+        tuple(chosen.stages),
+    )
     missing = record.missing(planned)
     print(f"{sum(map(bool, map(record.figures, planned)))} of {len(planned)} runs are recorded")
     if chosen.list:

@@ -95,13 +95,14 @@ def _size(batch: int, steps: dict[str, int], seeds: int = 3, **shared: str | int
     of_task: dict[str, Options] = {
         # Few images, several times: noisy captions are then met again, as on the web's.
         "pretrain": {**group, **queue, "data.scenes.train_size": steps["pretrain"] * batch // 4},
-        "retrieval": group | queue,
+        "retrieval": {**group, **queue, "data.scenes.captions": 1, "evaluation.limit": 500},
         "assignment": group,
     }
     options = {
         stage: {
             "train.steps": number,
             "train.batch_size": batch,
+            "data.scenes.objects": 3,  # as questions and pairs of scenes have
             **shared,
             **of_task.get(stage, {}),
         }
@@ -115,7 +116,7 @@ _CPU_STEPS = {
     "retrieval": 200,
     "entailment": 600,
     "assignment": 200,
-    "nlvr": 600,
+    "nlvr": 800,
     "vqa": 800,
 }
 SIZES = {
@@ -160,7 +161,12 @@ class Cell:
 
 
 def cells(
-    root: Path, size: Size, rows: tuple[str, ...], curves: bool, seeds: int | None = None
+    root: Path,
+    size: Size,
+    rows: tuple[str, ...],
+    curves: bool,
+    seeds: int | None = None,
+    stages: tuple[str, ...] = tuple(STAGES),
 ) -> list[Cell]:
     """Every run behind the table, and with `curves` behind the noise curves; parents first.
 
@@ -170,12 +176,14 @@ def cells(
         rows: names of `ROWS`.
         curves: whether the noise curves belong to it.
         seeds: the first so many; None for all.
+        stages: names of `STAGES`; those that others need are added.
     """
     count = size.seeds if seeds is None else seeds
+    wanted = _with_parents(stages)
     found: dict[Path, Cell] = {}
     for seed in range(count):  # a whole table early, its spread later
         for name in rows:
-            for stage in STAGES:
+            for stage in wanted:
                 cell = cell_of(root, size, stage, ROWS[name], size.noise, seed)
                 found.setdefault(cell.folder, cell)
     for seed in range(count if curves else 0):
@@ -216,6 +224,15 @@ def cell_of(root: Path, size: Size, stage: str, row: Row, noise: float, seed: in
         command=command,
         described=[*(behind.described if behind else ()), *described],
     )
+
+
+def _with_parents(stages: tuple[str, ...]) -> list[str]:
+    """The stages and those they come after, in order."""
+    wanted = set(stages)
+    for name in reversed(STAGES):
+        if name in wanted and (parent := STAGES[name].after):
+            wanted.add(parent)
+    return [name for name in STAGES if name in wanted]
 
 
 def ready(waiting: list[Cell]) -> Iterator[Cell]:

@@ -95,6 +95,11 @@ def test_parents_come_first_and_shared_runs_once(tmp_path):
     assert sum(cell.stage == "pretrain" for cell in found) == 2 * (5 + 2)
 
 
+def test_some_stages_bring_what_they_start_from(tmp_path):
+    found = cells(tmp_path, SMALL, ("itc",), curves=False, seeds=1, stages=("nlvr",))
+    assert [cell.stage for cell in found] == ["pretrain", "assignment", "nlvr"]
+
+
 def test_a_broken_run_keeps_back_its_own_children_alone(tmp_path, monkeypatch):
     (tmp_path / "stand_in.py").write_text(RUN)
     monkeypatch.setattr(running, "ROOT", tmp_path)
