@@ -38,6 +38,7 @@ from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.rendering import REPORT, render
 from albef_jax.system import atomic
 from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.further_sets import FurtherSets
 from albef_jax.tasks.shared.settle import settled
 from albef_jax.tasks.shared.validation import told_in_results, validation_of
 from albef_jax.train.loop import restore_or_init, train
@@ -88,13 +89,16 @@ def run(
             check_same(_what_to_do(config, eval_only))
             config = settled(config, mesh, workdir)
             task = _task(config, workdir, mesh, eval_only)
+            with raise_on_all_processes(ValueError):
+                further = FurtherSets(config, workdir)
         except ValueError as error:
             raise RunError(error) from error
-        return _run(task, workdir, command, mesh, eval_only, profile)
+        return _run(task, further, workdir, command, mesh, eval_only, profile)
 
 
 def _run(
     task: Task,
+    further: FurtherSets,
     workdir: Path,
     command: str,
     mesh: Mesh,
@@ -122,7 +126,7 @@ def _run(
                 f"--replay={error.bundle} shows where it begins"
             ) from error
     try:
-        evaluation = _evaluate(task, state, mesh, workdir)
+        evaluation = _evaluate(task, further, state, mesh, workdir)
     except (ConfigError, NothingToEvaluate, TooManyBadSamples, UnsoundScores) as error:
         raise RunError(error) from error
     if not is_main_process():
@@ -273,9 +277,14 @@ def _chosen(task: Task, workdir: Path, mesh: Mesh, checkpoints: Checkpoints) -> 
     return restore_or_init(task, mesh, checkpoints, move_aside=False, first=first)[0]
 
 
-def _evaluate(task: Task, state: TrainState, mesh: Mesh, workdir: Path) -> Evaluation:
+def _evaluate(
+    task: Task, further: FurtherSets, state: TrainState, mesh: Mesh, workdir: Path
+) -> Evaluation:
+    also = further.evaluate(state, mesh)
     print_on_main("evaluating ...")
     evaluation = task.evaluate(state, mesh)
+    if also:
+        evaluation.results.update(scores=evaluation.scores, also=also)
     evaluation.results.update(told_in_results(task.config, workdir))
     if is_main_process():
         text = json.dumps(evaluation.results, indent=2) + "\n"

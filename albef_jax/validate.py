@@ -297,6 +297,7 @@ def _start(config: ConfigDict) -> Iterator[str]:
 
 
 def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
+    yield from evaluation.set_problems(config)
     if not eval_only:
         yield from evaluation.file_problems(config)
     try:

@@ -23,5 +23,6 @@ def snli_ve(config: ConfigDict) -> None:
     config.data.train_files = "ve_train.json"
     config.data.eval_files = "ve_test.json"
     config.data.val_files = "ve_dev.json"
+    config.data.also_eval_files = "dev=ve_dev.json"
     config.evaluation.every = "1 epoch"
     config.data.image_root = "flickr30k/flickr30k-images"

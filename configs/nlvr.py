@@ -27,5 +27,6 @@ def nlvr2(config: ConfigDict) -> None:
     config.data.train_files = "nlvr_train.json"
     config.data.eval_files = "nlvr_test.json"
     config.data.val_files = "nlvr_dev.json"
+    config.data.also_eval_files = "dev=nlvr_dev.json"
     config.evaluation.every = "1 epoch"
     config.data.image_root = "nlvr2"

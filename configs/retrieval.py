@@ -40,6 +40,7 @@ def coco(config: ConfigDict) -> None:
     config.data.train_files = "coco_train.json"
     config.data.eval_files = "coco_test.json"
     config.data.val_files = "coco_val.json"
+    config.data.also_eval_files = "val=coco_val.json"
     config.evaluation.every = "1 epoch"
     config.data.image_root = "coco"
 
@@ -50,6 +51,7 @@ def flickr(config: ConfigDict) -> None:
     config.data.train_files = "flickr30k_train.json"
     config.data.eval_files = "flickr30k_test.json"
     config.data.val_files = "flickr30k_val.json"
+    config.data.also_eval_files = "val=flickr30k_val.json"
     config.evaluation.every = "1 epoch"
     config.data.image_root = "flickr30k"
     config.train.epochs = 10
@@ -59,3 +61,5 @@ def flickr(config: ConfigDict) -> None:
 def zeroshot_flickr(config: ConfigDict) -> None:
     """Flickr30K without training on it: set init.checkpoint, and pass --eval_only."""
     flickr(config)
+    config.data.update({"val_files": "", "also_eval_files": ""})
+    config.evaluation.every = ""

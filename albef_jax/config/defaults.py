@@ -79,6 +79,8 @@ def _data() -> dict:
         "root": "",  # where relative train_files, eval_files and image_root start from
         "train_files": "",  # comma-separated; *, {a,b} and {00..99} stand for several files
         "eval_files": "",  # empty: evaluate on the training set, and say so
+        # Further sets with figures of their own: "dev=ve_dev.json; other=a.json,b.json".
+        "also_eval_files": "",
         "val_files": "",  # for evaluation while training; see evaluation.every
         "image_root": "",
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt

@@ -1,4 +1,4 @@
-"""Evaluation while training: how often, on what, and which step is the best."""
+"""Evaluation: on which sets in the end, and while training how often, on what, by which score."""
 
 import copy
 import difflib
@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from albef_jax.config.file_patterns import expand, nearest_file, split_list
 from albef_jax.config.tasks import task_spec
 
+_NAME = re.compile(r"[\w+-][\w.+-]*")  # of a set: also the name of a folder
 _EVERY = re.compile(r"\s*([1-9]\d*)\s*(step|epoch)s?\s*")
 
 
@@ -21,10 +22,27 @@ def every(config: ConfigDict, steps_per_epoch: int) -> int:
     return int(found[1]) * (steps_per_epoch if found[2] == "epoch" else 1)
 
 
+def further_sets(config: ConfigDict) -> dict[str, ConfigDict]:
+    """The configurations of the evaluations on `data.also_eval_files`, by name, in order."""
+    found = {}
+    for name, files in _named(config.data.also_eval_files):
+        changed = copy.deepcopy(config)
+        changed.data.eval_files, changed.data.also_eval_files = files, ""
+        changed.evaluation.examples = 0  # the report shows those of data.eval_files
+        found[name] = changed
+    return found
+
+
+def _named(option: str) -> list[tuple[str, str]]:
+    """`dev=a.json; test=b.json,c.json` as pairs of a name and files."""
+    pairs = (entry.partition("=")[::2] for entry in option.split(";") if entry.strip())
+    return [(name.strip(), files.strip()) for name, files in pairs]
+
+
 def of_validation(config: ConfigDict) -> ConfigDict:
     """The configuration of the evaluations while training, on held-out data of their own."""
     changed = copy.deepcopy(config)
-    changed.data.eval_files = config.data.val_files
+    changed.data.eval_files, changed.data.also_eval_files = config.data.val_files, ""
     # The built-in world has two splits that are not trained on.
     changed.data.scenes.eval_split = "test" if config.data.scenes.eval_split == "val" else "val"
     changed.evaluation.examples = 0  # they are for the report
@@ -66,6 +84,25 @@ def problems(config: ConfigDict) -> Iterator[str]:
         yield f"checkpoint.best={best!r}: {choices} leave it empty{hint}"
 
 
+def set_problems(config: ConfigDict) -> Iterator[str]:
+    """What is wrong with `data.also_eval_files`, a line each."""
+    option, seen = config.data.also_eval_files, set()
+    if option and _of_scenes(config):
+        yield f"data.also_eval_files={option!r}: the built-in world has no files; leave it empty"
+        return
+    for name, files in _named(option):
+        if not (_NAME.fullmatch(name) and files):
+            yield (
+                f"data.also_eval_files={option!r}: write NAME=FILES, with semicolons in between, "
+                "as in 'dev=ve_dev.json; other=a.json,b.json'"
+            )
+            return
+        if name in seen:
+            yield f"data.also_eval_files={option!r}: two sets are called {name}"
+        seen.add(name)
+        yield from _missing(config, files, "data.also_eval_files")
+
+
 def file_problems(config: ConfigDict) -> Iterator[str]:
     """What is wrong with the files that the steps are judged on, a line each."""
     asked = config.evaluation.every
@@ -76,10 +113,15 @@ def file_problems(config: ConfigDict) -> Iterator[str]:
             f"evaluation.every={asked!r} needs data.val_files: files to choose a step by. The "
             "figures in the end are of data.eval_files"
         )
-    if (config.data.get("eval_source") or config.data.source) != "tfds":
-        for path in expand(config.data.root, config.data.val_files):
-            if not path.is_file():
-                yield f"data.val_files: no such file: {path}{nearest_file(path)}"
+    yield from _missing(config, config.data.val_files, "data.val_files")
+
+
+def _missing(config: ConfigDict, files: str, option: str) -> Iterator[str]:
+    if (config.data.get("eval_source") or config.data.source) == "tfds":
+        return  # names, not files
+    for path in expand(config.data.root, files):
+        if not path.is_file():
+            yield f"{option}: no such file: {path}{nearest_file(path)}"
 
 
 def _of_scenes(config: ConfigDict) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from albef_jax.config import default
-from albef_jax.config.evaluation import every, of_validation, remark
+from albef_jax.config.evaluation import every, further_sets, of_validation, remark
 from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.errors import ConfigError
 from albef_jax.validate import validate
@@ -74,6 +74,43 @@ def test_files_need_files_to_choose_by(files):
     files.data.val_files = "dev.json"
     validate(files)
     assert of_validation(files).data.eval_files == "dev.json"
+
+
+def test_sets_by_name(files):
+    files.data.val_files = "dev.json"
+    files.data.also_eval_files = " dev=dev.json ; both = dev.json,test.json;"
+    validate(files)
+    found = further_sets(files)
+    assert {name: own.data.eval_files for name, own in found.items()} == {
+        "dev": "dev.json",
+        "both": "dev.json,test.json",
+    }
+    assert all(own.data.also_eval_files == "" for own in found.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("dev.json", "write NAME=FILES"),
+        ("=dev.json", "write NAME=FILES"),
+        ("dev=", "write NAME=FILES"),
+        ("../dev=dev.json", "write NAME=FILES"),
+        ("a=dev.json;a=test.json", "two sets are called a"),
+        ("a=deev.json", r"data\.also_eval_files: no such file: .*dev\.json"),
+    ],
+)
+def test_sets_that_cannot_be(option, message, files):
+    files.evaluation.every = ""
+    files.data.also_eval_files = option
+    with pytest.raises(ConfigError, match=message):
+        validate(files, eval_only=True)
+
+
+def test_the_built_in_world_has_no_sets():
+    config = recipe("entailment")
+    config.data.also_eval_files = "dev=dev.json"
+    with pytest.raises(ConfigError, match="the built-in world has no files"):
+        validate(config)
 
 
 def test_figures_of_what_chose_the_step_say_so(files):
