@@ -4,6 +4,7 @@ Shape letters: B questions, S question tokens, D text width, A answers in the li
 T answer tokens, V vocabulary, W beams.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -15,9 +16,12 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.losses.vqa import answer_losses
 from albef_jax.models.albef import Params, fuse_pairs
+from albef_jax.models.cached_decoder import decode_next, nothing_yet
 from albef_jax.models.config import ModelConfig
-from albef_jax.models.decoder import decode
+from albef_jax.models.decoder import decode, question_keys_values
 from albef_jax.models.primitives import normalize
+
+CHUNK = 16  # candidates whose logits are there at once
 
 
 class Ranked(NamedTuple):
@@ -46,16 +50,37 @@ def rank(
         answer_ids: each starts with [CLS] and ends in [SEP].
         k: at most A.
     """
+    question = question_keys_values(config, params, states)
+
+    def read(ids: Array, mask: Array) -> Array:
+        return decode(config, params, ids, mask, None, question_mask, question=question)
+
     start = jnp.broadcast_to(answer_ids[0, 0], (len(states), 1, 1))
-    logits = decode(config, params, start, jnp.ones_like(start), states, question_mask)
-    first = jax.nn.log_softmax(logits[:, 0, 0])[:, answer_ids[:, 1]]
+    first = jax.nn.log_softmax(read(start, jnp.ones_like(start))[:, 0, 0])[:, answer_ids[:, 1]]
     first, candidates = jax.lax.top_k(first, k)
-    ids, mask = answer_ids[candidates], answer_mask[candidates]
-    logits = decode(config, params, ids, mask, states, question_mask)
-    scores = first - answer_losses(logits, ids, mask, None, 0.0)
+
+    def loss(some: Int[Array, "B c"]) -> Float[Array, "B c"]:
+        ids, mask = answer_ids[some], answer_mask[some]
+        return answer_losses(read(ids, mask), ids, mask, None, 0.0)
+
+    scores = first - _in_chunks(loss, candidates)
     scores, order = jax.lax.top_k(scores, k)
     places = jnp.take_along_axis(candidates, order, axis=1)
     return Ranked(places, jax.nn.softmax(scores, axis=1), scores)
+
+
+def _in_chunks(
+    loss: Callable[[Int[Array, "B c"]], Float[Array, "B c"]], candidates: Int[Array, "B K"]
+) -> Float[Array, "B K"]:
+    """The losses of all candidates, some at a time: logits of all would fill gigabytes."""
+    count = candidates.shape[1]
+    if count <= CHUNK:
+        return loss(candidates)
+    # The last chunk is filled up with the last candidate.
+    padded = jnp.pad(candidates, ((0, 0), (0, -count % CHUNK)), mode="edge")
+    chunks = jnp.moveaxis(padded.reshape(len(padded), -1, CHUNK), 1, 0)
+    losses = jnp.moveaxis(jax.lax.map(loss, chunks), 0, 1)
+    return losses.reshape(len(losses), -1)[:, :count]
 
 
 class Generated(NamedTuple):
@@ -87,12 +112,15 @@ def generate(
     # All beams start equal: only the first may branch.
     scores = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf) + jnp.zeros((batch, 1))
     done = jnp.zeros((batch, beams), bool)
+    past = nothing_yet(config, batch, beams, length)
+    question = question_keys_values(config, params, states)
 
     def extend(position: Array, carry):
-        ids, scores, done = carry
-        mask = jnp.broadcast_to(jnp.arange(length) < position, ids.shape).astype(jnp.int32)
-        logits = decode(config, params, ids, mask, states, question_mask)
-        logits = jax.lax.dynamic_index_in_dim(logits, position - 1, axis=2, keepdims=False)
+        ids, scores, done, past = carry
+        token = jax.lax.dynamic_index_in_dim(ids, position - 1, axis=2, keepdims=False)
+        logits, past = decode_next(
+            config, params, token, position - 1, past, question, question_mask
+        )
         steps = jax.nn.log_softmax(logits)
         vocab = steps.shape[-1]
         # A finished answer continues with [SEP] at no cost.
@@ -103,9 +131,11 @@ def generate(
         beam, token = flat // vocab, flat % vocab
         ids = jnp.take_along_axis(ids, beam[..., None], axis=1)
         ids = ids.at[:, :, position].set(token)
-        return ids, scores, token == end  # a finished beam continues with `end` alone
+        if beams > 1:
+            past = past.of_rows(beam)
+        return ids, scores, token == end, past  # a finished beam continues with `end` alone
 
-    ids, scores, _ = jax.lax.fori_loop(1, length, extend, (ids, scores, done))
+    ids, scores, *_ = jax.lax.fori_loop(1, length, extend, (ids, scores, done, past))
     return Generated(ids[:, 0], scores[:, 0])
 
 

@@ -286,15 +286,7 @@ def image_keys_values(
 ) -> bert.KeysValues:
     """What every fusion layer makes of the images, `[L, B, N, H, K]` each: worth keeping where
     many texts are matched with few images."""
-
-    def project(name: str) -> Array:
-        layer = params["fusion_encoder"]["layers"]["cross_attention"][name]
-        kernel, x = layer["kernel"].astype(config.dtype), image_embeds.astype(config.dtype)
-        projected = jnp.einsum("bne,led->lbnd", x, kernel)
-        projected = projected + layer["bias"].astype(config.dtype)[:, None, None]
-        return projected.reshape(*projected.shape[:-1], config.text_heads, -1)
-
-    return bert.KeysValues(project("key"), project("value"))
+    return bert.keys_values_of_layers(config, params["fusion_encoder"]["layers"], image_embeds)
 
 
 def _unit(x: Float[Array, "B E"]) -> Float[Array, "B E"]:

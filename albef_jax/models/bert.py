@@ -6,8 +6,9 @@ cross-attention puts the rows side by side as `R * T` queries. One row is the of
 Shape letters: B images, R rows, T text tokens, N image tokens, D text width, E image width.
 """
 
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,15 +79,17 @@ class Embeddings(nn.Module):
     deterministic: bool
 
     @nn.compact
-    def __call__(self, text_ids: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        """Embed tokens; every token is of segment 0."""
+    def __call__(
+        self, text_ids: Int[Array, "B T"], first: Int[Array, ""] | int = 0
+    ) -> Float[Array, "B T D"]:
+        """Embed tokens; every token is of segment 0, and the first one at position `first`."""
         cfg = self.config
 
         def table(rows: int, name: str) -> nn.Embed:
             return nn.Embed(rows, cfg.text_width, embedding_init=initial(cfg.text_width), name=name)
 
         x = table(cfg.vocab_size, "word")(text_ids)
-        x = x + table(cfg.max_positions, "position")(jnp.arange(text_ids.shape[1]))
+        x = x + table(cfg.max_positions, "position")(first + jnp.arange(text_ids.shape[1]))
         x = x + table(2, "type")(jnp.zeros((1,), jnp.int32))
         x = nn.Dropout(cfg.dropout)(norm(cfg, "norm")(x), deterministic=self.deterministic)
         return x.astype(cfg.dtype)
@@ -140,6 +143,25 @@ class KeysValues(NamedTuple):
 
     key: Float[Array, "B N H K"]
     value: Float[Array, "B N H K"]
+
+
+def keys_values_of_layers(
+    config: ModelConfig, layers: Mapping[str, Any], tokens: Float[Array, "B N E"]
+) -> KeysValues:
+    """What the cross-attention of each of a stack's layers makes of tokens, `[L, B, N, H, K]`.
+
+    Args:
+        layers: parameters of the stack.
+    """
+
+    def project(name: str) -> Array:
+        layer = layers["cross_attention"][name]
+        kernel, x = layer["kernel"].astype(config.dtype), tokens.astype(config.dtype)
+        projected = jnp.einsum("bne,led->lbnd", x, kernel)
+        projected = projected + layer["bias"].astype(config.dtype)[:, None, None]
+        return projected.reshape(*projected.shape[:-1], config.text_heads, -1)
+
+    return KeysValues(project("key"), project("value"))
 
 
 class CrossAttention(nn.Module):

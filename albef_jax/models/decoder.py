@@ -23,11 +23,16 @@ def decode(
     params: Params,
     answer_ids: Int[Array, "B R T"],
     answer_mask: Int[Array, "B R T"],
-    question_states: Float[Array, "B S D"],
+    question_states: Float[Array, "B S D"] | None,
     question_mask: Int[Array, "B S"],
     dropout_key: Array | None = None,
+    question: bert.KeysValues | None = None,
 ) -> Float[Array, "B R T V"]:
-    """Vocabulary logits; those at position t are for the token at t + 1."""
+    """Vocabulary logits; those at position t are for the token at t + 1.
+
+    Args:
+        question: of `question_keys_values`, instead of `question_states`, for many calls.
+    """
     decoder = params["answer_decoder"]
     images, rows, length = answer_ids.shape
     deterministic = dropout_key is None
@@ -43,11 +48,21 @@ def decode(
         attention.self_bias(answer_mask.reshape(-1, length), causal=True),
         question_states,
         attention.cross_bias(question_mask),
+        None,
+        question,
         rngs=rngs(keys[1]),
     )
     embedding = decoder["embeddings"]["word"]["embedding"]
     logits = MlmHead(config).apply({"params": decoder["head"]}, x, embedding)
     return cast(Array, logits)
+
+
+def question_keys_values(
+    config: ModelConfig, params: Params, question_states: Float[Array, "B S D"]
+) -> bert.KeysValues:
+    """What every layer makes of the questions, `[L, B, S, H, K]` each."""
+    layers = params["answer_decoder"]["layers"]
+    return bert.keys_values_of_layers(config, layers, question_states)
 
 
 def init_decoder(config: ModelConfig, key: Array) -> Params:

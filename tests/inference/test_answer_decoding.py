@@ -110,6 +110,17 @@ def test_ranking(steps, ranking, k):
         np.testing.assert_allclose(found.probabilities[question], softmax(scores), rtol=1e-3)
 
 
+@pytest.mark.parametrize("chunk", [2, 4])
+def test_ranking_in_chunks_changes_nothing(chunk, config, params, answers, ranking, monkeypatch):
+    """Whole chunks, and a last one that is filled up."""
+    monkeypatch.setattr(answer_decoding, "CHUNK", chunk)
+    ids, mask = map(jnp.asarray, answers)
+    found = jax.jit(partial(rank, config, k=5))(params, STATES, QUESTION_MASK, ids, mask)
+    expected = ranking(5)
+    np.testing.assert_array_equal(found.places, expected.places)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-5)
+
+
 def test_the_first_token_decides_who_is_ranked_at_all(ranking):
     """Of the best four over the whole list, some are no candidates: a faithful shortcoming."""
     some, everyone = ranking(4).places, ranking(len(ANSWERS)).places
@@ -207,7 +218,10 @@ def test_a_place_that_held_a_finished_answer_may_hold_an_unfinished_one(config, 
         end: [0.2, 0.2, 0.2, 0.2, 0.2],
     }
     table = jnp.log(jnp.array([chances[token] for token in range(5)]))
-    monkeypatch.setattr(answer_decoding, "decode", lambda config, params, ids, *rest: table[ids])
+    monkeypatch.setattr(answer_decoding, "question_keys_values", lambda *_: None)
+    monkeypatch.setattr(
+        answer_decoding, "decode_next", lambda c, p, token, at, past, *_: (table[token], past)
+    )
     run = partial(generate, config, start=start, end=end, length=4, beams=2)
     found = jax.jit(run)({}, jnp.zeros((1, 2, 24)), jnp.ones((1, 2), jnp.int32))
     assert found.answer_ids.tolist() == [[start, 0, 1, 0]]
