@@ -37,7 +37,13 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/TASK.")
 _EVAL_ONLY = flags.DEFINE_bool(
-    "eval_only", False, "Evaluate the newest checkpoint, or init.checkpoint; do not train."
+    "eval_only", False, "Evaluate the best or newest checkpoint, or init.checkpoint; do not train."
+)
+_EXTEND = flags.DEFINE_bool(
+    "extend", False, "Go on with more steps or another schedule than the run in --workdir had."
+)
+_BRANCH = flags.DEFINE_string(
+    "branch", None, "Begin with this step of another run, its whole state: a workdir or DIR/STEP."
 )
 _REPLAY = flags.DEFINE_string(
     "replay", None, "Run the step kept in this bundle again, and say where it is not finite."
@@ -67,6 +73,8 @@ def _parse(arguments: list[str]) -> list[str]:
         set_none(_CONFIG.value, emptied)
         started = bool(_REPLAY.value) or has_steps(_workdir())
         validate(_CONFIG.value, _EVAL_ONLY.value, started=started)
+        if (_EXTEND.value or _BRANCH.value) and (_EVAL_ONLY.value or _REPLAY.value):
+            raise ConfigError("--extend and --branch train: leave out --eval_only and --replay")
         if _PROFILE.value is not None:
             ProfileWindow.parse(_PROFILE.value)
             if _EVAL_ONLY.value or _REPLAY.value:
@@ -137,7 +145,15 @@ def _run() -> None:
         if _REPLAY.value:
             sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
         span = ProfileWindow.parse(_PROFILE.value) if _PROFILE.value else None
-        report = run(config, _workdir(), command, eval_only=_EVAL_ONLY.value, profile=span)
+        report = run(
+            config,
+            _workdir(),
+            command,
+            eval_only=_EVAL_ONLY.value,
+            profile=span,
+            extend=_EXTEND.value,
+            branch_from=Path(_BRANCH.value) if _BRANCH.value else None,
+        )
     except RunError as error:
         _fail(error)
     except Interrupted as stopped:

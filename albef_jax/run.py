@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from albef_jax.checkpoints.branch import branch
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.config.tasks import task_spec
@@ -60,6 +61,8 @@ def run(
     *,
     eval_only: bool,
     profile: ProfileWindow | None = None,
+    extend: bool = False,
+    branch_from: Path | None = None,
 ) -> Path:
     """Train unless `eval_only`, then evaluate and write the report.
 
@@ -67,6 +70,8 @@ def run(
         config: validated.
         command: how the run was started, for the report.
         profile: steps to trace.
+        extend: go on with another length or schedule (`workdir.config_file.EXTENDED`).
+        branch_from: begin with the state of another run, see `checkpoints.branch`.
 
     Returns:
         The report's path.
@@ -88,7 +93,9 @@ def run(
             check_shared(workdir)
             check_same(_what_to_do(config, eval_only))
             config = settled(config, mesh, workdir)
-            task = _task(config, workdir, mesh, eval_only)
+            if branch_from:
+                _branch(branch_from, workdir, config)
+            task = _task(config, workdir, mesh, eval_only, extend)
             with raise_on_all_processes(ValueError):
                 further = FurtherSets(config, workdir)
         except ValueError as error:
@@ -134,10 +141,17 @@ def _run(
     return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
 
 
-def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool) -> Task:
+def _branch(source: Path, workdir: Path, config: ConfigDict) -> None:
+    with raise_on_all_processes(ValueError):
+        if is_main_process() and (done := branch(source, workdir, config)):
+            print_on_main(done)
+
+
+def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool, extend: bool) -> Task:
     """The task with its data, which all processes must have alike."""
     with raise_on_all_processes(ValueError):
-        task = task_spec(config.task).run(config, open_workdir(workdir, config), eval_only)
+        opened = open_workdir(workdir, config, extend)
+        task = task_spec(config.task).run(config, opened, eval_only)
         _check_devices(config, mesh)
         if is_main_process():
             for line in check_data(workdir, config, task.source, eval_only=eval_only):

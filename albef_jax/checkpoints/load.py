@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = locate(path)
     if path.is_dir() and not is_release(path):
         check_readable_name(path)
-        return _read_step(_find_step(path.resolve()))
+        return _read_step(find_step(path.resolve()))
     file = read_official(path)
     try:
         task = official_task(file)
@@ -117,8 +117,12 @@ def official_task(file: weights_file.OfficialFile) -> str:
     return said if TABLES.get(said) is TABLES[found] else found
 
 
-def _find_step(path: Path) -> Path:
-    """The directory of the newest step at or below `path`; of a run, the one it has chosen."""
+def find_step(path: Path) -> Path:
+    """The directory of the newest step at or below `path`; of a run, the one it has chosen.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
     if _is_step(path):
         return _first_whole([path])
     for directory in (path / "checkpoints", path):

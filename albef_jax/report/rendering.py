@@ -21,6 +21,7 @@ from albef_jax.report.overlays import boxes_over, heat_over
 from albef_jax.report.panels import PANELS
 from albef_jax.system import atomic
 from albef_jax.version import __version__
+from albef_jax.workdir import history
 
 REPORT = "report/index.html"  # in the workdir
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -60,6 +61,7 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
             charts=draw((*PANELS, *BOUNDS), with_bounds(lines, config)),
             counts=counts(lines),
             validation=validation_charts(results),
+            history=history.read(workdir),
             software=software(),
             **context,
         )

@@ -13,7 +13,8 @@ from albef_jax.config.tasks import TASKS
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import ConfigError
 from albef_jax.system import atomic
-from albef_jax.workdir.saved_steps import has_steps
+from albef_jax.workdir import history
+from albef_jax.workdir.saved_steps import has_steps, newest_step
 
 # Options that do not change what is learnt, and so may change when a run continues.
 FREE = (
@@ -30,6 +31,22 @@ FREE = (
 )
 
 
+# Options that may change when a finished run is extended: they leave the form of its state.
+EXTENDED = (
+    "train.steps",
+    "train.epochs",
+    "train.alpha",
+    "train.alpha_ramp_epochs",
+    "optimizer.schedule",
+    "optimizer.lr",
+    "optimizer.min_lr",
+    "optimizer.weight_decay",
+    "optimizer.warmup_lr",
+    "optimizer.warmup_periods",
+    "optimizer.warmup_steps",
+)
+
+
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
     flat: dict[str, Any] = {}
@@ -41,10 +58,13 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def open_workdir(path: Path, config: ConfigDict) -> Path:
+def open_workdir(path: Path, config: ConfigDict, extend: bool = False) -> Path:
     """Make `path` with its `config.json`, or check that the one in it is the same.
 
     A configuration left by a start that saved and evaluated nothing is replaced.
+
+    Args:
+        extend: options of `EXTENDED` may differ; the old configuration goes to `history.json`.
 
     Raises:
         ConfigError: the directory belongs to a run with another configuration; the message names
@@ -56,7 +76,10 @@ def open_workdir(path: Path, config: ConfigDict) -> Path:
     wanted = json.loads(config.to_json())
     if _has_result(path):
         if file.exists():
-            compare_configs(file, _read(file), wanted)
+            kept = _read(file)
+            compare_configs(file, kept, wanted, EXTENDED if extend else ())
+            if extend and is_main_process():
+                _remember(path, kept, wanted)
     elif is_main_process():
         _set_aside(path, wanted)
     if is_main_process():
@@ -100,25 +123,47 @@ def _read(file: Path) -> dict:
         raise ConfigError(f"{file}: not JSON ({error}); choose another --workdir") from None
 
 
-def compare_configs(file: Path, kept: dict, now: dict) -> None:
-    """Refuse a configuration that would train another model than the one in `file`.
+def _remember(path: Path, kept: dict, wanted: dict) -> None:
+    """Note what an extension changes."""
+    changed = differences(kept, wanted, FREE)
+    if changed:
+        until = newest_step(path)
+        history.add(path, {"until_step": until, "changed": changed, "config": kept})
 
-    Raises:
-        ConfigError: with the keys that differ.
+
+def differences(kept: dict, now: dict, but: tuple[str, ...] = ()) -> dict[str, list]:
+    """The options that differ, each with its old and its new value.
+
+    Args:
+        kept: of a run; an option that did not exist when it began has its default.
+        now: today's.
+        but: beginnings of names that are left out.
     """
-    # An option that did not exist when the run began has its default.
     kept = modernise(kept)
     task = kept.get("task")
     since = json.loads(default(task).to_json()) if task in TASKS else {}
     found, wanted = flatten(since) | flatten(kept), flatten(now)
-    names = sorted(found.keys() | wanted.keys())
-    different = [
-        f"  {name}: {found.get(name)!r} there, {wanted.get(name)!r} now"
-        for name in names
-        if found.get(name) != wanted.get(name) and not name.startswith(FREE)
-    ]
-    if different:
-        raise ConfigError(
-            f"{file} belongs to another configuration; choose another --workdir, or the same "
-            "configuration to continue:\n" + "\n".join(different)
-        )
+    return {
+        name: [found.get(name), wanted.get(name)]
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name) and not name.startswith(but)
+    }
+
+
+def compare_configs(file: Path, kept: dict, now: dict, free: tuple[str, ...] = ()) -> None:
+    """Refuse a configuration that would train another model than the one in `file`.
+
+    Args:
+        free: options that may differ beside those of `FREE`.
+
+    Raises:
+        ConfigError: with the keys that differ.
+    """
+    different = differences(kept, now, (*FREE, *free))
+    if not different:
+        return
+    lines = [f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in different.items()]
+    remedy = "choose another --workdir, or the same configuration to continue"
+    if all(name in EXTENDED for name in different):
+        remedy += ", or --extend to go on with this one"
+    raise ConfigError("\n".join([f"{file} belongs to another configuration; {remedy}:", *lines]))
