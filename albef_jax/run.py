@@ -34,6 +34,7 @@ from albef_jax.errors import (
     UnsoundScores,
     WorkerLost,
 )
+from albef_jax.evaluate import queries
 from albef_jax.models.albef import count_parameters
 from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.rendering import REPORT, render
@@ -138,7 +139,9 @@ def _run(
         raise RunError(error) from error
     if not is_main_process():
         return workdir / REPORT
-    return render(evaluation.template, workdir, evaluation.results, command, **evaluation.context)
+    worst = queries.worst(evaluation.queries, config.evaluation.examples)
+    context = {**evaluation.context, "worst": worst}
+    return render(evaluation.template, workdir, evaluation.results, command, **context)
 
 
 def _branch(source: Path, workdir: Path, config: ConfigDict) -> None:
@@ -303,5 +306,6 @@ def _evaluate(
     if is_main_process():
         text = json.dumps(evaluation.results, indent=2) + "\n"
         atomic.write_text(workdir / "results.json", text)
+        queries.write(workdir, evaluation.queries)
     print_on_main(*evaluation.lines, f"on {evaluation.results['evaluated_on']}")
     return evaluation

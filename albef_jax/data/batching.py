@@ -121,8 +121,8 @@ def eval_batches(
 
     Yields:
         image uint8 `[b, S, S, 3]`, valid bool `[b]`, image_id int32 `[b]`, sample_index int64
-        `[b]`, and captions, a list of b tuples of texts as written. Rows that are not valid are
-        zeros with no captions.
+        `[b]`, name, a list of b names of records, and captions, a list of b tuples of texts as
+        written. Rows that are not valid are zeros with no captions.
     """
     empty = np.zeros((transform.image_size, transform.image_size, 3), np.uint8)
 
@@ -131,12 +131,13 @@ def eval_batches(
         return {
             "image": transform(pair.image),
             "image_id": np.int32(pair.image_id),
+            "name": pair.name,
             "captions": pair.captions,
         }
 
     return ordered_batches(
         read,
-        {"image": empty, "image_id": np.int32(-1), "captions": ()},
+        {"image": empty, "image_id": np.int32(-1), "name": "", "captions": ()},
         len(source),
         batch_size,
         bad_samples=bad_samples,

@@ -1,11 +1,13 @@
 """Retrieval on held-out pairs, both ways: by contrast alone, and re-ranked by matching."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.evaluate.recall import recall
+from albef_jax.evaluate.queries import Row, right
+from albef_jax.evaluate.recall import ranks, recall
 from albef_jax.inference.gallery import Gallery, encode
 from albef_jax.inference.rerank import Candidates, candidates, itm_scores
 from albef_jax.models.albef import Params
@@ -19,6 +21,7 @@ class Retrieval:
     itc_scores: np.ndarray
     itm_scores: np.ndarray
     figures: dict
+    queries: Sequence[Row] = ()
 
     def better(self) -> tuple[str, np.ndarray]:
         """The scores with the higher mean R@1 of both ways, and their name; ITM if equal."""
@@ -72,7 +75,46 @@ def evaluate(
         "same_pixels": gallery.same_pixels,
         "rerank": min(k, max(itc.shape)),
     }
-    return Retrieval(itc, itm, figures)
+    return Retrieval(itc, itm, figures, list(_rows(Candidates(itc, itc), reranked, gallery)))
+
+
+def _rows(itc: Candidates, itm: Candidates, gallery: Gallery) -> Iterator[Row]:
+    """A row a query: first the images, then the captions; ranks from 1, ties at their worst."""
+    owner, images = gallery.image_of_text, np.arange(len(gallery.images))
+    names = gallery.names or tuple(map(str, images))
+    twins = gallery.text_number()
+    by_itc, by_itm = (_ranks(s.texts, images, owner, twins) for s in (itc, itm))
+    for image, first in enumerate(_first(itc.texts, itm.texts)):
+        told = {"query": f"captions for {names[image]}", "text": "", "image": names[image]}
+        best = {"best_by_itm": gallery.captions[first]}
+        yield told | _row_of(by_itc[image], by_itm[image]) | best
+    by_itc, by_itm = (_ranks(s.images.T, owner, images, None) for s in (itc, itm))
+    for text, first in enumerate(_first(itc.images.T, itm.images.T)):
+        told = {"query": f"image for caption {text}", "text": gallery.captions[text]}
+        best = {"best_by_itm": names[first]}
+        yield told | {"image": names[owner[text]]} | _row_of(by_itc[text], by_itm[text]) | best
+
+
+def _first(itc: np.ndarray, itm: np.ndarray) -> np.ndarray:
+    """The best candidate of each query by ITM; by ITC where ITM has considered none."""
+    return np.where(np.isfinite(itm).any(axis=1), itm.argmax(axis=1), itc.argmax(axis=1))
+
+
+def _ranks(
+    scores: np.ndarray, query_ids: np.ndarray, ids: np.ndarray, alike: np.ndarray | None
+) -> list[int | None]:
+    found = ranks(scores, query_ids, ids, alike)
+    return [None if one.ahead is None else one.ahead + 1 for one in found]
+
+
+def _row_of(itc: int | None, itm: int | None) -> Row:
+    known = itm is not None
+    return {
+        "right": right(itm == 1 if known else None),
+        "doubt": itm if known else 0,
+        "itc_rank": itc if known else "",
+        "itm_rank": itm if known else "",
+    }
 
 
 SCORES = tuple(

@@ -32,7 +32,7 @@ class Gallery:
     """Images and captions as read; image `image_of_text[j]` is caption j's own.
 
     `same_pixels` counts records whose image equals one with another id pixel for pixel; they are
-    merged, with their captions.
+    merged, with their captions. `names` are those of the images' first records.
     """
 
     images: np.ndarray  # uint8 [N, S, S, 3]
@@ -41,6 +41,7 @@ class Gallery:
     text_mask: np.ndarray  # int32 [M, T]
     image_of_text: np.ndarray  # int64 [M]
     same_pixels: int = 0
+    names: tuple[str, ...] = ()
 
     def text_number(self) -> np.ndarray:
         """A number for each caption, `[M]`, equal for captions of equal tokens."""
@@ -81,12 +82,13 @@ def read_gallery(
         threads=threads,
     )
     images: list[np.ndarray] = []
+    names: list[str] = []
     captions: list[str] = []
     image_of_text: list[int] = []
     place_of_id: dict[int, int] = {}
     place_of_pixels: dict[bytes, int] = {}
     with closing(batches):
-        for image, image_id, texts in _usable(batches):
+        for image, image_id, name, texts in _usable(batches):
             if (place := place_of_id.get(image_id)) is None:
                 pixels = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
                 place = place_of_pixels.setdefault(pixels, len(images))
@@ -95,22 +97,29 @@ def read_gallery(
                 break
             if place == len(images):
                 images.append(image)
+                names.append(name)
             image_of_text += [place] * len(texts)
             captions += texts
     if not images:
         raise NothingToEvaluate("no image to evaluate on could be read")
     text_ids, text_mask = tokenizer.encode([clean_caption(text, max_words) for text in captions])
-    same_pixels = len(place_of_id) - len(place_of_pixels)
     return Gallery(
-        np.stack(images), captions, text_ids, text_mask, np.array(image_of_text), same_pixels
+        np.stack(images),
+        captions,
+        text_ids,
+        text_mask,
+        np.array(image_of_text),
+        len(place_of_id) - len(place_of_pixels),
+        tuple(names),
     )
 
 
-def _usable(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, int, tuple[str, ...]]]:
-    """Image, image id and captions of the records that could be read."""
+def _usable(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, int, str, tuple[str, ...]]]:
+    """Image, image id, name and captions of the records that could be read."""
     for batch in batches:
         for row in np.flatnonzero(batch["valid"]):
-            yield batch["image"][row], int(batch["image_id"][row]), batch["captions"][row]
+            image, image_id = batch["image"][row], int(batch["image_id"][row])
+            yield image, image_id, str(batch["name"][row]), batch["captions"][row]
 
 
 @dataclass(frozen=True)

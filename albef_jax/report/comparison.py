@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from albef_jax.evaluate import queries
+from albef_jax.evaluate.queries import Changed
 from albef_jax.report.axes import label
 from albef_jax.report.bounds import BOUNDS
 from albef_jax.report.charts import draw_runs
@@ -19,6 +21,9 @@ GIVEN = {
     "images", "pictures", "captions", "rerank", "count", "unreadable", "unscored", "chance",
     "chance_r1", "majority", "majority_per_kind", "count_per_kind",
 }  # fmt: skip
+# Entries of `results.json` that repeat others, or tell of other data.
+NO_FIGURES = ("scores", "validation")
+SHOWN = 20  # of the queries that changed, either way
 NAMES = {
     "text_retrieval": "captions for an image",
     "image_retrieval": "images for a caption",
@@ -49,6 +54,7 @@ class Comparison:
     Attributes:
         equal: how many options are not in `settings`.
         warnings: why figures should be compared with care.
+        changes: for each run but the first, the queries that changed since the first.
     """
 
     runs: list[Run]
@@ -57,6 +63,7 @@ class Comparison:
     settings: list[ComparedFigure]
     equal: int
     warnings: list[str]
+    changes: list[tuple[str, Changed]]
 
     @property
     def names(self) -> list[str]:
@@ -67,14 +74,25 @@ class Comparison:
 def compare(runs: Sequence[Run]) -> Comparison:
     """The tables of some runs."""
     settings, equal = _settings(runs)
-    return Comparison(
-        list(runs), _scores(runs), _training(runs), settings, equal, list(_warnings(runs))
-    )
+    tables = list(runs), _scores(runs), _training(runs), settings, equal
+    return Comparison(*tables, list(_warnings(runs)), list(_changes(runs)))
+
+
+def _changes(runs: Sequence[Run]) -> Iterator[tuple[str, Changed]]:
+    first = queries.read(runs[0].workdir)
+    for run in runs[1:]:
+        found = queries.changed(first, queries.read(run.workdir))
+        if found:
+            yield run.name, found
 
 
 def _figures(run: Run) -> dict[str, float]:
     """All numbers of the evaluation, by dotted name."""
-    parts = {k: v for k, v in (run.results or {}).items() if isinstance(v, dict)}
+    parts = {
+        name: value
+        for name, value in (run.results or {}).items()
+        if isinstance(value, dict) and name not in NO_FIGURES
+    }
     return {
         name.partition(".")[2]: value
         for name, value in flatten(parts).items()
@@ -208,6 +226,8 @@ def page(comparison: Comparison) -> str:
             settings=comparison.settings,
             equal=comparison.equal,
             warnings=comparison.warnings,
+            changes=comparison.changes,
+            shown=SHOWN,
             charts=draw_runs((*PANELS, *BOUNDS), {run.name: run.lines for run in comparison.runs}),
         )
     )
@@ -229,4 +249,16 @@ def lines(comparison: Comparison) -> list[str]:
     found = [line("", comparison.names)]
     for group in (comparison.settings, comparison.training, comparison.scores):
         found += ["", *(line(row.name, row.cells) for row in group)] if group else []
-    return [*found, *(["", *comparison.warnings] if comparison.warnings else [])]
+    changes = [_told(comparison.names[0], *one) for one in comparison.changes]
+    return [*found, *([""] if changes else []), *changes, *_apart(comparison.warnings)]
+
+
+def _apart(lines: list[str]) -> list[str]:
+    return ["", *lines] if lines else []
+
+
+def _told(first: str, name: str, change: Changed) -> str:
+    return (
+        f"{name}: {len(change.gained)} queries right that {first} has wrong, {len(change.lost)} "
+        f"the other way round, {change.same} as before"
+    )

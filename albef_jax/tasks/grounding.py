@@ -19,6 +19,7 @@ from albef_jax.data.records import Referring
 from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.compositional import lines_of, of_unseen
+from albef_jax.evaluate.queries import Row, right
 from albef_jax.inference.heat_maps import gradcam
 from albef_jax.inference.heat_maps.boxes import (
     enlarge,
@@ -61,6 +62,8 @@ class Placed:
     """A phrase with what both branches make of it; heat maps are of the model's patches."""
 
     place: int
+    name: str
+    text: str
     box: tuple[float, float, float, float]
     split: str
     candidates: np.ndarray  # [n, 4]
@@ -74,6 +77,22 @@ class Placed:
     def right(self) -> bool:
         """Whether the ITM branch found the box."""
         return self.found("itm")
+
+    def row(self) -> Row:
+        """The same for `queries.csv`; of a missed box, how many candidates there were."""
+        boxes = {f"{branch}_box": self.chosen_box(branch) for branch in BRANCHES}
+        return {
+            "query": f"phrase {self.place}",
+            "text": self.text,
+            "right": right(self.right),
+            "doubt": -len(self.candidates),
+            "image": self.name,
+            "split": self.split,
+            "right_by_itc": right(self.found("itc")),
+            "candidates": len(self.candidates),
+            **{name: "" if box is None else _written(box) for name, box in boxes.items()},
+            "box": _written(self.box),
+        }
 
     def found(self, branch: str) -> bool:
         """Whether a branch found the box."""
@@ -132,7 +151,8 @@ class Grounding(Task):
             f"{branch}_accuracy": _percent(one.found(branch) for one in found)
             for branch in BRANCHES
         }
-        return Evaluation(results, lines, "grounding.html", self._examples(found), scores)
+        rows = [one.row() for one in found]
+        return Evaluation(results, lines, "grounding.html", self._examples(found), scores, rows)
 
     def _maps(self, params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
@@ -214,6 +234,8 @@ def _judge(
     whole, words = by_word(pieces, maps["words"])
     return Placed(
         place,
+        record.name,
+        record.text,
         record.box,
         record.split,
         record.candidates,
@@ -238,6 +260,10 @@ def _figures(found: list[Placed]) -> dict[str, Any]:
         for branch in BRANCHES
     }
     return {**branches, "chance": _percent(one.expected for one in found), "count": len(found)}
+
+
+def _written(box: Iterable[float]) -> str:
+    return " ".join(f"{side:g}" for side in box)
 
 
 def _percent(values: Iterable[float]) -> float:

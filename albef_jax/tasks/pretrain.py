@@ -122,7 +122,8 @@ class Pretraining(Task):
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]
         context = {"examples": examples}
-        return Evaluation(results, lines, "pretrain.html", context, scores(found.figures))
+        told = scores(found.figures)
+        return Evaluation(results, lines, "pretrain.html", context, told, found.queries)
 
 
 TASK = TaskSpec(model="pretrain", options=options, run=Pretraining, scores=SCORES)

@@ -81,7 +81,8 @@ class Retrieval(Task):
         results = self.results(state, protocol=counted, retrieval=found.figures)
         lines = [counted, *describe(found.figures)]
         context = {"examples": examples}
-        return Evaluation(results, lines, "retrieval.html", context, scores(found.figures))
+        told = scores(found.figures)
+        return Evaluation(results, lines, "retrieval.html", context, told, found.queries)
 
 
 TASK = TaskSpec(model="retrieval", options=options, run=Retrieval, scores=SCORES)

@@ -22,6 +22,7 @@ from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import BadSample
 from albef_jax.evaluate.compositional import lines_of, of_unseen
+from albef_jax.evaluate.queries import Row, right
 from albef_jax.evaluate.vqa_accuracy import majority, score, soft_accuracy
 from albef_jax.inference.answer_decoding import Answerer, Generated, Ranked
 from albef_jax.inference.soundness import check_finite
@@ -66,6 +67,24 @@ class Answered:
         """Whether the best answer scores at all; None without reference answers."""
         truth = self.question.answers
         return soft_accuracy(self.answers[0][0], truth) > 0 if truth else None
+
+    def row(self) -> Row:
+        """The same for `queries.csv`."""
+        asked, (answer, share) = self.question, self.answers[0]
+        known = self.readable and bool(asked.answers)
+        return {
+            "query": asked.question_id,
+            "text": asked.question,
+            "right": right(self.right if known else None),
+            "doubt": share,
+            "image": asked.name,
+            "kind": asked.kind,
+            "answer": answer,
+            "probability": share,
+            "score": 100 * soft_accuracy(answer, asked.answers) if known else "",
+            "truth": " | ".join(asked.answers),
+            "readable": int(self.readable),
+        }
 
 
 class Vqa(Task):
@@ -141,7 +160,8 @@ class Vqa(Task):
         lines.append(f"every question's answer is in {self.workdir / SUBMISSION}")
         results = self.results(state, answers=figures)
         scores = {"accuracy": figures["overall"]} if figures["count"] else {}
-        return Evaluation(results, lines, "answers.html", self._examples(found), scores)
+        rows = [one.row() for one in found]
+        return Evaluation(results, lines, "answers.html", self._examples(found), scores, rows)
 
     def _answer_all(self, params: Params, mesh: Mesh) -> list[Answered]:
         """Answers to all questions, in their order.

@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from albef_jax.config.defaults import default
+from albef_jax.evaluate import queries
 from albef_jax.report.comparison import compare, lines, page
 from albef_jax.report.runs import MOST, CannotCompare, read_runs
 from tests.helpers.report_page import Page
@@ -62,6 +64,23 @@ def test_a_option_younger_than_a_run_has_its_default_there(workdir, tmp_path):
     del config["train"]["microbatches"]
     (tmp_path / "old" / "config.json").write_text(json.dumps(config))
     assert compare(read_runs([old, new])).settings == []
+
+
+def test_queries_that_changed(workdir):
+    runs = [workdir("a", found=results(1.0)), workdir("b", found=results(2.0)), workdir("c")]
+    for name, right in (("a", (1, 1, 0, "")), ("b", (1, 0, 1, ""))):
+        rows = [
+            {"query": n, "text": f"text <{n}>", "right": one, "doubt": 0.5}
+            for n, one in enumerate(right)
+        ]
+        queries.write(Path(runs["ab".index(name)]), rows)
+    found = compare(read_runs(runs))
+    ((name, change),) = found.changes  # c has no queries
+    assert (name, change.gained, change.lost, change.same) == (
+        "b", [("2", "text <2>")], [("1", "text <1>")], 1,
+    )  # fmt: skip
+    assert "b: 1 queries right that a has wrong, 1 the other way round, 1 as before" in lines(found)
+    assert "2: text &lt;2&gt;" in page(found)
 
 
 def test_scores_are_the_evaluations_and_the_best_of_a_row_is_marked(workdir):

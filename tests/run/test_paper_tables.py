@@ -6,9 +6,11 @@ import shlex
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from albef_jax.config import use_preset
+from albef_jax.evaluate import queries
 from albef_jax.run import run
 from albef_jax.validate import validate
 from tests.helpers import official_data
@@ -126,6 +128,10 @@ def test_retrieval(workdir, results_of):
     assert results["also"]["val"]["retrieval"]["captions"] == 8
     assert "chose the step, too" in results["also"]["val"]["evaluated_on"]
     assert "chose" not in results["evaluated_on"]
+    rows = queries.read(Path(workdir))
+    assert len(rows) == 4 + 8  # images and captions
+    share = 100 * np.mean([row["itc_rank"] == "1" for row in rows[4:]])
+    assert share == pytest.approx(results["retrieval"]["itc"]["image_retrieval"]["r1"])
 
 
 @pytest.mark.slow
@@ -143,6 +149,11 @@ def test_entailment_and_nlvr2(results_of):
         best = results["validation"]["best_step"]
         (chosen,) = (one for one in results["validation"]["steps"] if one["step"] == best)
         assert chosen["scores"] == results["also"]["dev"]["scores"]
+        for folder, figures in (("", results), ("evaluation/dev", results["also"]["dev"])):
+            rows = queries.read(Path(workdir) / folder)
+            share = 100 * np.mean([row["right"] == "1" for row in rows])
+            assert share == pytest.approx(figures["judgement"]["accuracy"])
+            assert len(rows) == count and all(row["text"] for row in rows)
     report = Path("runs/nlvr2_4m/report/index.html").read_text()
     assert "On further sets" in report and "nlvr_dev.json chose the step, too" in report
 
@@ -153,13 +164,22 @@ def test_vqa(results_of):
     answers = json.loads(Path("runs/vqa_4m/answers.json").read_text())
     assert {one["answer"] for one in answers} <= {"red", "green", "a bat", "far", "yes", "no"}
     questions = json.loads(Path("data/vqa_test.json").read_text())
-    assert [one["question_id"] for one in answers] == [one["question_id"] for one in questions]
+    asked = [one["question_id"] for one in questions]
+    assert [one["question_id"] for one in answers] == asked
+    rows = queries.read(Path("runs/vqa_4m"))
+    assert [row["query"] for row in rows] == [str(one) for one in asked]
+    assert [row["answer"] for row in rows] == [one["answer"] for one in answers]
+    assert {row["right"] for row in rows} == {""}  # nobody knows
 
 
 def test_grounding(results_of):
     results = results_of("runs/refcoco_14m")
     assert results["grounding"]["itm"]["accuracy"].keys() == {"val", "testA", "testB"}
     assert "refcoco+_val.json chose the step, too" in results["evaluated_on"]
+    rows = queries.read(Path("runs/refcoco_14m"))
+    assert [row["split"] for row in rows] == ["val", "val", "testA", "testB"]
+    share = 100 * np.mean([row["right"] == "1" for row in rows[:2]])
+    assert share == pytest.approx(results["grounding"]["itm"]["accuracy"]["val"])
 
 
 @pytest.mark.slow

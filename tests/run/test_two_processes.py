@@ -67,6 +67,7 @@ def test_one_process_writes_what_is_there_once(whole):
         "config.json",
         "lock",
         "metrics.jsonl",
+        "queries.csv",
         "report",
         "results.json",
         "trained_on.json",

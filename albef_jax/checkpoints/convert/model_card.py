@@ -101,7 +101,8 @@ def _figures(config: dict[str, Any], results: dict[str, Any], preset: str) -> st
     figures = {
         name: f"{value:.2f}" if isinstance(value, float) else value
         for name, value in flatten(results).items()
-        if name not in _HEAD and not (isinstance(value, list) and len(value) > _LISTS)
+        if name not in (*_HEAD, "validation.steps")
+        and not (isinstance(value, list) and len(value) > _LISTS)
     }
     command = f"python -m albef_jax.main --config configs/{config['task']}.py{preset}"
     lines = [f"Measured on {results.get('evaluated_on', 'data that results.json does not name')}"]

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -60,6 +60,7 @@ class Evaluation:
         template: of the report.
         context: what the template shows besides curves and figures.
         scores: single figures, higher is better, by the names of `TaskSpec.scores`.
+        queries: a row a query, see `evaluate.queries`.
     """
 
     results: dict[str, Any]
@@ -67,6 +68,7 @@ class Evaluation:
     template: str
     context: dict[str, Any]
     scores: dict[str, float] = field(default_factory=dict)
+    queries: Sequence[dict[str, Any]] = ()
 
 
 class Task(ABC):

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from albef_jax.config import evaluation
 from albef_jax.config.tasks import task_spec
 from albef_jax.distributed.sync import is_main_process, print_on_main
+from albef_jax.evaluate import queries
 from albef_jax.tasks.shared.base import Task
 from albef_jax.train.state import TrainState
 
@@ -46,6 +47,8 @@ class FurtherSets:
             print_on_main(f"evaluating on {name} ...")
             one = task.evaluate(state, mesh)
             print_on_main(*one.lines, f"on {name}: {one.results['evaluated_on']}")
+            if is_main_process():
+                queries.write(task.workdir, one.queries)
             own = {key: value for key, value in one.results.items() if key not in _OF_ALL}
             found[name] = {**own, "scores": one.scores}
         return found

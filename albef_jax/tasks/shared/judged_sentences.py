@@ -14,6 +14,7 @@ from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.compositional import lines_of, of_unseen
+from albef_jax.evaluate.queries import Row, right
 from albef_jax.losses.base import Loss
 from albef_jax.losses.classification import ClassificationLoss, Logits
 from albef_jax.models.albef import Params
@@ -31,6 +32,14 @@ class Verdict:
     label: str
     predicted: str
     probabilities: dict[str, float]
+
+    def row(self, name: str, sentence: str) -> Row:
+        """The same for `queries.csv`."""
+        shares = {f"p({label})": share for label, share in self.probabilities.items()}
+        sure = self.probabilities[self.predicted]
+        told = {"label": self.label, "predicted": self.predicted}
+        query = {"query": name, "text": sentence, "right": right(self.right), "doubt": sure}
+        return query | told | shares
 
     @property
     def right(self) -> bool:
@@ -89,7 +98,9 @@ class Classification(Task):
             *lines_of(figures),
         ]
         scores = {"accuracy": figures["accuracy"]}
-        return Evaluation(results, lines, "judgements.html", self._examples(found), scores)
+        verdicts = read_verdicts(logits, labels, self.classes)
+        rows = [one.row(*asked) for one, asked in zip(verdicts, found["asked"], strict=True)]
+        return Evaluation(results, lines, "judgements.html", self._examples(found), scores, rows)
 
     def _judge_all(self, params: Params, mesh: Mesh) -> dict[str, Any]:
         """Logits, labels and places of all records that could be read."""
@@ -101,10 +112,15 @@ class Classification(Task):
             image = normalize(batch["image"])
             return logits_of(self.model, params, image, batch["text_ids"], batch["text_mask"])
 
+        def read(index: int) -> dict[str, Any]:
+            record = self.held_out[index]
+            return examples.of(record) | {"asked": (record.name, record.sentence)}
+
         parts: dict[str, list] = {"logits": [], "label": [], "index": []}
+        asked: list[tuple[str, str]] = []
         for batch in ordered_batches(
-            examples,
-            self._blank(),
+            read,
+            self._blank() | {"asked": ("", "")},
             self.eval_size(),
             self.config.evaluation.batch_size,
             bad_samples=self.eval_register(),
@@ -116,7 +132,9 @@ class Classification(Task):
             parts["logits"].append(logits[valid])
             parts["label"].append(batch["label"][valid])
             parts["index"].append(batch["sample_index"][valid])
-        found = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+            asked += [batch["asked"][row] for row in np.flatnonzero(valid)]
+        found: dict[str, Any] = {name: np.concatenate(of) for name, of in parts.items()}
+        found["asked"] = asked
         if not len(found["label"]):
             raise NothingToEvaluate("no sentence to evaluate on could be read")
         return found
