@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--captions", type=Path, help=what)
     what = "where paths in annotations start from; by default their folder"
     build.add_argument("--image_root", type=Path, help=what)
+    build.add_argument("--features", type=Path, help="what tools.embed has made of the same items")
     query = commands.add_parser("query", help="search; the word may be left out")
     query.add_argument("index", type=Path, help="folder of the index")
     query.add_argument("query", help="a text, or the path of an image to search captions")
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(given: argparse.Namespace) -> None:
+    from albef_jax.apps.embedding.for_search import rows_of
     from albef_jax.apps.search.index import build_index
     from albef_jax.apps.search.items import items_of
     from albef_jax.inference.model import load
@@ -65,9 +67,9 @@ def _build(given: argparse.Namespace) -> None:
     if items.note:
         print(items.note, file=sys.stderr)
     model = load(given.model, vocab=given.vocab)
-    built = build_index(
-        model, items, given.index, model_path=given.model, vocab=given.vocab, bar=True
-    )
+    known = rows_of(given.features, items, model) if given.features else None
+    options = {"model_path": given.model, "vocab": given.vocab, "known": known, "bar": True}
+    built = build_index(model, items, given.index, **options)
     count = built.manifest["count"]
     what = "images" if items.kind == "image" else "captions"
     print(f"{given.index}: {count} {what}, {built.computed} of them encoded now")

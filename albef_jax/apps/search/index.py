@@ -69,6 +69,7 @@ def build_index(
     model_path: str | Path = "",
     vocab: str | Path | None = None,
     block: int = BLOCK,
+    known: Rows | None = None,
     bar: bool = False,
 ) -> Built:
     """Build an index, continue an interrupted one, or update one.
@@ -79,6 +80,7 @@ def build_index(
         folder: of the index.
         model_path, vocab: the arguments that loaded the model, to load it again for searching.
         block: items between two writes.
+        known: features that were computed before by the same model, as `tools.embed` writes them.
         bar: show progress.
 
     Raises:
@@ -103,7 +105,7 @@ def build_index(
     }
     before = _before(folder, about)
     with storage.building(folder, about):
-        rows = before | storage.read_blocks(folder)
+        rows = (known or {}) | before | storage.read_blocks(folder)
         todo = [item for item in items.items if item not in rows]
         bad = _encode(model, items, todo, rows, folder, block, bar)
         good = [item for item in items.items if item in rows]
