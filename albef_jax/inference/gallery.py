@@ -153,20 +153,23 @@ def run_in_chunks(
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 
 
+# Compiled once for a model, however often a run is evaluated.
+@partial(jax.jit, static_argnums=0)
+def _encode_images(config: ModelConfig, params: Params, batch: Batch) -> tuple[jax.Array]:
+    embeds = albef.encode_image(config, params, normalize(batch["image"]))
+    return (albef.image_feature(params, embeds),)
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode_texts(config: ModelConfig, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    embeds = albef.encode_text(config, params, batch["text_ids"], batch["text_mask"])
+    pooled = albef.pooled_tokens(config, batch["text_mask"])
+    return embeds, albef.text_feature(params, embeds, pooled)
+
+
 def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, rows: int) -> Encoded:
     """Encode images and captions, `rows` at a time; `UnsoundScores` if features hold NaN."""
-
-    @jax.jit
-    def image(params, batch):
-        embeds = albef.encode_image(config, params, normalize(batch["image"]))
-        return (albef.image_feature(params, embeds),)
-
-    @jax.jit
-    def text(params, batch):
-        embeds = albef.encode_text(config, params, batch["text_ids"], batch["text_mask"])
-        pooled = albef.pooled_tokens(config, batch["text_mask"])
-        return embeds, albef.text_feature(params, embeds, pooled)
-
+    image, text = (partial(program, config) for program in (_encode_images, _encode_texts))
     (images,) = run_in_chunks(partial(image, params), mesh, rows, {"image": gallery.images})
     check_finite("image features", images)  # before the longer computation
     texts = {"text_ids": gallery.text_ids, "text_mask": gallery.text_mask}

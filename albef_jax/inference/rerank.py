@@ -6,9 +6,9 @@ Shape letters: N images, M captions, C images a block, R texts an image and call
 tokens, D text width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from albef_jax.distributed.mesh import fetch, shard_replicated
 from albef_jax.inference.gallery import Encoded, Gallery
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
+from albef_jax.models.bert import KeysValues
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.primitives import normalize
 
@@ -74,33 +75,22 @@ def calls(chosen: np.ndarray, block: np.ndarray, texts: int) -> Iterator[np.ndar
     yield from np.split(padded, rounds, axis=1)
 
 
-def compile_scoring(config: ModelConfig) -> tuple[Callable, Callable]:
-    """Two jitted functions.
+# Compiled once for a model, however often a run is evaluated.
+@partial(jax.jit, static_argnums=0)
+def read_images(config: ModelConfig, params: Params, batch: dict[str, Any]) -> KeysValues:
+    """Keys and values of `{"image": uint8 [C, S, S, 3]}`."""
+    image_embeds = albef.encode_image(config, params, normalize(batch["image"]))
+    return albef.image_keys_values(config, params, image_embeds)
 
-    Returns:
-        `(params, {"image": uint8 [C, S, S, 3]}) -> keys and values`, and
-        `(params, keys_values, {"text_embeds": [C, R, T, D], "text_mask": [C, R, T]}) -> [C, R]`,
-        the match logits.
-    """
 
-    @jax.jit
-    def read(params, batch):
-        image_embeds = albef.encode_image(config, params, normalize(batch["image"]))
-        return albef.image_keys_values(config, params, image_embeds)
-
-    @jax.jit
-    def score(params, keys_values, batch):
-        fused_cls = albef.fuse_class(
-            config,
-            params,
-            batch["text_embeds"],
-            batch["text_mask"],
-            None,
-            keys_values=keys_values,
-        )
-        return albef.itm_logits(params, fused_cls)[..., 1]
-
-    return read, score
+@partial(jax.jit, static_argnums=0)
+def score_texts(
+    config: ModelConfig, params: Params, keys_values: KeysValues, batch: dict[str, Any]
+) -> jax.Array:
+    """Match logits `[C, R]` of `{"text_embeds": [C, R, T, D], "text_mask": [C, R, T]}`."""
+    texts = batch["text_embeds"], batch["text_mask"]
+    fused_cls = albef.fuse_class(config, params, *texts, None, keys_values=keys_values)
+    return albef.itm_logits(params, fused_cls)[..., 1]
 
 
 def itm_scores(
@@ -122,7 +112,7 @@ def itm_scores(
     """
     scores = np.full(chosen.shape, -np.inf, np.float32)
     texts = min(texts, int(chosen.sum(axis=1).max(initial=1)))
-    read, score = (partial(function, params) for function in compile_scoring(config))
+    read, score = (partial(program, config, params) for program in (read_images, score_texts))
     for block in blocks(chosen, num_images):
         keys_values = read(shard_replicated(mesh, {"image": gallery.images[block]}))
         for wanted in calls(chosen, block, texts):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,6 +33,7 @@ from albef_jax.inference.heat_maps.word_heat import by_word
 from albef_jax.losses.base import Loss
 from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.models.albef import Params
+from albef_jax.models.config import ModelConfig
 from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
 from albef_jax.tasks.shared.base import Evaluation, Task
@@ -104,6 +106,18 @@ class Placed:
         return None if number is None else self.candidates[number]
 
 
+# Compiled once for a model, however often a run is evaluated.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _maps(
+    config: ModelConfig, layer: int, block: int, params: Params, batch: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
+    inputs = normalize(batch["image"]), batch["text_ids"], batch["text_mask"]
+    words, _ = gradcam.match_maps(config, params, *inputs, layer)
+    contrast = gradcam.image_attention(config, params, *inputs, block=block)
+    return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
+
+
 class Grounding(Task):
     """Phrases with the image they are about; boxes are for evaluation alone."""
 
@@ -154,14 +168,6 @@ class Grounding(Task):
         rows = [one.row() for one in found]
         return Evaluation(results, lines, "grounding.html", self._examples(found), scores, rows)
 
-    def _maps(self, params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Heat maps of a batch: `words [B, T, h, h]`, `itm` and `itc [B, h, h]`."""
-        options = self.config.evaluation
-        inputs = normalize(batch["image"]), batch["text_ids"], batch["text_mask"]
-        words, _ = gradcam.match_maps(self.model, params, *inputs, options.layer)
-        contrast = gradcam.image_attention(self.model, params, *inputs, block=options.image_block)
-        return {"words": words, "itm": gradcam.text_map(words), "itc": gradcam.image_map(*contrast)}
-
     def _place_all(self, params: Params, mesh: Mesh) -> list[Placed]:
         examples = self.examples(self.held_out, EvalTransform(self.model.image_size))
 
@@ -169,7 +175,8 @@ class Grounding(Task):
             record = self.held_out[index]
             return examples.of(record) | {"record": _without_image(record)}
 
-        run = jax.jit(self._maps)
+        options = self.config.evaluation
+        run = partial(_maps, self.model, options.layer, options.image_block)
         found = []
         for batch in ordered_batches(
             read,

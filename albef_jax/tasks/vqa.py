@@ -1,7 +1,9 @@
 """Visual question answering: an answer decoder, trained on weighted answers."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +183,7 @@ class Vqa(Task):
             row = examples.asked(question)
             return row | {"question": replace(question, image=NO_IMAGE), "readable": readable}
 
-        run = self._answerer(self.answers).compile()
+        run = self._run
         found: list[Answered] = []
         for batch in ordered_batches(
             read,
@@ -201,16 +203,19 @@ class Vqa(Task):
                 found.append(Answered(place, batch["question"][row], told, readable))
         return found
 
-    def _answerer(self, answers: tuple[str, ...]) -> Answerer:
+    @cached_property
+    def _run(self) -> Callable:
+        """Compiled once, however often the run is evaluated."""
         options, tokenizer = self.config.evaluation, self.answer_tokenizer
-        return Answerer(
+        answerer = Answerer(
             self.model,
-            encode_answers(tokenizer, answers) if answers else None,
+            encode_answers(tokenizer, self.answers) if self.answers else None,
             options.rank,
             options.beams,
             self.config.data.answer_len,
             (tokenizer.cls_id, tokenizer.sep_id),
         )
+        return answerer.compile()
 
     def _blank(self) -> dict[str, Any]:
         question = Question("", NO_IMAGE, "", (), "vqa", -1)

@@ -17,7 +17,7 @@ from albef_jax.inference.heat_maps.boxes import (
     is_found,
     rank_boxes,
 )
-from albef_jax.inference.rerank import candidates, compile_scoring
+from albef_jax.inference.rerank import candidates, score_texts
 from albef_jax.models import albef
 from tests.helpers.golden_set import nhwc
 
@@ -51,13 +51,12 @@ def searched(golden, retrieval):
         return features, text_embeds, albef.image_keys_values(config, params, image_embeds)
 
     features, text_embeds, keys_values = encoded(params, nhwc(recorded["image"]), ids, mask)
-    _, score = compile_scoring(config)
     shape = (len(recorded["image"]), *text_embeds.shape)
     texts = {
         "text_embeds": np.broadcast_to(text_embeds, shape),
         "text_mask": np.broadcast_to(mask, shape[:3]),
     }
-    itm = score(params, keys_values, texts)
+    itm = score_texts(config, params, keys_values, texts)
     return *jax.device_get((*features, itm)), recorded
 
 

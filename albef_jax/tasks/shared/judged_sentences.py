@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from albef_jax.evaluate.queries import Row, right
 from albef_jax.losses.base import Loss
 from albef_jax.losses.classification import ClassificationLoss, Logits
 from albef_jax.models.albef import Params
+from albef_jax.models.config import ModelConfig
 from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import JudgedSentence, right_and_wrong
 from albef_jax.tasks.shared.base import Evaluation, Task
@@ -67,6 +69,15 @@ def read_verdicts(
     ]
 
 
+# Compiled once for a model, however often a run is evaluated.
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(
+    logits: Logits, config: ModelConfig, params: Params, batch: dict[str, jax.Array]
+) -> jax.Array:
+    image = normalize(batch["image"])
+    return logits(config, params, image, batch["text_ids"], batch["text_mask"])
+
+
 class Classification(Task):
     """Sentences about one image or two, each with a label."""
 
@@ -105,12 +116,7 @@ class Classification(Task):
     def _judge_all(self, params: Params, mesh: Mesh) -> dict[str, Any]:
         """Logits, labels and places of all records that could be read."""
         examples = self.examples(self.held_out, EvalTransform(self.model.image_size))
-        logits_of = type(self).logits
-
-        @jax.jit
-        def run(params, batch):
-            image = normalize(batch["image"])
-            return logits_of(self.model, params, image, batch["text_ids"], batch["text_mask"])
+        run = partial(_run, type(self).logits, self.model)
 
         def read(index: int) -> dict[str, Any]:
             record = self.held_out[index]
