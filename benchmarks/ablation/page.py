@@ -1,4 +1,7 @@
-"""The table and the curves as a page of the documentation."""
+"""The table and the curves as a page of the documentation.
+
+What people have written under the heading `_WRITTEN` stays when the page is made anew.
+"""
 
 from pathlib import Path
 
@@ -8,10 +11,14 @@ from benchmarks.ablation.plan import CURVES, ROWS, Size
 Table = dict[str, dict[str, Figure]]
 Curves = dict[str, dict[str, dict[float, Figure]]]
 _DRAWING = "ablation_noise.svg"
+_WRITTEN = "## What it shows"
 
 
 def write(folder: Path, command: str, size: Size, table: Table, curves: Curves) -> Path:
     """Write `ablation.md` and its drawing under `folder`, as far as there are figures."""
+    page = folder / "ablation.md"
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    written = before[before.find(_WRITTEN) :].rstrip() if _WRITTEN in before else _WRITTEN
     drawn = draw(folder / "images" / _DRAWING, curves)
     text = "\n".join(
         [
@@ -20,8 +27,7 @@ def write(folder: Path, command: str, size: Size, table: Table, curves: Curves) 
             "The rows of the paper's Table 1 on the built-in world: a small model, "
             f"{size.options['pretrain']['train.steps']} steps of "
             f"{size.options['pretrain']['train.batch_size']} pairs, {100 * size.noise:g} % of the "
-            f"captions web-like, {size.seeds} seeds a cell. Percent, mean ± standard deviation "
-            "over the seeds.",
+            f"captions web-like, at most three objects a scene. {_seeds(size, table)}",
             "Retrieval is the mean of R@1, R@5 and R@10 after fine-tuning, as in the paper; the "
             "others are accuracies on scenes that show combinations of colour and shape that "
             "training never shows.",
@@ -32,11 +38,21 @@ def write(folder: Path, command: str, size: Size, table: Table, curves: Curves) 
             command,
             "```",
             *(_noise(curves) if drawn else []),
+            "",
+            written,
         ]
     )
-    page = folder / "ablation.md"
     page.write_text(text + "\n", encoding="utf-8")
     return page
+
+
+def _seeds(size: Size, table: Table) -> str:
+    counts = sorted({len(figure.values) for row in table.values() for figure in row.values()})
+    if counts == [1]:
+        return f"Percent, of one seed so far; {size.seeds} are planned, and one says little."
+    told = " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
+    so_far = "" if counts == [size.seeds] else f" so far, of {size.seeds}"
+    return f"Percent, mean ± standard deviation over the seeds; {told} seeds a cell{so_far}."
 
 
 def _rows(table: Table) -> list[str]:

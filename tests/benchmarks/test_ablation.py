@@ -170,7 +170,13 @@ def test_means_spread_and_page(tmp_path):
     assert table["itc"] == {}
     assert curves["captions for an image"]["hard"][0.4] == (20.0, None, (20.0,))
     assert curves["images for a caption"]["hard"][0.0].mean == 50.0
-    written = page.write(tmp_path / "docs", "the command", size, table, curves).read_text()
+    docs = tmp_path / "docs"
+    written = page.write(docs, "the command", size, table, curves).read_text()
+    assert "2 seeds a cell so far, of 3" in written
+    # What people have written stays.
+    (docs / "ablation.md").write_text(written.rstrip() + "\n\nIt helps.\n")
+    again = page.write(docs, "another command", size, table, curves).read_text()
+    assert again.endswith("## What it shows\n\nIt helps.\n") and "another command" in again
     assert "| + hard negatives |  |  |  |  | 75.0 ± 7.1 |" in written
     assert "| captions for an image, without | 20.0 | 20.0 |" in written
     assert (tmp_path / "docs" / "images" / "ablation_noise.svg").read_text().startswith("<?xml")
