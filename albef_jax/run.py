@@ -125,7 +125,9 @@ def _run(
             )
         try:
             state = _state(task, workdir, mesh, checkpoints, eval_only, profile)
-        except (ConfigError, TooManyBadSamples, WorkerLost, CheckpointError, SaveError) as error:
+        except (ConfigError, CheckpointError, SaveError, WorkerLost) as error:
+            raise RunError(error) from error
+        except (TooManyBadSamples, NothingToEvaluate) as error:  # in training, or judging it
             raise RunError(error) from error
         except TrainingDiverged as error:
             raise RunError(
