@@ -49,7 +49,9 @@ def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
             "alone, use init.checkpoint"
         )
     number = int(step.name)
-    history.add(workdir, {"branched_from": str(step), "step": number, "changed": changed})
+    entry = {"branched_from": str(step), "step": number, "changed": changed}
+    if entry not in history.read(workdir):  # else of a start that was killed below
+        history.add(workdir, entry)
     if (old / "metrics.jsonl").is_file():  # later lines are dropped when the run begins
         shutil.copyfile(old / "metrics.jsonl", workdir / "metrics.jsonl")
     if judged := trajectory.read(old, up_to=number):
