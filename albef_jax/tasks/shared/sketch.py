@@ -19,6 +19,8 @@ _FILES = (
     "train_files",
     "eval_files",
     "eval_source",
+    "val_files",
+    "also_eval_files",
     "answer_list",
     "references",
     "instances",
