@@ -131,7 +131,8 @@ def plan(
         steps=steps(config, epoch),
         per_core=found and found[0]["per_s_and_core"]["whole"],
         checkpoint=_saved(task),
-        kept=config.checkpoint.keep,
+        # Beside the newest the best.
+        kept=config.checkpoint.keep + bool(config.evaluation.every and config.checkpoint.best),
     )
     made.unknown.extend(_unknown(config, made))
     made.notes.extend(_notes(config, made, found))

@@ -226,3 +226,21 @@ def test_a_disk_that_takes_no_more(tmp_path, replicated, noticed):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         step, restored = checkpoints.restore_newest(abstract(wanted, replicated), move_aside=True)
     assert step == 1 and float(restored["params"]["kernel"][0]) == 0
+
+
+def test_what_is_kept(tmp_path):
+    """The newest, those of a period, and the pinned one as long as it is pinned."""
+
+    def kept():
+        checkpoints.wait()
+        return sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit())
+
+    with Checkpoints(tmp_path, keep=1, keep_every=4) as checkpoints:
+        for step in range(1, 7):
+            checkpoints.save(step, {"params": {"w": np.full(2, step, np.float32)}})
+            if step == 2:
+                checkpoints.pinned = 2
+        assert kept() == [2, 4, 6]
+        checkpoints.pinned = 6
+        checkpoints.save(7, {"params": {"w": np.zeros(2, np.float32)}})
+        assert kept() == [4, 6, 7]

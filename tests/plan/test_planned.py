@@ -85,6 +85,15 @@ def test_words_name_what_is_assumed_and_what_is_not_in_it(plans):
     assert "assumed" not in "\n".join(in_words(plans["h100", 8]))
 
 
+def test_the_best_step_takes_room_too():
+    """And files of validation are not looked for."""
+    config = task_config("entailment")
+    config.data.update({"val_files": "dev.json", "also_eval_files": "dev=dev.json"})
+    assert made(config).kept == 2
+    config.evaluation.every = "1 epoch"
+    assert made(config).kept == 3
+
+
 def test_a_task_whose_operations_are_not_counted():
     one = made(task_config("vqa"))
     assert one.speed is None and one.cores is None and one.hours == {}

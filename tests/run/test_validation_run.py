@@ -19,6 +19,7 @@ from tests.helpers.tiny_run import task_config
 pytestmark = pytest.mark.usefixtures("one_device")
 
 EVALUATE = Entailment.evaluate
+FOUND: list = []  # what one evaluation gave: that others would give the like is shown elsewhere
 
 
 def judged_config():
@@ -34,13 +35,14 @@ def scores(monkeypatch):
     wanted: dict[int, float | BaseException] = {2: 60.0, 4: 60.0, 6: 50.0}
 
     def evaluate(task, state, mesh):
-        found = EVALUATE(task, state, mesh)
         if task.workdir.name != "validation":
-            return found
+            return EVALUATE(task, state, mesh)
+        if not FOUND:
+            FOUND.append(EVALUATE(task, state, mesh))
         score = wanted[int(state.step)]
         if isinstance(score, BaseException):
             raise score
-        return replace(found, scores={"accuracy": score})
+        return replace(FOUND[0], scores={"accuracy": score})
 
     monkeypatch.setattr(Entailment, "evaluate", evaluate)
     return wanted
