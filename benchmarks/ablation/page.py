@@ -3,6 +3,7 @@
 What people have written under the heading `_WRITTEN` stays when the page is made anew.
 """
 
+import textwrap
 from pathlib import Path
 
 from benchmarks.ablation.figures import COLUMNS, CURVE, Figure
@@ -24,13 +25,15 @@ def write(folder: Path, command: str, size: Size, table: Table, curves: Curves) 
         [
             "# Ablation",
             "",
-            "The rows of the paper's Table 1 on the built-in world: a small model, "
-            f"{size.options['pretrain']['train.steps']} steps of "
-            f"{size.options['pretrain']['train.batch_size']} pairs, {100 * size.noise:g} % of the "
-            f"captions web-like, at most three objects a scene. {_seeds(size, table)}",
-            "Retrieval is the mean of R@1, R@5 and R@10 after fine-tuning, as in the paper; the "
-            "others are accuracies on scenes that show combinations of colour and shape that "
-            "training never shows.",
+            _wrapped(
+                "The rows of the paper's Table 1 on the built-in world: a small model, "
+                f"{size.options['pretrain']['train.steps']} steps of "
+                f"{size.options['pretrain']['train.batch_size']} pairs, {100 * size.noise:g} % of "
+                "the captions web-like, at most three objects a scene. Retrieval is the mean of "
+                "R@1, R@5 and R@10 after fine-tuning, as in the paper; the others are accuracies "
+                "on scenes that show combinations of colour and shape that training never shows. "
+                f"{_seeds(size, table)} An empty cell has not been run."
+            ),
             "",
             *_rows(table),
             "",
@@ -44,6 +47,10 @@ def write(folder: Path, command: str, size: Size, table: Table, curves: Curves) 
     )
     page.write_text(text + "\n", encoding="utf-8")
     return page
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120)
 
 
 def _seeds(size: Size, table: Table) -> str:
@@ -72,8 +79,10 @@ def _noise(curves: Curves) -> list[str]:
         "",
         "## Noise",
         "",
-        "Pre-training without and with distillation, without fine-tuning, by the share of "
-        "web-like captions.",
+        _wrapped(
+            "Pre-training without and with distillation, without fine-tuning, by the share of "
+            "web-like captions: the mean of R@1, R@5 and R@10, re-ranked by ITM."
+        ),
         "",
         f"![Retrieval by the share of web-like captions](images/{_DRAWING})",
         "",

@@ -163,6 +163,8 @@ QUICK = [
     (DOCS / "search.md", "tools.search indexes/photos"),
     (DOCS / "search.md", "tools.search build indexes/captions"),
     (DOCS / "search.md", "tools.search indexes/captions"),
+    (DOCS / "search.md", "tools.embed scenes"),
+    (DOCS / "search.md", "tools.search build indexes/large"),
     (DOCS / "checkpoints.md", "tools.convert_checkpoint runs/demo demo.pth"),
     (DOCS / "checkpoints.md", "tools.convert_checkpoint runs/demo out/model.safetensors"),
     (DOCS / "data.md", "tools.check_data"),
