@@ -106,7 +106,7 @@ def validation_charts(results: dict) -> list[Chart]:
     names = list(dict.fromkeys(name for one in judged["steps"] for name in one["scores"]))
     curves = tuple(Curve(name, name.replace("_", " ")) for name in names)
     lines = [{"step": one["step"], **one["scores"]} for one in judged["steps"]]
-    return draw([Panel("Scores on data that choose the step, %", curves)], lines)
+    return draw([Panel("Scores while training, %", curves)], lines)
 
 
 def counts(lines: Lines) -> list[tuple[str, int]]:

@@ -80,7 +80,7 @@ def test_the_best_step_is_kept_reported_and_read(scores, tmp_path, capsys):
     assert "step 4, epoch 0.667, validation: accuracy 60.00  (best: step 2)" in printed
     assert "step 2 is the best by accuracy" in printed
     report = (tmp_path / "report" / "index.html").read_text()
-    assert "Step 2 is the best by" in report and "Scores on data that choose the step" in report
+    assert "Step 2 is the best by" in report and "Scores while training" in report
 
     assert start(tmp_path, eval_only=True) == results
     assert start(tmp_path) == results  # complete: nothing is judged again

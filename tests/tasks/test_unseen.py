@@ -37,6 +37,7 @@ def approximately(**figures):
 def test_judgements(evaluate):
     labels, predicted = np.array([0, 1, 0, 2, 1]), [0, 1, 1, 2, 0]
     found = {"logits": np.eye(3)[predicted], "label": labels, "index": np.array(PLACES)}
+    found["asked"] = [(f"image {place}", "a sentence") for place in PLACES]
     evaluation = evaluate("entailment", ScenesSentences, "_judge_all", found)
     figures = evaluation.results["judgement"]
     assert (figures["accuracy"], figures["majority"], figures["count"]) == (60, 40, 5)
@@ -44,6 +45,8 @@ def test_judgements(evaluate):
         accuracy=100 / 3, majority=200 / 3, chance=100 / 3, count=3
     )
     assert "3 show a combination" in evaluation.lines[-1]
+    assert [row["right"] for row in evaluation.queries] == [1, 1, 0, 1, 0]
+    assert evaluation.queries[0]["query"] == "image 7"
 
 
 def test_answers(evaluate):
@@ -63,6 +66,8 @@ def test_answers(evaluate):
     assert (figures["overall"], figures["majority"], figures["count"]) == (80, 60, 5)
     assert figures["unseen"] == approximately(accuracy=100, majority=50, count=2)
     assert any("2 show a combination" in line for line in evaluation.lines)
+    # Of an image that could not be read, nothing is known.
+    assert [row["right"] for row in evaluation.queries] == [1, 1, "", 1, 1]
 
 
 def test_grounding(evaluate):
@@ -71,6 +76,8 @@ def test_grounding(evaluate):
     found = [
         Placed(
             place,
+            "image",
+            "a phrase",
             (0.0, 0.0, 9.0, 9.0),
             "val",
             boxes,
@@ -87,3 +94,6 @@ def test_grounding(evaluate):
     assert (figures["itm"]["accuracy"], figures["chance"]) == ({"val": 40}, 40)
     assert figures["unseen"] == approximately(itm=200 / 3, itc=100 / 3, chance=50, count=3)
     assert "ITM 66.67 %, ITC 33.33 %" in evaluation.lines[-1]
+    rows = evaluation.queries
+    assert [row["right"] for row in rows] == [1, 0, 0, 0, 1]
+    assert (rows[0]["itm_box"], rows[0]["itc_box"]) == ("0 0 9 9", "20 20 9 9")
