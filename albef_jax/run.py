@@ -39,7 +39,8 @@ from albef_jax.models.albef import count_parameters
 from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.rendering import REPORT, render
 from albef_jax.system import atomic
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.tasks.shared.further_sets import FurtherSets
 from albef_jax.tasks.shared.settle import settled
 from albef_jax.tasks.shared.validation import told_in_results, validation_of

@@ -75,10 +75,10 @@ def evaluate(
         "same_pixels": gallery.same_pixels,
         "rerank": min(k, max(itc.shape)),
     }
-    return Retrieval(itc, itm, figures, list(_rows(Candidates(itc, itc), reranked, gallery)))
+    return Retrieval(itc, itm, figures, list(query_rows(Candidates(itc, itc), reranked, gallery)))
 
 
-def _rows(itc: Candidates, itm: Candidates, gallery: Gallery) -> Iterator[Row]:
+def query_rows(itc: Candidates, itm: Candidates, gallery: Gallery) -> Iterator[Row]:
     """A row a query: first the images, then the captions; ranks from 1, ties at their worst."""
     owner, images = gallery.image_of_text, np.arange(len(gallery.images))
     names = gallery.names or tuple(map(str, images))

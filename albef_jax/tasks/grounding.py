@@ -36,7 +36,8 @@ from albef_jax.models.albef import Params
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.train.state import TrainState
 
 

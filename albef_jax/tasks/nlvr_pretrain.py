@@ -23,7 +23,8 @@ from albef_jax.losses.base import Loss
 from albef_jax.losses.text_assignment import TextAssignmentLoss
 from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import right_and_wrong
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.tasks.shared.judged_sentences import read_verdicts
 from albef_jax.train.state import TrainState
 

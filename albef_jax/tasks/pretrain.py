@@ -17,7 +17,8 @@ from albef_jax.losses.masked_lm import SpecialTokens, capacity
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
-from albef_jax.tasks.shared.base import Evaluation, QueueContent, Task
+from albef_jax.tasks.shared.base import QueueContent, Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.train.state import TrainState
 
 

@@ -20,7 +20,8 @@ from albef_jax.inference.gallery import read_gallery
 from albef_jax.losses.base import Loss
 from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.report.retrieval_examples import collect
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.train.state import TrainState
 
 

@@ -32,7 +32,8 @@ from albef_jax.losses.base import Loss
 from albef_jax.losses.vqa import VqaLoss
 from albef_jax.models.albef import Params
 from albef_jax.report.task_examples import AnsweredQuestion, right_and_wrong
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.train.state import TrainState
 
 

@@ -21,7 +21,8 @@ from albef_jax.evaluate.top_k_accuracy import top_k
 from albef_jax.inference.prompts import PromptClassifier
 from albef_jax.losses.base import Loss
 from albef_jax.report.task_examples import right_and_wrong
-from albef_jax.tasks.shared.base import Evaluation, Task
+from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.train.state import TrainState
 
 SHOWN = 5  # best classes of an example

@@ -5,7 +5,7 @@ import pytest
 
 from albef_jax.evaluate.queries import changed, read, right, worst, write
 from albef_jax.evaluate.recall import recall
-from albef_jax.evaluate.retrieval import _rows
+from albef_jax.evaluate.retrieval import query_rows
 from albef_jax.inference.gallery import Gallery
 from albef_jax.inference.rerank import Candidates
 
@@ -59,7 +59,7 @@ def test_ranks_of_retrieval_are_those_of_the_recall(gallery):
     rng = np.random.default_rng(0)
     itc = rng.standard_normal((3, 4))
     itm = np.where(rng.random((3, 4)) < 0.7, rng.standard_normal((3, 4)), -np.inf)
-    rows = list(_rows(Candidates(itc, itc), Candidates(itm, itm), gallery))
+    rows = list(query_rows(Candidates(itc, itc), Candidates(itm, itm), gallery))
     images, texts = rows[:3], rows[3:]
     assert [one["query"] for one in images] == [f"captions for {name}" for name in "pqr"]
     assert [(one["text"], one["image"]) for one in texts] == [
@@ -76,6 +76,6 @@ def test_ranks_of_retrieval_are_those_of_the_recall(gallery):
 def test_the_best_candidate_is_told(gallery):
     itc = np.array([[9.0, 0, 0, 0], [0, 9, 0, 0], [0, 0, 0, 9]])
     itm = np.array([[0.0, 9, 0, 0], [-np.inf] * 4, [0, 0, 9, 0]])
-    rows = list(_rows(Candidates(itc, itc), Candidates(itm, itm), gallery))
+    rows = list(query_rows(Candidates(itc, itc), Candidates(itm, itm), gallery))
     assert [one["best_by_itm"] for one in rows[:3]] == ["uno", "uno", "two"]
     assert [one["best_by_itm"] for one in rows[3:]] == ["p", "p", "r", "p"]

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from tqdm import tqdm
 from albef_jax.apps.embedding import shards
 from albef_jax.apps.embedding.shards import Manifest
 from albef_jax.apps.search.items import Item, Items
+from albef_jax.apps.search.reading import Content, read_ahead
 from albef_jax.apps.search.storage import model_digest
-from albef_jax.data.annotations.checks import read_image
-from albef_jax.data.images.decode import resize_for_eval
 from albef_jax.data.tokenizer import clean_caption
 from albef_jax.errors import BadSample
 from albef_jax.inference.inputs import padded
@@ -107,22 +105,17 @@ def embed(
     number, count = part
     mine = range(number, manifest.shards, count)
     todo = [shard for shard in mine if not shards.is_complete(folder, shard)]
-    encoder, began, encoded, bad = _Encoder(model, items.kind), time.perf_counter(), 0, 0
+    encoder = _Encoder(model, items.kind, tokens)
+    began, encoded, bad = time.perf_counter(), 0, 0
     total = sum(len(manifest.span(shard)) for shard in mine)
     left = sum(len(manifest.span(shard)) for shard in todo)
-    with (
-        tqdm(total=total, initial=total - left, unit="item", disable=not bar) as progress,
-        ThreadPoolExecutor(threads) as pool,
-    ):
+    with tqdm(total=total, initial=total - left, unit="item", disable=not bar) as progress:
         for shard in todo:
-            found = _read(pool, model, items, manifest.span(shard), encoder.rows)
-            good, worst, out = _encode(encoder, found, progress)
-            features = np.concatenate([rows[0] for rows in out]) if out else None
-            if features is None:
-                features = np.zeros((0, manifest.embed_dim), np.float32)
-            kept = np.concatenate([rows[1] for rows in out]) if tokens and out else None
-            half = None if kept is None else kept.astype(np.float16)
-            shards.write_shard(folder, shard, good, worst, features.astype(dtype), half)
+            span = manifest.span(shard)
+            some = [items.items[number] for number in span]
+            blocks = read_ahead(items, some, encoder.rows, model.config.image_size, threads)
+            good, worst, made = _encode(encoder, span, blocks, progress)
+            shards.write_shard(folder, shard, good, worst, made[0].astype(dtype), *made[1:])
             encoded, bad = encoded + len(good), bad + len(worst)
     seconds = time.perf_counter() - began
     done = sum(shards.is_complete(folder, shard) for shard in range(manifest.shards))
@@ -135,59 +128,36 @@ def items_digest(items: Items) -> str:
     return shards.digest(json.dumps(asdict(item)) for item in items.items)
 
 
-Content = np.ndarray | str | BadSample
-
-
-def _read(
-    pool: ThreadPoolExecutor, model: Model, items: Items, span: range, rows: int
-) -> Iterator[list[tuple[int, Item, Content]]]:
-    """Batches of items with what was read; the next two are read while one is encoded."""
-
-    def read(item: Item) -> Content:
-        if items.kind == "text":
-            return item.name
-        try:
-            image = read_image(Path(items.root) / item.name, upright=True)
-        except BadSample as problem:
-            return problem
-        return resize_for_eval(image, model.config.image_size)
-
-    parts = [span[start : start + rows] for start in range(0, len(span), rows)]
-    waiting = [[pool.submit(read, items.items[n]) for n in part] for part in parts[:2]]
-    for place, part in enumerate(parts):
-        waiting += [
-            [pool.submit(read, items.items[n]) for n in one] for one in parts[place + 2 :][:1]
-        ]
-        read_now = [future.result() for future in waiting.pop(0)]
-        yield [(n, items.items[n], content) for n, content in zip(part, read_now, strict=True)]
-
-
 def _encode(
-    encoder: "_Encoder", batches: Iterator[list[tuple[int, Item, Content]]], progress: tqdm
-) -> tuple[list[tuple[int, str]], list[tuple[int, str, str]], list[tuple[np.ndarray, ...]]]:
-    """Number and name of the good items, those of the bad ones with reasons, and what was made."""
+    encoder: "_Encoder",
+    span: range,
+    blocks: Iterator[tuple[Sequence[Item], list[Content]]],
+    progress: tqdm,
+) -> tuple[list[tuple[int, str]], list[tuple[int, str, str]], list[np.ndarray]]:
+    """A shard: number and name of the good items, those of the bad ones with reasons, arrays."""
     good: list[tuple[int, str]] = []
     bad: list[tuple[int, str, str]] = []
-    out = []
-    for batch in batches:
+    parts, first = [encoder.nothing()], span.start
+    for part, contents in blocks:
         usable: list[Any] = []
-        for number, item, content in batch:
+        for number, (item, content) in enumerate(zip(part, contents, strict=True), first):
             if isinstance(content, BadSample):
                 bad.append((number, item.name, content.reason))
             else:
                 good.append((number, item.name))
                 usable.append(content)
         if usable:
-            out.append(encoder(usable))
-        progress.update(len(batch))
-    return good, bad, out
+            parts.append(encoder(usable))
+        first += len(part)
+        progress.update(len(part))
+    return good, bad, [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 class _Encoder:
     """A model's encoder over all local devices, a whole batch at a time."""
 
-    def __init__(self, model: Model, kind: str):
-        self._model, self._kind = model, kind
+    def __init__(self, model: Model, kind: str, tokens: bool):
+        self._model, self._kind, self._tokens = model, kind, tokens
         devices = jax.local_devices()
         mesh = Mesh(np.array(devices), ("rows",))
         self.rows = -(-model.batch_size // len(devices)) * len(devices)
@@ -197,14 +167,29 @@ class _Encoder:
         programs = Programs(model.config)
         self._program = programs.encode_image if kind == "image" else programs.encode_text
 
-    def __call__(self, contents: Sequence[Any]) -> tuple[np.ndarray, ...]:
-        """Features `[n, E]` and tokens `[n, N, D]` of images uint8 `[S, S, 3]` or texts."""
+    def __call__(self, contents: Sequence[Any]) -> list[np.ndarray]:
+        """Features `[n, E]` of images uint8 `[S, S, 3]` or texts; if asked for, tokens `[n, N, D]`.
+
+        Tokens nobody asked for stay on the device: those of a shard would fill gigabytes.
+        """
         batch = jax.device_put(padded(self._arrays(contents), self.rows), self._split)
-        outputs = jax.device_get(self._program(self._params, batch))
-        found = tuple(rows[: len(contents)] for rows in outputs)
-        if not np.isfinite(found[0]).all():
+        feature, tokens = self._program(self._params, batch)
+        feature = np.asarray(feature)[: len(contents)]
+        if not np.isfinite(feature).all():
             raise NotFinite(damaged_weights(self._model.params))
-        return found
+        if not self._tokens:
+            return [feature]
+        halves: np.ndarray = np.asarray(tokens)[: len(contents)].astype(np.float16)
+        return [feature, halves]
+
+    def nothing(self) -> list[np.ndarray]:
+        """The same of no items."""
+        config = self._model.config
+        shape = (0, self._model.tokenizer.text_len, config.text_width)
+        if self._kind == "image":
+            shape = (0, config.image_tokens, config.image_width)
+        empty = [np.zeros((0, config.embed_dim), np.float32), np.zeros(shape, np.float16)]
+        return empty if self._tokens else empty[:1]
 
     def _arrays(self, contents: Sequence[Any]) -> dict[str, np.ndarray]:
         if self._kind == "image":

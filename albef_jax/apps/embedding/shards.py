@@ -116,7 +116,7 @@ def write_shard(
     named: Iterable[tuple[int, str]],
     bad: Iterable[tuple[int, str, str]],
     features: np.ndarray,
-    tokens: np.ndarray | None,
+    tokens: np.ndarray | None = None,
 ) -> None:
     """Write a shard, its features last.
 

@@ -4,8 +4,7 @@ Shape letters: N items, E width of the contrastive space.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from tqdm import tqdm
 
 from albef_jax.apps.search import storage
 from albef_jax.apps.search.items import Item, Items, SearchError
+from albef_jax.apps.search.reading import read_ahead
 from albef_jax.apps.search.storage import Rows, model_digest
 from albef_jax.data.annotations.checks import read_image
-from albef_jax.data.images.decode import resize_for_eval
 from albef_jax.errors import BadSample
 from albef_jax.inference.arguments import ArgumentError, whole_number
 from albef_jax.inference.inputs import ImageInput, is_one_image
@@ -163,7 +162,7 @@ def _encode(
     bad: list[tuple[Item, str]] = []
     total = len(items.items)
     with tqdm(total=total, initial=total - len(todo), unit="item", disable=not bar) as progress:
-        for given, read in _read_ahead(model, items, todo, block):
+        for given, read in read_ahead(items, todo, block, model.config.image_size, _THREADS):
             kept: list[tuple[Item, Any]] = []
             for item, content in zip(given, read, strict=True):
                 if isinstance(content, BadSample):
@@ -177,28 +176,6 @@ def _encode(
                 rows.update(zip([item for item, _ in kept], features, strict=True))
             progress.update(len(given))
     return bad
-
-
-def _read_ahead(
-    model: Model, items: Items, todo: Sequence[Item], block: int
-) -> Iterator[tuple[Sequence[Item], list[Any]]]:
-    """Blocks of items with their contents; one is read while the previous one is encoded."""
-
-    def read(item: Item) -> Any:
-        if items.kind == "text":
-            return item.name
-        try:
-            image = read_image(Path(items.root) / item.name, upright=True)
-        except BadSample as problem:
-            return problem
-        return resize_for_eval(image, model.config.image_size)
-
-    blocks = [todo[start : start + block] for start in range(0, len(todo), block)]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        ahead = [[pool.submit(read, item) for item in part] for part in blocks[:1]]
-        for number, part in enumerate(blocks):
-            ahead += [[pool.submit(read, item) for item in one] for one in blocks[number + 1 :][:1]]
-            yield part, [future.result() for future in ahead.pop(0)]
 
 
 def _features(model: Model, kind: str, contents: list[Any]) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -40,6 +40,7 @@ from albef_jax.models.attention import available
 from albef_jax.models.config import ModelConfig
 from albef_jax.models.frozen import Frozen
 from albef_jax.tasks.shared import optimization
+from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.tasks.shared.image_tokens import Views, token_examples
 from albef_jax.tasks.shared.start import start_from, start_from_encoders
 from albef_jax.train import schedules, xla_flags
@@ -48,27 +49,6 @@ from albef_jax.train.state import TrainState, state_from_params
 from albef_jax.train.step import Step, StepConfig, compile_step
 
 QueueContent = Literal["", "features", "features and image ids"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What came out of an evaluation.
-
-    Attributes:
-        results: for `results.json`.
-        lines: the same in a few lines, to print.
-        template: of the report.
-        context: what the template shows besides curves and figures.
-        scores: single figures, higher is better, by the names of `TaskSpec.scores`.
-        queries: a row a query, see `evaluate.queries`.
-    """
-
-    results: dict[str, Any]
-    lines: list[str]
-    template: str
-    context: dict[str, Any]
-    scores: dict[str, float] = field(default_factory=dict)
-    queries: Sequence[dict[str, Any]] = ()
 
 
 class Task(ABC):

@@ -17,6 +17,13 @@ FOLDER = "evaluation"  # in the workdir; a folder for each set
 _OF_ALL = ("task", "preset", "step")
 
 
+def opened(config: ConfigDict, folder: Path) -> Task:
+    """A task that evaluates on data of its own, and writes what it writes into a folder."""
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+    return task_spec(config.task).run(config, folder, eval_only=True)
+
+
 class FurtherSets:
     """Opened at once, so that their errors come before training.
 
@@ -29,10 +36,7 @@ class FurtherSets:
     def __init__(self, config: ConfigDict, workdir: Path):
         self._tasks: dict[str, Task] = {}
         for name, own in evaluation.further_sets(config).items():
-            folder = workdir / FOLDER / name
-            if is_main_process():
-                folder.mkdir(parents=True, exist_ok=True)
-            task = task_spec(config.task).run(own, folder, eval_only=True)
+            task = opened(own, workdir / FOLDER / name)
             task.evaluated_on = task.evaluated_on.replace("data.eval_files", own.data.eval_files)
             self._tasks[name] = task
 

@@ -17,6 +17,7 @@ from albef_jax.distributed.sync import (
 )
 from albef_jax.errors import ConfigError, UnsoundScores
 from albef_jax.tasks.shared.base import Task
+from albef_jax.tasks.shared.further_sets import opened
 from albef_jax.train.state import TrainState
 from albef_jax.workdir import trajectory
 
@@ -41,11 +42,7 @@ class Validation:
     def __init__(self, task: Task, workdir: Path, mesh: Mesh):
         config = task.config
         self.score = config.checkpoint.best
-        own = evaluation.of_validation(config)
-        folder = workdir / "validation"
-        if is_main_process():
-            folder.mkdir(parents=True, exist_ok=True)
-        self._task = task_spec(config.task).run(own, folder, eval_only=True)
+        self._task = opened(evaluation.of_validation(config), workdir / "validation")
         self._every = evaluation.every(config, task.steps_per_epoch)
         self._last, self._steps_per_epoch = task.total_steps, task.steps_per_epoch
         self._workdir, self._mesh = workdir, mesh

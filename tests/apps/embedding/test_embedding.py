@@ -169,3 +169,11 @@ def test_the_command(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [*command, "--shard_size=0"])
     assert main() == 2
     assert "--shard_size=0: must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_shard_of_nothing_but_bad_items(model, photos, tmp_path):
+    found = embed(model, items_of(images=photos), tmp_path, shard_size=1, tokens=True)
+    assert (found.shards, found.bad) == ((COUNT, COUNT), 1)
+    assert np.load(tmp_path / "00005.npy").shape == (0, model.config.embed_dim)
+    assert len(np.load(tmp_path / "00005.tokens.npy")) == 0
+    assert rows(tmp_path)[0] == [n for n in range(COUNT) if n != BAD]
