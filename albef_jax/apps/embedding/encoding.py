@@ -174,13 +174,12 @@ class _Encoder:
         """
         batch = jax.device_put(padded(self._arrays(contents), self.rows), self._split)
         feature, tokens = self._program(self._params, batch)
-        feature = np.asarray(feature)[: len(contents)]
-        if not np.isfinite(feature).all():
+        found: list[np.ndarray] = [np.asarray(feature)[: len(contents)]]
+        if not np.isfinite(found[0]).all():
             raise NotFinite(damaged_weights(self._model.params))
-        if not self._tokens:
-            return [feature]
-        halves: np.ndarray = np.asarray(tokens)[: len(contents)].astype(np.float16)
-        return [feature, halves]
+        if self._tokens:
+            found.append(np.asarray(tokens)[: len(contents)].astype(np.float16))
+        return found
 
     def nothing(self) -> list[np.ndarray]:
         """The same of no items."""
