@@ -187,8 +187,10 @@ class _Encoder:
         shape = (0, self._model.tokenizer.text_len, config.text_width)
         if self._kind == "image":
             shape = (0, config.image_tokens, config.image_width)
-        empty = [np.zeros((0, config.embed_dim), np.float32), np.zeros(shape, np.float16)]
-        return empty if self._tokens else empty[:1]
+        empty: list[np.ndarray] = [np.zeros((0, config.embed_dim), np.float32)]
+        if self._tokens:
+            empty.append(np.zeros(shape, np.float16))
+        return empty
 
     def _arrays(self, contents: Sequence[Any]) -> dict[str, np.ndarray]:
         if self._kind == "image":
