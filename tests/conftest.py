@@ -15,8 +15,10 @@ os.environ.setdefault("XLA_FLAGS", xla_flags(devices=8))
 # in two at a time: with as many threads as devices, a loaded machine runs into a deadlock.
 os.environ.setdefault("NPROC", "64")
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxtyping
@@ -33,6 +35,7 @@ jaxtyping.install_import_hook(
 
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import make_mesh
+from albef_jax.tasks.shared.base import Task
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, init_state
 from tests.helpers.tiny_model import Batch, Tiny, tiny_batch, tiny_model, tiny_vocabulary
@@ -119,8 +122,33 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def one_device():
-    """Whole runs on one device compile in half the time; meshes have tests of their own."""
+    """Whole runs on one device compile in half the time; meshes have tests of their own.
+
+    A module's runs of one configuration trace and load their programs once.
+    """
     alone = make_mesh(devices=jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("albef_jax.run.make_mesh", lambda fsdp: alone)
+        for method in ("step", "memory"):
+            patch.setattr(Task, method, once_for_equal_tasks(getattr(Task, method)))
+        begin = once_for_equal_tasks(lambda task: partial(FRESH, task))
+        patch.setattr(Task, "init_state", property(begin))
         yield alone
+
+
+FRESH = Task.init_state
+
+
+def once_for_equal_tasks(method: Callable) -> Callable:
+    """The method, called once for tasks whose programs are the same."""
+    found: dict[tuple, Any] = {}
+
+    def once(task: Task, *mesh_and_state: Any) -> Any:
+        length = task.steps_per_epoch, task.total_steps  # part of the schedules
+        shapes = str(jax.tree.flatten(mesh_and_state))
+        key = type(task), task.config.to_json(), *length, shapes
+        if key not in found:
+            found[key] = method(task, *mesh_and_state)
+        return found[key]
+
+    return once

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,8 @@ def model_of(parts: Collection[str]) -> str | None:
     return next((name for name, model in MODELS.items() if model.mark in parts), None)
 
 
+# A run asks for shapes several times: traced once.
+@partial(jax.jit, static_argnums=(0, 1))
 def init(config: ModelConfig, model: str, key: Array) -> Params:
     """A fresh parameter tree of a model of `MODELS`, in float32."""
     base_key, new_key = jax.random.split(key)

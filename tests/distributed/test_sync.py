@@ -10,11 +10,29 @@ from tests.helpers.processes import group_flags, started
 ACTS = "tests/helpers/acts.py"
 
 
-def act(name, directory, *flags):
-    """Exit codes, and what each process printed."""
-    commands = [[ACTS, name, str(directory), *group, *flags] for group in group_flags()]
-    with started(commands) as processes:
-        return [process.end() for process in processes], [process.text for process in processes]
+# What is tried: the name of the act, flags, and which processes of a group of two take part.
+TRIED = {
+    "meeting": ("meeting", (), (0, 1)),
+    "losing": ("losing", ("--seconds=10",), (0, 1)),
+    "failing": ("failing", ("--seconds=10",), (0, 1)),
+    "nobody listens": ("meeting", ("--seconds=1",), (1,)),
+    "nobody comes": ("meeting", ("--seconds=1",), (0,)),
+}
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Exit codes, and what each process printed. All start at once: most of the time they wait."""
+    commands = {}
+    for name, (act, flags, taking_part) in TRIED.items():
+        folder, group = str(tmp_path_factory.mktemp(act)), group_flags()
+        commands[name] = [[ACTS, act, folder, *group[number], *flags] for number in taking_part]
+    with started([command for some in commands.values() for command in some]) as processes:
+        found, left = {}, iter(processes)
+        for name, some in commands.items():
+            own = [next(left) for _ in some]
+            found[name] = [one.end() for one in own], [one.text for one in own]
+    return found
 
 
 def told(texts):
@@ -22,9 +40,9 @@ def told(texts):
 
 
 @pytest.fixture(scope="module")
-def met(tmp_path_factory):
+def met(outcome):
     """What each process printed."""
-    codes, texts = act("meeting", tmp_path_factory.mktemp("meeting"))
+    codes, texts = outcome["meeting"]
     assert codes == [0, 0], texts
     return texts
 
@@ -64,21 +82,19 @@ def test_what_one_process_cannot_read_all_pass_over(met):
 
 
 @pytest.mark.parametrize("name, code", [("losing", -9), ("failing", 2)])
-def test_a_lost_process_ends_the_others_with_a_code_of_its_own(name, code, tmp_path):
-    codes, texts = act(name, tmp_path, "--seconds=10")
+def test_a_lost_process_ends_the_others_with_a_code_of_its_own(name, code, outcome):
+    codes, texts = outcome[name]
     assert codes == [LOST, code], texts
     assert f"ends with code {LOST}: start all again" in texts[0]
 
 
-def test_nobody_listens(tmp_path):
-    _, second = group_flags()
-    with started([[ACTS, "meeting", str(tmp_path), *second, "--seconds=1"]]) as (process,):
-        assert process.end() != 0
-    assert "process 1 of 2: no coordinator at 127.0.0.1:" in process.text
+def test_nobody_listens(outcome):
+    (code,), (text,) = outcome["nobody listens"]
+    assert code != 0
+    assert "process 1 of 2: no coordinator at 127.0.0.1:" in text
 
 
-def test_nobody_comes(tmp_path):
-    first, _ = group_flags()
-    with started([[ACTS, "meeting", str(tmp_path), *first, "--seconds=1"]]) as (process,):
-        assert process.end() == LOST
-    assert "the processes did not all come to 127.0.0.1:" in process.text
+def test_nobody_comes(outcome):
+    codes, (text,) = outcome["nobody comes"]
+    assert codes == [LOST]
+    assert "the processes did not all come to 127.0.0.1:" in text

@@ -48,7 +48,7 @@ def agreeing(directory: Path) -> dict:
 
     sync.print_on_main(f"only once: {number}")
     own = directory / str(number)
-    with patch.object(Path, "unlink", removed_late):
+    with patch.object(Path, "unlink", removed_late), patch.object(sync, "_SHARED_SECONDS", 3):
         shared, not_shared = (
             error_of(sync.check_shared, place) for place in (directory / "shared", own)
         )

@@ -14,9 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CACHE = ("JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_")
 PATIENCE = 1200  # seconds: a busy machine starts slowly
-# Compiling is most of what tests do, and takes twice as long with XLA's newer code generator, which
-# can be switched off in jax 0.10 alone.
-QUICK_COMPILER = {"xla_cpu_use_fusion_emitters": False} if version("jax") < "0.11" else {}
+# Compiling is most of what tests do. Programs are small: one module is compiled sooner than many.
+# XLA's newer code generator takes twice as long, and can be switched off in jax 0.10 alone.
+QUICK_COMPILER = {
+    "xla_cpu_parallel_codegen_split_count": 1,
+    **({"xla_cpu_use_fusion_emitters": False} if version("jax") < "0.11" else {}),
+}
 
 
 def xla_flags(devices: int) -> str:
