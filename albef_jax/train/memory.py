@@ -9,6 +9,7 @@ less where it fuses, and more in passing, so the estimate is compared with its o
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -17,7 +18,8 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
 from albef_jax.distributed.mesh import state_shardings
-from albef_jax.losses.base import LossInputs, Random
+from albef_jax.losses.base import Loss, LossInputs, Random
+from albef_jax.models.frozen import Frozen
 from albef_jax.train.state import TrainState
 from albef_jax.train.step import StepConfig, judge, prepared, step_keys
 
@@ -106,26 +108,37 @@ def estimate(
 
 def _kept_for_a_group(config: StepConfig, state: TrainState, batch: dict[str, Any]) -> int:
     """Activations of one contrast group; nothing is computed."""
-    loss = config.loss
 
     def cut(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((loss.contrast_group, *leaf.shape[1:]), leaf.dtype)
+        return jax.ShapeDtypeStruct((config.loss.contrast_group, *leaf.shape[1:]), leaf.dtype)
 
-    def inputs(state: TrainState, batch: dict[str, jax.Array]) -> LossInputs:
-        keys = step_keys(loss, state.key, state.step)
+    rows = jax.tree.map(cut, batch)
+    leaves, tree = jax.tree.flatten((state.params, state.teacher, state.queue, state.key, rows))
+    kinds = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    return _kept(config.loss, config.frozen, tree, kinds)
+
+
+# Settings are chosen, planned and reported by it; a trace takes seconds.
+@lru_cache(maxsize=64)
+def _kept(
+    loss: Loss, frozen: Frozen, tree: jax.tree_util.PyTreeDef, leaves: tuple[Any, ...]
+) -> int:
+    params, teacher, queue, key, rows = jax.tree.unflatten(tree, leaves)
+
+    def inputs(key: jax.Array, teacher: Any, queue: Any, batch: dict[str, Any]) -> LossInputs:
+        keys = step_keys(loss, key, jnp.int32(0))
         batch = prepared(batch)
         decisions = loss.decide(keys, batch)
         random = Random(decisions, keys["student_dropout"], None)
         totals = loss.totals(batch, decisions)
-        return LossInputs(batch, state.teacher, state.queue, jnp.float32(0), random, totals)
+        return LossInputs(batch, teacher, queue, jnp.float32(0), random, totals)
 
-    given = jax.eval_shape(inputs, state, jax.tree.map(cut, batch))
-
-    trained = config.frozen.trained(state.params)
+    given = jax.eval_shape(inputs, key, teacher, queue, rows)
+    trained = frozen.trained(params)
     # A tree given twice would be taken off twice.
-    rest = state.params if config.frozen else {}
+    rest = params if frozen else {}
 
     def objective(trained: Any, rest: Any, given: LossInputs) -> jax.Array:
-        return judge(config, trained, rest or trained, given).metrics["loss"]
+        return judge(loss, frozen, trained, rest or trained, given).metrics["loss"]
 
     return kept_bytes(objective, trained, rest, given)

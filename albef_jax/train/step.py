@@ -124,13 +124,15 @@ def _gradient(
     inputs = LossInputs(batch, teacher, queue, alpha, random, totals)
 
     def objective(trained: Params) -> tuple[jax.Array, LossOutput]:
-        output = judge(config, trained, params, inputs)
+        output = judge(config.loss, config.frozen, trained, params, inputs)
         return output.metrics["loss"], output
 
     return jax.grad(objective, has_aux=True)(trained)
 
 
-def judge(config: StepConfig, trained: Params, params: Params, inputs: LossInputs) -> LossOutput:
+def judge(
+    loss: Loss, frozen: Frozen, trained: Params, params: Params, inputs: LossInputs
+) -> LossOutput:
     """The loss of a student whose trained part is `trained`, and the rest that of `params`.
 
     A frozen image encoder is called once, for student and teacher.
@@ -139,12 +141,12 @@ def judge(config: StepConfig, trained: Params, params: Params, inputs: LossInput
         inputs: with the trained part of the teacher.
     """
     batch = inputs.batch
-    if "image_encoder" in config.frozen.modules:
-        image = encode_frozen(config.loss.model, params, batch["image"])
+    if "image_encoder" in frozen.modules:
+        image = encode_frozen(loss.model, params, batch["image"])
         batch = {**batch, "image": image}
-    teacher = config.frozen.whole_teacher(inputs.teacher, params)
+    teacher = frozen.whole_teacher(inputs.teacher, params)
     inputs = replace(inputs, batch=batch, teacher=teacher)
-    return config.loss(completed(trained, params), inputs)
+    return loss(completed(trained, params), inputs)
 
 
 def encode_frozen(model: ModelConfig, params: Params, image: Images) -> ImageTokens:
