@@ -1,6 +1,6 @@
 """A step with frozen parts: the plain step's gradients, less work, less state."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -56,22 +56,28 @@ def updated(config, state, batch):
     return after, metrics, looked["grads"]
 
 
-def step_of(tiny, batch, *options):
-    """`updated` of a state, compiled."""
-    run = jax.jit(partial(updated, config_of(tiny, *options)))
-    return lambda state: run(state, batch._asdict())
+@pytest.fixture(scope="module")
+def step_of(tiny, batch):
+    """`updated` of a state with frozen parts and in micro-batches, compiled once."""
+
+    @cache
+    def step_of(frozen, microbatches):
+        run = jax.jit(partial(updated, config_of(tiny, frozen, microbatches)))
+        return lambda state: run(state, batch._asdict())
+
+    return step_of
 
 
 @pytest.fixture(scope="module", params=FROZEN)
-def both(tiny, batch, request):
+def both(tiny, step_of, request):
     """The step with frozen parts, and the plain step of the same state."""
     frozen = FROZEN[request.param]
     before = state_with(tiny, frozen)
-    run = step_of(tiny, batch, frozen)
+    run = step_of(frozen, 1)
     whole = state_with(tiny, NOTHING).replace(
         teacher=frozen.whole_teacher(before.teacher, before.params)
     )
-    plain = step_of(tiny, batch)
+    plain = step_of(NOTHING, 1)
     return frozen, before, run(before), plain(whole)
 
 
@@ -112,10 +118,10 @@ def test_neither_teacher_nor_optimizer_have_what_is_frozen(both):
 
 
 @pytest.mark.parametrize("name", ["both encoders", "first layers"])
-def test_micro_batches_give_the_same_gradients(tiny, batch, name):
+def test_micro_batches_give_the_same_gradients(tiny, step_of, name):
     frozen = FROZEN[name]
     before = state_with(tiny, frozen)
-    whole, parts = (step_of(tiny, batch, frozen, n)(before)[2] for n in (1, 2))
+    whole, parts = (step_of(frozen, n)(before)[2] for n in (1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), whole, parts)
 
 
