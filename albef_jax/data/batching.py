@@ -114,6 +114,7 @@ def eval_batches(
     *,
     bad_samples: BadSamples,
     indices: Sequence[int] | None = None,
+    share: tuple[int, int] = (0, 1),
     threads: int = 8,
     prefetch: int = 2,
 ) -> Generator[Batch]:
@@ -142,6 +143,7 @@ def eval_batches(
         batch_size,
         bad_samples=bad_samples,
         indices=indices,
+        share=share,
         threads=threads,
         prefetch=prefetch,
     )
@@ -155,6 +157,7 @@ def ordered_batches(
     *,
     bad_samples: BadSamples,
     indices: Sequence[int] | None = None,
+    share: tuple[int, int] = (0, 1),
     threads: int = 8,
     prefetch: int = 2,
 ) -> Generator[Batch]:
@@ -165,9 +168,11 @@ def ordered_batches(
         blank: the row for a bad record and for padding. Keys with an array (or a numpy number) are
             stacked, so their shapes must be equal; other values are collected in a list.
         size: number of records.
-        batch_size: b, rows in every batch.
+        batch_size: b, rows in every batch of all processes together.
         bad_samples: where bad records are reported; their rows are not valid.
-        indices: the records to walk, such as one host's share; None for all.
+        indices: the records to walk; None for all.
+        share: number of this process, and how many there are: each reads its part of the rows of
+            every batch, b / their number, and all get equally many batches.
         threads: that read and transform; 0 does the work inside `next()`.
         prefetch: batches to have ready ahead.
 
@@ -183,9 +188,12 @@ def ordered_batches(
             return _eval_row(blank, False, index), (bad,)
 
     padding = _eval_row(blank, False, -1)
+    number, count = share
+    here = batch_size // count
 
     def collate(found: Sequence[Row]) -> Batch:
-        rows = [*_report_bad_samples(found, bad_samples), *[padding] * (batch_size - len(found))]
+        read = [one for one in found if one is not None]
+        rows = [*_report_bad_samples(read, bad_samples), *[padding] * (here - len(read))]
         columns = {key: [row[key] for row in rows] for key in padding}
         return {
             key: np.stack(column) if isinstance(padding[key], np.ndarray | np.generic) else column
@@ -193,8 +201,15 @@ def ordered_batches(
         }
 
     walk = range(size) if indices is None else indices
-    examples = grain.MapDataset.range(len(walk)).map(lambda place: row(int(walk[place])))
-    return _iterate(examples, batch_size, collate, threads, prefetch)
+    batches = -(-len(walk) // batch_size)
+
+    def own(place: int) -> Row | None:
+        batch, offset = divmod(place, here)
+        position = batch * batch_size + number * here + offset
+        return row(int(walk[position])) if position < len(walk) else None
+
+    examples = grain.MapDataset.range(batches * here).map(own)
+    return _iterate(examples, here, collate, threads, prefetch)
 
 
 def _eval_row(record: Batch, valid: bool, index: int) -> Batch:

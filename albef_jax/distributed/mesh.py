@@ -110,3 +110,20 @@ def fetch(tree: Any) -> Any:
         return multihost_utils.process_allgather(leaf, tiled=True) if spread_out else leaf
 
     return jax.device_get(jax.tree.map(whole, tree))
+
+
+def own_rows(mesh: Mesh, tree: Any) -> Any:
+    """This process's rows of results `[B, ...]`, as numpy arrays; all processes must call it.
+
+    They are its rows of the batch that `to_devices` was given.
+    """
+
+    def own(leaf: jax.Array) -> np.ndarray:
+        if jax.process_count() == 1:
+            return np.asarray(leaf)
+        if leaf.sharding.is_equivalent_to(batch_sharding(mesh), leaf.ndim):
+            shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+            return np.concatenate([np.asarray(shard.data) for shard in shards])
+        return np.split(fetch(leaf), jax.process_count())[jax.process_index()]
+
+    return jax.tree.map(own, tree)

@@ -45,6 +45,21 @@ def gather_from_all(value: Any) -> list[Any]:
     return [json.loads(bytes(row[:n])) for row, n in zip(rows, lengths, strict=True)]
 
 
+def gather_rows(rows: np.ndarray) -> list[np.ndarray]:
+    """The rows `[n, ...]` of each process, in order of process numbers; all must call it.
+
+    Args:
+        rows: as many as this process has; all but the first dimension is the same for all.
+    """
+    if jax.process_count() == 1:
+        return [rows]
+    lengths = multihost_utils.process_allgather(np.int32(len(rows)))
+    padded = np.zeros((int(lengths.max()), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    gathered = multihost_utils.process_allgather(padded)
+    return [own[:n] for own, n in zip(gathered, lengths, strict=True)]
+
+
 def broadcast_from_main(value: Any) -> Any:
     """The value of process 0; all must call it."""
     return gather_from_all(value if is_main_process() else None)[0]

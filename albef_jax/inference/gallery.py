@@ -4,7 +4,7 @@ Shape letters: N images, M captions, S image side, T text tokens, D text width, 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,8 @@ from albef_jax.data.batching import Batch, eval_batches
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
 from albef_jax.data.tokenizer import Tokenizer, clean_caption
-from albef_jax.distributed.mesh import fetch, shard_replicated
+from albef_jax.distributed.mesh import fetch, own_rows, shard_replicated, to_devices
+from albef_jax.distributed.sync import gather_from_all, gather_rows
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.inference.soundness import check_finite
 from albef_jax.models import albef
@@ -31,17 +32,48 @@ from albef_jax.models.primitives import normalize
 class Gallery:
     """Images and captions as read; image `image_of_text[j]` is caption j's own.
 
+    All processes know all captions, but each has only the images that it has read.
+
     `same_pixels` counts records whose image equals one with another id pixel for pixel; they are
     merged, with their captions. `names` are those of the images' first records.
     """
 
-    images: np.ndarray  # uint8 [N, S, S, 3]
+    images: np.ndarray  # uint8 [n, S, S, 3], those of this process in order
     captions: list[str]
     text_ids: np.ndarray  # int32 [M, T]
     text_mask: np.ndarray  # int32 [M, T]
     image_of_text: np.ndarray  # int64 [M]
     same_pixels: int = 0
     names: tuple[str, ...] = ()
+    holder: np.ndarray | None = None  # int64 [N], the process that has an image; None: this one
+
+    @property
+    def num_images(self) -> int:
+        """N, of all processes."""
+        return len(self.images if self.holder is None else self.holder)
+
+    def shares(self) -> list[np.ndarray]:
+        """Numbers of the images that each process has."""
+        if self.holder is None:
+            return [np.arange(len(self.images))]
+        return [np.flatnonzero(self.holder == number) for number in range(jax.process_count())]
+
+    def pixels(self, numbers: np.ndarray) -> np.ndarray:
+        """Images of this process, uint8 `[len(numbers), S, S, 3]`; a black one for number -1."""
+        found = np.zeros((len(numbers), *self.images.shape[1:]), np.uint8)
+        own = self.shares()[jax.process_index() if self.holder is not None else 0]
+        wanted = numbers >= 0
+        found[wanted] = self.images[np.searchsorted(own, numbers[wanted])]
+        return found
+
+    def shown(self, numbers: Iterable[int]) -> dict[int, np.ndarray]:
+        """A few images of any process by their numbers; all processes must call it."""
+        wanted = np.unique(np.fromiter(numbers, np.int64))
+        if self.holder is None:
+            return dict(zip(wanted.tolist(), self.pixels(wanted), strict=True))
+        mine = wanted[self.holder[wanted] == jax.process_index()]
+        told = zip(gather_rows(mine), gather_rows(self.pixels(mine)), strict=True)
+        return {int(n): image for own in told for n, image in zip(*own, strict=True)}
 
     def text_number(self) -> np.ndarray:
         """A number for each caption, `[M]`, equal for captions of equal tokens."""
@@ -70,56 +102,96 @@ def read_gallery(
 
     Records with equal `image_id` are one image, and so are records whose images are equal pixel for
     pixel, as in tar shards with one caption a sample. Reading ends where image `pairs + 1` begins.
+    Each process reads its rows of every batch; all must call it.
+
+    Args:
+        rows: of a batch, of all processes.
 
     Raises:
         NothingToEvaluate: no image can be used.
     """
+    share = jax.process_index(), jax.process_count()
     batches = eval_batches(
         source,
         EvalTransform(image_size),
         rows,
         bad_samples=bad_samples,
+        share=share,
         threads=threads,
     )
-    images: list[np.ndarray] = []
-    names: list[str] = []
-    captions: list[str] = []
-    image_of_text: list[int] = []
-    place_of_id: dict[int, int] = {}
-    place_of_pixels: dict[bytes, int] = {}
+    found, images = _Found(pairs), []
     with closing(batches):
-        for image, image_id, name, texts in _usable(batches):
-            if (place := place_of_id.get(image_id)) is None:
-                pixels = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-                place = place_of_pixels.setdefault(pixels, len(images))
-                place_of_id[image_id] = place
-            if place == pairs:
+        for batch in batches:
+            usable = np.flatnonzero(batch["valid"])
+            told = [found.record(batch, row) for row in usable]
+            for process, records in enumerate(gather_from_all(told)):
+                new = [place for place, one in enumerate(records) if found.add(one, process)]
+                if process == share[0]:
+                    images += [batch["image"][usable[place]] for place in new]
+            if found.full:
                 break
-            if place == len(images):
-                images.append(image)
-                names.append(name)
-            image_of_text += [place] * len(texts)
-            captions += texts
-    if not images:
+    if not found.names:
         raise NothingToEvaluate("no image to evaluate on could be read")
-    text_ids, text_mask = tokenizer.encode([clean_caption(text, max_words) for text in captions])
+    captions = [clean_caption(text, max_words) for text in found.captions]
+    text_ids, text_mask = tokenizer.encode(captions)
+    blank = np.zeros((0, image_size, image_size, 3), np.uint8)
     return Gallery(
-        np.stack(images),
-        captions,
+        np.stack(images) if images else blank,
+        found.captions,
         text_ids,
         text_mask,
-        np.array(image_of_text),
-        len(place_of_id) - len(place_of_pixels),
-        tuple(names),
+        np.array(found.image_of_text),
+        len(found.place_of_id) - len(found.place_of_pixels),
+        tuple(found.names),
+        np.array(found.holder) if share[1] > 1 else None,
     )
 
 
-def _usable(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, int, str, tuple[str, ...]]]:
-    """Image, image id, name and captions of the records that could be read."""
-    for batch in batches:
-        for row in np.flatnonzero(batch["valid"]):
-            image, image_id = batch["image"][row], int(batch["image_id"][row])
-            yield image, image_id, str(batch["name"][row]), batch["captions"][row]
+Record = tuple[int, str, str, Sequence[str]]  # image id, digest of its pixels, name, captions
+
+
+class _Found:
+    """What reading has found so far, the same on all processes: everything but the images.
+
+    Args:
+        most: images to take.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self.full = False
+        self.names: list[str] = []
+        self.holder: list[int] = []
+        self.captions: list[str] = []
+        self.image_of_text: list[int] = []
+        self.place_of_id: dict[int, int] = {}
+        self.place_of_pixels: dict[str, int] = {}
+
+    def record(self, batch: Batch, row: int) -> Record:
+        """What all processes are told of a row."""
+        image_id, digest = int(batch["image_id"][row]), ""
+        if image_id not in self.place_of_id:
+            digest = hashlib.blake2b(batch["image"][row].tobytes(), digest_size=16).hexdigest()
+        return image_id, digest, str(batch["name"][row]), list(batch["captions"][row])
+
+    def add(self, record: Record, process: int) -> bool:
+        """Take a record, if there is room; whether its image is new."""
+        image_id, digest, name, captions = record
+        if self.full:
+            return False
+        if (place := self.place_of_id.get(image_id)) is None:
+            place = self.place_of_pixels.setdefault(digest, len(self.names))
+            self.place_of_id[image_id] = place
+        if place == self._most:
+            self.full = True
+            return False
+        new = place == len(self.names)
+        if new:
+            self.names.append(name)
+            self.holder.append(process)
+        self.image_of_text += [place] * len(captions)
+        self.captions += captions
+        return new
 
 
 @dataclass(frozen=True)
@@ -153,6 +225,29 @@ def run_in_chunks(
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 
 
+def run_own_in_chunks(
+    function: Callable, mesh: Mesh, rows: int, arrays: dict[str, np.ndarray], most: int
+) -> tuple[np.ndarray, ...]:
+    """The same for arrays of which each process has rows of its own, perhaps none.
+
+    Args:
+        most: rows that a process has.
+
+    Returns:
+        The function's outputs for this process's rows.
+    """
+    size, here = len(next(iter(arrays.values()))), rows // jax.process_count()
+    outputs = []
+    for start in range(0, most, here):
+        part = {name: array[start : start + here] for name, array in arrays.items()}
+        batch = {
+            name: np.concatenate([own, np.zeros((here - len(own), *own.shape[1:]), own.dtype)])
+            for name, own in part.items()
+        }
+        outputs.append(own_rows(mesh, function(to_devices(mesh, batch))))
+    return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
+
+
 # Compiled once for a model, however often a run is evaluated.
 @partial(jax.jit, static_argnums=0)
 def _encode_images(config: ModelConfig, params: Params, batch: Batch) -> tuple[jax.Array]:
@@ -170,7 +265,12 @@ def _encode_texts(config: ModelConfig, params: Params, batch: Batch) -> tuple[ja
 def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, rows: int) -> Encoded:
     """Encode images and captions, `rows` at a time; `UnsoundScores` if features hold NaN."""
     image, text = (partial(program, config) for program in (_encode_images, _encode_texts))
-    (images,) = run_in_chunks(partial(image, params), mesh, rows, {"image": gallery.images})
+    shares = gallery.shares()
+    own = partial(image, params), mesh, rows, {"image": gallery.images}
+    (features,) = run_own_in_chunks(*own, most=max(map(len, shares)))
+    images = np.zeros((gallery.num_images, config.embed_dim), features.dtype)
+    for share, part in zip(shares, gather_rows(features), strict=True):
+        images[share] = part
     check_finite("image features", images)  # before the longer computation
     texts = {"text_ids": gallery.text_ids, "text_mask": gallery.text_mask}
     embeds, features = run_in_chunks(partial(text, params), mesh, rows, texts)
