@@ -89,6 +89,8 @@ def test_a_batch_from_files(task, folder, tmp_path):
     sent = pickle.loads(pickle.dumps(examples))  # as to a worker
     for name, array in examples(3, np.random.default_rng(0)).items():
         np.testing.assert_array_equal(sent(3, np.random.default_rng(0))[name], array)
+        if name == "text_mask":
+            assert examples.length(3, np.random.default_rng(0)) == array.sum()
     assert set(program.inputs) <= batch.keys()
     images = (8, 2, 32, 32, 3) if task == "nlvr" else (8, 32, 32, 3)
     assert batch["image"].shape == images
