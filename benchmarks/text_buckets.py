@@ -14,6 +14,7 @@ Example:
 import argparse
 import json
 import math
+import runpy
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
@@ -21,19 +22,26 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from albef_jax.config.recipe_files import located
 from albef_jax.config.text_buckets import widths
 from albef_jax.data.build import open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.grouping import WINDOW, GroupedPlaces
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.sketch import sketch
-from configs.pretrain import get_config
 
 MEAN, DEVIATION = 10.3, 4.5  # words of a caption of CC3M
 ORDERS = ("published", "grouped")
 RECIPES = {"cc3m": "4m", "world": "demo"}
+
+
+def recipe(preset: str) -> ConfigDict:
+    """A recipe of pre-training."""
+    return runpy.run_path(located("configs/pretrain.py"))["get_config"](preset)
 
 
 def cc3m(text_len: int) -> np.ndarray:
@@ -50,7 +58,7 @@ def cc3m(text_len: int) -> np.ndarray:
 
 def world(text_len: int, count: int) -> np.ndarray:
     """The same of captions of the built-in world, as the demo reads them."""
-    config = get_config("demo")
+    config = recipe("demo")
     config.data.scenes.train_size = count
     source, tokenizer = open_train_pairs(config), Tokenizer("scenes", text_len)
     examples = PairExamples(source, EvalTransform(16), tokenizer, config.data.max_words)
@@ -60,15 +68,15 @@ def world(text_len: int, count: int) -> np.ndarray:
 
 
 @cache
-def flops(recipe: str, width: int) -> float:
+def flops(preset: str, width: int) -> float:
     """Operations of a step for each pair of a recipe."""
-    task = _sketch(recipe)
-    return task.step_flops(width) / task.batch_size
+    task = _task(preset)
+    return (task.step_flops(width) or 0.0) / task.batch_size
 
 
 @cache
-def _sketch(recipe: str):
-    return sketch(get_config(recipe), {})
+def _task(preset: str) -> Task:
+    return sketch(recipe(preset), {})
 
 
 def shares(
@@ -87,17 +95,17 @@ def shares(
     return np.bincount(widest, minlength=len(buckets)) / len(widest)
 
 
-def saved(recipe: str, buckets: tuple[int, ...], found: np.ndarray) -> float:
+def saved(preset: str, buckets: tuple[int, ...], found: np.ndarray) -> float:
     """The part of a recipe's operations that these batches save."""
-    whole = flops(recipe, buckets[-1])
+    whole = flops(preset, buckets[-1])
     return 1 - sum(
-        share * flops(recipe, width) / whole for share, width in zip(found, buckets, strict=True)
+        share * flops(preset, width) / whole for share, width in zip(found, buckets, strict=True)
     )
 
 
 def rows_of(captions: str, chances: np.ndarray, given: argparse.Namespace) -> Iterator[dict]:
     """One row for each size of a batch, choice of buckets, and order."""
-    recipe, rng = RECIPES[captions], np.random.default_rng(0)
+    preset, rng = RECIPES[captions], np.random.default_rng(0)
     for batch in given.batch:
         lengths = rng.choice(len(chances), given.batches * batch, p=chances)
         for option, order in product(given.buckets, ORDERS):
@@ -105,12 +113,12 @@ def rows_of(captions: str, chances: np.ndarray, given: argparse.Namespace) -> It
             found = shares(lengths, buckets, batch, order, given.window)
             yield {
                 "captions": captions,
-                "recipe": recipe,
+                "recipe": preset,
                 "batch": batch,
                 "buckets": option,
                 "order": order,
                 "shares": [round(float(share), 4) for share in found],
-                "saved": round(saved(recipe, buckets, found), 4),
+                "saved": round(saved(preset, buckets, found), 4),
             }
 
 
@@ -126,8 +134,8 @@ def measure(given: argparse.Namespace) -> dict:
         "share_of_length": {name: np.round(of, 4).tolist() for name, of in chances.items()},
         "saved_without_any_padding": most,
         "gflops_a_pair": {
-            recipe: {width: round(flops(recipe, width) / 1e9, 3) for width in named}
-            for recipe in RECIPES.values()
+            preset: {width: round(flops(preset, width) / 1e9, 3) for width in named}
+            for preset in RECIPES.values()
         },
         "rows": [row for name, of in chances.items() for row in rows_of(name, of, given)],
     }
