@@ -4,7 +4,7 @@ A sample keeps its record, its caption and its augmentation, and comes once an e
 its batch is another. A window is some consecutive batches of one epoch: its samples are put in the
 order of their buckets, cut into batches, and these come in a random order. All follows from the
 seed and the lengths, so any process finds the same at any step. The lengths of a window are found
-one window ahead, in a thread of their own.
+one window ahead, in a thread of their own. What replaces a bad sample has any length.
 """
 
 import threading
