@@ -251,18 +251,12 @@ class Task(ABC):
         kept = {"image": "image_tokens"} if self.cached_views else {}
         return tuple(kept.get(name, name) for name in self.inputs)
 
-    @property
-    def text_widths(self) -> tuple[int, ...]:
-        """The widths that texts of a batch are padded to, ascending."""
-        data = self.config.data
-        return text_buckets.widths(data.text_buckets) or (data.text_len,)
-
     def batches(self, start_step: int, mesh: Mesh) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
         data, source = self.config.data, self.source
         mixed, examples = isinstance(source, MixedPairs), self.examples(source, self.transform)
-        several = len(self.text_widths) > 1
-        grouped = several and data.bucket_order == "grouped"
+        widths = text_buckets.widths(data.text_buckets)
+        grouped = widths and data.bucket_order == "grouped"
         batches = shuffled_batches(
             self._tokens or examples,
             len(source),
@@ -276,9 +270,9 @@ class Task(ABC):
             threads=data.threads,
             workers=data.workers,
             order=source.order(self.batch_size, self.config.seed) if mixed else None,
-            grouping=Grouping(examples.length, self.text_widths) if grouped else None,
+            grouping=Grouping(examples.length, widths) if grouped else None,
         )
-        return in_buckets(batches, self.text_widths, mesh) if several else batches
+        return in_buckets(batches, widths, mesh) if widths else batches
 
     def step_flops(self, text_len: int) -> float | None:
         """Floating-point operations of a step on texts of a width; None if they are not counted."""
