@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.hub import is_hub_name
-from albef_jax.config import evaluation, image_encoder, parts, renamed, schema
+from albef_jax.config import evaluation, image_encoder, parts, renamed, schema, text_buckets
 from albef_jax.config.auto import AUTO
 from albef_jax.config.defaults import annotation_files, image_root
 from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
@@ -38,6 +38,7 @@ CHOICES = {
     "train.xla_flags": ("fast", "none"),
     "data.source": (*pair_files.SOURCES, "folder"),
     "data.augment": ("official", "none"),
+    "data.bucket_order": ("grouped", "published"),
     "data.if_changed": ("refuse", "accept"),
     "data.scenes.eval_split": ("val", "test"),
     "optimizer.schedule": ("official", "cosine"),
@@ -191,6 +192,7 @@ def _values(config: ConfigDict) -> Iterator[str]:
     yield from _losses(config)
     yield from parts.problems(config)
     yield from evaluation.problems(config)
+    yield from text_buckets.problems(config)
     yield from metrics.problems(config.log.writers)
 
 

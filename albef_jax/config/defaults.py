@@ -86,6 +86,9 @@ def _data() -> dict:
         "vocab": "bert-base-uncased",  # or scenes, or a path to a vocab.txt
         "text_len": 25,  # tokens, [CLS] included
         "max_words": 30,
+        # Widths to pad the texts of a batch to, ascending to text_len: "8,16,25"; empty: text_len.
+        "text_buckets": "",
+        "bucket_order": "grouped",  # of samples: grouped by bucket | published
         # Turn images upright as their EXIF data say; official: as they lie in the file.
         "exif_orientation": False,
         "augment": "official",  # official | none

@@ -11,6 +11,7 @@ arrives, so there is one register, filled in one order, with any number of reade
 """
 
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from albef_jax.data import workers as processes
 from albef_jax.data.bad_samples import BadSamples
+from albef_jax.data.grouping import GroupedPlaces, Grouping
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
 from albef_jax.errors import BadSample, TooManyBadSamples
@@ -60,6 +62,7 @@ def shuffled_batches(
     prefetch: int = 2,
     workers: int = 0,
     order: Order | None = None,
+    grouping: Grouping | None = None,
 ) -> Generator[Batch]:
     """Batches of examples that `read` makes of records, in a new order in each epoch.
 
@@ -79,6 +82,7 @@ def shuffled_batches(
         prefetch: batches to have ready ahead.
         workers: processes that read and transform; 0 does it in this one.
         order: of the records; None for epochs that are permutations of all, cut to whole batches.
+        grouping: of texts of similar lengths into batches; None leaves samples where they are.
 
     Yields:
         Dicts with the keys of `read` and arrays `[B / process_count, ...]`, and sample_index int64
@@ -91,12 +95,15 @@ def shuffled_batches(
     _check_sizes(size, batch_size, process_count)
     rows = batch_size // process_count
     ordered = order or _Shuffled(size, batch_size, seed)
+    places = _grouped(grouping, ordered, size, batch_size, seed) if grouping else None
     if num_steps is None:
         num_steps = sys.maxsize // batch_size - start_step
 
     def example(local: int) -> Row:
         step, row = divmod(local, rows)
         position = (start_step + step) * batch_size + process_index * rows + row
+        if places:
+            position = places[position]
         return _read_or_replace(read, ordered, seed, position)
 
     def collate(found: Sequence[Row]) -> Batch:
@@ -243,10 +250,26 @@ class _Shuffled:
         return int(rng.integers(self._size))
 
 
+def _random(seed: int, position: int, attempt: int = 0) -> np.random.Generator:
+    """All the randomness of a sample."""
+    return np.random.default_rng([seed, position, attempt])
+
+
+def _grouped(
+    grouping: Grouping, order: Order, size: int, batch_size: int, seed: int
+) -> GroupedPlaces:
+    def bucket(position: int) -> int:
+        length = grouping.length(order[position], _random(seed, position))
+        return bisect_left(grouping.widths, length)
+
+    steps = steps_per_epoch(size, batch_size)
+    return GroupedPlaces(bucket, batch_size, steps, grouping.window, seed)
+
+
 def _read_or_replace(read: ReadExample, order: Order, seed: int, position: int) -> Row:
     met: list[BadSample] = []
     for attempt in range(MAX_ATTEMPTS):
-        rng = np.random.default_rng([seed, position, attempt])
+        rng = _random(seed, position, attempt)
         index = order.another(position, rng) if attempt else order[position]
         try:
             return {**read(index, rng), "sample_index": np.int64(index)}, tuple(met)

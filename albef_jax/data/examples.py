@@ -49,6 +49,18 @@ class Examples(ABC):
     def of(self, record: Any, rng: np.random.Generator | None = None) -> Example:
         """The example of a given record."""
 
+    def length(self, index: int, rng: np.random.Generator) -> int:
+        """Tokens of the text that a record's example has; no image is read.
+
+        Args:
+            rng: as it is given to the example, of which the text comes first.
+        """
+        return self.tokenizer.length(self.cleaned(self.source.texts(index), rng))
+
+    def cleaned(self, texts: tuple[str, ...], rng: np.random.Generator | None) -> str:
+        """The text of the example, of those of its record."""
+        return clean_caption(texts[0], self.max_words)
+
     def text(self, text: str) -> Example:
         """text_ids int32 `[T]` and text_mask int32 `[T]` of a cleaned text."""
         text_ids, text_mask = self.tokenizer.encode([text])
@@ -66,9 +78,13 @@ class PairExamples(Examples):
 
     def caption(self, record: Pair | EncodedPair, rng: np.random.Generator) -> Example:
         """The text and image_id int32, without the image."""
-        caption = record.captions[rng.integers(len(record.captions))]
-        text = self.text(clean_caption(caption, self.max_words))
+        text = self.text(self.cleaned(record.captions, rng))
         return {**text, "image_id": np.int32(record.image_id)}
+
+    def cleaned(self, texts: tuple[str, ...], rng: np.random.Generator | None) -> str:
+        """One of the captions."""
+        assert rng is not None
+        return clean_caption(texts[rng.integers(len(texts))], self.max_words)
 
 
 class LabelledExamples(Examples):
@@ -84,7 +100,7 @@ class SentenceExamples(Examples):
 
     def of(self, record: Any, rng: np.random.Generator | None = None) -> Example:
         """image uint8 as `images` has it, label int32, and the text."""
-        text = self.text(clean_caption(record.sentence, self.max_words))
+        text = self.text(self.cleaned((record.sentence,), rng))
         image = self.images(record, rng)
         return {"image": image, **text, "label": np.int32(record.label)}
 
@@ -106,7 +122,7 @@ class PhraseExamples(Examples):
 
     def of(self, record: Referring, rng: np.random.Generator | None = None) -> Example:
         """image uint8 `[S, S, 3]`, image_id int32, and the text."""
-        text = self.text(clean_caption(record.text, self.max_words))
+        text = self.text(self.cleaned((record.text,), rng))
         image = self.transform(record.image, rng)
         return {"image": image, **text, "image_id": np.int32(record.image_id)}
 
@@ -138,8 +154,12 @@ class QuestionExamples(Examples):
 
     def asked(self, record: Question, rng: np.random.Generator | None = None) -> Example:
         """image uint8 `[S, S, 3]`, and the text."""
-        text = self.text(clean_question(record.question, self.max_words))
+        text = self.text(self.cleaned((record.question,), rng))
         return {"image": self.transform(record.image, rng), **text}
+
+    def cleaned(self, texts: tuple[str, ...], rng: np.random.Generator | None) -> str:
+        """The question, which is cleaned less than captions."""
+        return clean_question(texts[0], self.max_words)
 
 
 def encode_answers(tokenizer: Tokenizer, answers: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

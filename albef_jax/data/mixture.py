@@ -10,12 +10,13 @@ often. The record at a position follows from the seed and the position alone.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import grain
 import numpy as np
 
 from albef_jax.data.batching import Order, steps_per_epoch
-from albef_jax.data.records import Pair, PairSource
+from albef_jax.data.records import KnownTexts, Pair, PairSource
 from albef_jax.data.shards.tar_samples import Stray
 from albef_jax.errors import BadSample
 
@@ -44,16 +45,26 @@ class MixedPairs:
 
     def __getitem__(self, index: int) -> Pair:
         """The pair at `index`; raises `BadSample` with the part in its name."""
-        index = range(len(self))[index]
-        number = int(np.searchsorted(self._starts, index, "right")) - 1
+        number, own = self._place(index)
         name = self._names[number]
         try:
-            pair = self._parts[number][int(index - self._starts[number])]
+            pair = self._parts[number][own]
         except BadSample as bad:
             raise BadSample(f"{name}: {bad.name}", bad.reason) from None
         width = _IDS // len(self._parts)
         image_id = number * width + pair.image_id % width
         return Pair(f"{name}: {pair.name}", pair.image, pair.captions, image_id)
+
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The captions at `index`; of parts that know them without their images."""
+        number, own = self._place(index)
+        return cast(KnownTexts, self._parts[number]).texts(own)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The part that a record belongs to, and its index there."""
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._starts, index, "right")) - 1
+        return number, int(index - self._starts[number])
 
     @property
     def files(self) -> tuple[Path, ...]:

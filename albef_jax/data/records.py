@@ -175,3 +175,11 @@ class EncodedPairs(Protocol):
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index`, not decoded; raises `BadSample` if its file cannot be read."""
         ...
+
+
+class KnownTexts(Protocol):
+    """A source that knows its texts without reading images."""
+
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The texts of the record at `index`, as written."""
+        ...

@@ -127,7 +127,7 @@ class Tokenizer:
         """
         if fixed_width and not truncate:
             raise ValueError("a fixed width needs truncate=True: a longer text would not fit")
-        encoded = [self._backend.encode(well_formed(text)).ids for text in texts]
+        encoded = [self._ids(text) for text in texts]
         if truncate:
             encoded = [ids[: self.text_len] for ids in encoded]
         width = self.text_len if fixed_width else max(map(len, encoded), default=0)
@@ -137,6 +137,13 @@ class Tokenizer:
             text_ids[row, : len(ids)] = ids
             text_mask[row, : len(ids)] = 1
         return text_ids, text_mask
+
+    def length(self, text: str) -> int:
+        """Tokens of a cleaned text after cutting, `[CLS]` included."""
+        return min(len(self._ids(text)), self.text_len)
+
+    def _ids(self, text: str) -> list[int]:
+        return self._backend.encode(well_formed(text)).ids
 
     def pieces(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """The WordPiece of each id, special tokens included."""

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from albef_jax.distributed.mesh import to_devices
 from albef_jax.errors import ConfigError
 
 _BLOCK = 1024  # messages are padded to whole ones: few programs to compile
@@ -88,6 +91,25 @@ def raise_on_all_processes(*kinds: type[Exception]) -> Iterator[None]:
     for number, text in enumerate(told):
         if text is not None:
             raise ConfigError(f"process {number}: {text}")
+
+
+class Largest:
+    """The largest number that any process gives; all must call it.
+
+    It is found on the devices: who asks waits for nobody until the answer is read. Alone, a number
+    comes back at once.
+    """
+
+    def __init__(self, mesh: Mesh):
+        self._mesh = mesh
+        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self, number: int) -> int | jax.Array:
+        """Give a number, and get one that `int` reads."""
+        if jax.process_count() == 1:
+            return number
+        mine = np.full(self._mesh.local_mesh.size, number, np.int32)
+        return self._largest(to_devices(self._mesh, {"mine": mine})["mine"])
 
 
 def check_same(values: dict[str, Any]) -> None:

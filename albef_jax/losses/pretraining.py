@@ -247,10 +247,16 @@ class Decisions(NamedTuple):
 
 @dataclass(frozen=True)
 class PretrainingLoss(Loss):
-    """ITC, MLM and ITM on a batch of `image`, `text_ids` and `text_mask`."""
+    """ITC, MLM and ITM on a batch of `image`, `text_ids` and `text_mask`.
+
+    Attributes:
+        text_len: tokens of a text to draw the masking for, if batches may be narrower: what a token
+            becomes does not depend on the padding. None for those of the batch.
+    """
 
     model: ModelConfig
     recipe: Recipe
+    text_len: int | None = None
 
     streams = ("mask", "negatives", "student_dropout", "teacher_dropout")
     temperature_range = (0.001, 0.5)
@@ -263,9 +269,14 @@ class PretrainingLoss(Loss):
     def decide(self, keys: dict[str, jax.Array], batch: Batch) -> Decisions:
         """Mask tokens, and draw the noise for hard negatives."""
         recipe, text_ids = self.recipe, batch["text_ids"]
+        batch_size, width = text_ids.shape
         draws = masked_lm.draw_masking(
-            keys["mask"], text_ids.shape, recipe.mlm_probability, self.model.vocab_size
+            keys["mask"],
+            (batch_size, self.text_len or width),
+            recipe.mlm_probability,
+            self.model.vocab_size,
         )
+        draws = masked_lm.MaskDraws(*(outcome[:, :width] for outcome in draws))
         masked = masked_lm.mask_text(text_ids, draws, recipe.special)
         groups = len(text_ids) // recipe.contrast_group
         return self.given(masked, draw_noise(keys["negatives"], groups, recipe.contrast_group))

@@ -109,7 +109,8 @@ def plan(
     settings = _settings(config, offer, mesh, estimate, as_configured)
     values = auto.values(config) | {one.option: one.value for one in settings}
     task = sketch(config, values)
-    flops = None if task.step_flops is None else task.step_flops / task.batch_size
+    needed = task.step_flops(config.data.text_len)
+    flops = None if needed is None else needed / task.batch_size
     setting = {option.partition(".")[2]: values[option] for option in auto.OPTIONS[:-1]}
     here = config.train.batch_size / count / values[auto.MICROBATCHES]
     fast = None if flops is None else speed(flops, setting, offer.kind, count, here, folder)
@@ -236,6 +237,10 @@ def _notes(config: ConfigDict, made: Plan, found: tuple[dict, str] | None) -> li
         told.append(
             f"cores as of {found[0]['machine']}: {found[0]['per_s_and_core']['whole']:.0f} images "
             f"a second each, {found[0]['images']} to {found[0]['image_size']} px ({found[1]})"
+        )
+    if made.flops and config.data.text_buckets:
+        told.append(
+            "operations are of texts padded to data.text_len; data.text_buckets saves some of them"
         )
     if config.evaluation.batch_size % made.count:
         told.append(

@@ -49,16 +49,20 @@ class Pretraining(Task):
             self.inputs = (*self.inputs, "image_id")
             self.queue_holds = "features and image ids"
         super().__init__(config, workdir, eval_only)
-        slots = capacity(train.contrast_group * config.data.text_len, train.mlm_probability)
+
+    def step_flops(self, text_len: int) -> float:
+        """Floating-point operations of a step on texts of a width."""
+        train = self.config.train
+        slots = capacity(train.contrast_group * text_len, train.mlm_probability)
         pair = flops.PretrainingFlops(
             self.trained_model,
-            config.data.text_len,
+            text_len,
             train.contrast_group,
             train.queue_size,
             slots / train.contrast_group,
             self._image_encoder(),
         )
-        self.step_flops = pair.fused() * self.batch_size
+        return pair.fused() * self.batch_size
 
     def _image_encoder(self) -> flops.ImageEncoderState:
         if self.cached_views:
@@ -85,7 +89,7 @@ class Pretraining(Task):
             split_list(train.distilled),
             train.same_image_positives,
         )
-        return PretrainingLoss(self.trained_model, recipe)
+        return PretrainingLoss(self.trained_model, recipe, self.config.data.text_len)
 
     def describe_data(self) -> str:
         """One line on what is trained on."""

@@ -43,13 +43,11 @@ class Trainable(Protocol):
 
     Attributes:
         threads: that prepare its data.
-        step_flops: floating-point operations of a step, or None if they are not counted.
     """
 
     total_steps: int
     batch_size: int
     threads: int
-    step_flops: float | None
 
     def init_state(self) -> TrainState:
         """A fresh state; runs inside jit."""
@@ -76,8 +74,12 @@ class Trainable(Protocol):
         """Make what must be there before the first batch."""
         ...
 
-    def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
+    def batches(self, start_step: int, mesh: Mesh) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
+        ...
+
+    def step_flops(self, text_len: int) -> float | None:
+        """Floating-point operations of a step on texts of a width; None if they are not counted."""
         ...
 
     def counters(self) -> dict[str, float]:
@@ -108,20 +110,19 @@ class Judge(Protocol):
 
 @dataclass
 class Window:
-    """Metrics and times since the last log line."""
+    """Metrics and times since the last log line.
+
+    Attributes:
+        at_peak: seconds that the steps would have taken at the devices' peak; None if unknown.
+    """
 
     started: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
+    at_peak: float | None = None
     metrics: list[dict[str, float]] = field(default_factory=list)
 
-    def summary(
-        self, step: int, batch_size: int, step_at_peak: float | None = None
-    ) -> dict[str, float]:
-        """One log line's numbers.
-
-        Args:
-            step_at_peak: seconds that a step would take at the devices' peak.
-        """
+    def summary(self, step: int, batch_size: int) -> dict[str, float]:
+        """One log line's numbers."""
         seconds = time.perf_counter() - self.started
         line = {"step": step, **self.metrics[-1]}
         done = [metrics for metrics in self.metrics if not metrics.get(SKIPPED)] or self.metrics
@@ -132,8 +133,8 @@ class Window:
                 line[name] = sum(metrics[name] for metrics in self.metrics)
         line["pairs_per_s"] = batch_size * len(self.metrics) / seconds
         line["data_wait"] = self.waited / seconds
-        if step_at_peak is not None:
-            line["mfu"] = step_at_peak * len(self.metrics) / seconds
+        if self.at_peak is not None:
+            line["mfu"] = self.at_peak / seconds
         return line
 
 
@@ -210,7 +211,8 @@ def train(
     out = open_writers(writers if is_main_process() else None, workdir, start)
     log = Log(task, out, start, log_every, guards.max_skipped, mesh)
     task.prepare(state, mesh)
-    batches = task.batches(start)
+    batches = task.batches(start, mesh)
+    compiled: set[tuple[tuple[int, ...], ...]] = set()
     vote = SyncedSignal(mesh)
     stalls = workdir / f"stalls-{jax.process_index()}.txt"
     watchdog = Watchdog(stalls, guards.stall_seconds, guards.stall_exit)
@@ -222,11 +224,13 @@ def train(
             batch = next(batches)
             arrays = to_devices(mesh, {name: batch[name] for name in task.step_inputs})
             log.window.waited += time.perf_counter() - waiting
-            watchdog.waiting_for(f"the devices, step {number}", compiling=number == start + 1)
+            shapes = tuple(array.shape for array in arrays.values())
+            watchdog.waiting_for(f"the devices, step {number}", compiling=shapes not in compiled)
+            compiled.add(shapes)
             state, metrics = step(state, arrays)
             trace.end(number, metrics)
             try:
-                log.add(number, metrics)
+                log.add(number, metrics, task.step_flops(arrays["text_ids"].shape[1]))
             except TrainingDiverged as stopped:
                 watchdog.waiting_for(f"the bundle of step {number}")
                 stopped.bundle = replay.write_bundle(
@@ -263,10 +267,10 @@ class Log:
         self.window = Window()
         self._skips = SkipCounter(skips)
         self._data_wait = DataWait(task.threads)
-        rate, needed = peak(mesh.devices.flat[0]), task.step_flops
-        self._step_at_peak = needed / (rate * mesh.size) if rate and needed else None
+        rate = peak(mesh.devices.flat[0])
+        self._peak = rate * mesh.size if rate else None
         self._task, self._writers, self._every = task, writers, every
-        self._pending: tuple[int, Metrics] | None = None
+        self._pending: tuple[int, Metrics, float | None] | None = None
         self._bar = tqdm(
             total=task.total_steps,
             initial=start,
@@ -274,14 +278,17 @@ class Log:
             disable=not sys.stderr.isatty() or not is_main_process(),
         )
 
-    def add(self, number: int, metrics: Metrics) -> None:
+    def add(self, number: int, metrics: Metrics, needed: float | None = None) -> None:
         """Take the metrics of step `number`, and handle those of the step before.
+
+        Args:
+            needed: floating-point operations of the step; None if they are not counted.
 
         Raises:
             NotFinite: too many steps in a row were skipped, up to this one.
         """
         self._flush()
-        self._pending = (number, metrics)
+        self._pending = (number, metrics, needed)
         if number == self._task.total_steps or self._skips.on_the_brink:
             self._flush()
 
@@ -308,17 +315,19 @@ class Log:
     def _flush(self) -> None:
         if self._pending is None:
             return
-        number, metrics = self._pending
+        number, metrics, needed = self._pending
         self._pending = None
         found = {k: float(v) for k, v in jax.device_get(metrics).items()}
         self.window.metrics.append(found)
+        if self._peak and needed:
+            self.window.at_peak = (self.window.at_peak or 0.0) + needed / self._peak
         self._bar.update()
         if number % self._every == 0 or number == self._task.total_steps:
             self._write(number)
         self._skips.add(number, found)
 
     def _write(self, number: int) -> None:
-        line = self.window.summary(number, self._task.batch_size, self._step_at_peak)
+        line = self.window.summary(number, self._task.batch_size)
         self.window = Window()
         if not is_main_process():
             return

@@ -16,6 +16,7 @@ from albef_jax.data.mixture import MixedPairs
 from albef_jax.data.scenes.source import ScenesSource
 from albef_jax.data.shards.array_record import ArrayRecordPairs
 from albef_jax.data.shards.webdataset import TarPairs
+from albef_jax.distributed.mesh import make_mesh
 from albef_jax.errors import ConfigError
 from albef_jax.tasks.pretrain import Pretraining
 from albef_jax.validate import validate
@@ -132,10 +133,10 @@ def test_a_task_trains_on_a_mixture_by_its_weights(config, tmp_path):
     task = Pretraining(config, tmp_path / "run")
     assert task.steps_per_epoch == 7
     assert task.describe_data().startswith("mixture, 30 images an epoch; mine 50.0%, its 6")
-    whole = [batch["sample_index"] for batch in itertools.islice(task.batches(0), 7)]
+    whole = [batch["sample_index"] for batch in itertools.islice(task.batches(0, make_mesh()), 7)]
     drawn = np.concatenate(whole)
     assert [(drawn < 6).sum(), (drawn >= 10).sum()] == [14, 7]
-    assert np.array_equal(next(task.batches(5))["sample_index"], whole[5])
+    assert np.array_equal(next(task.batches(5, make_mesh()))["sample_index"], whole[5])
 
 
 def test_a_part_without_a_sample_is_refused_before_training(config):

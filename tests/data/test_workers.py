@@ -49,6 +49,15 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(ours[key], theirs[key])
 
 
+def test_workers_group_by_length_alike():
+    source = ScenesSource("train", 20, 32, captions_per_image=2)
+    grouped = {"widths": (6, 7, 8), "start_step": 2, "num_steps": 5}
+    alone = list(batches(source, 0, **grouped))
+    assert_same(list(batches(source, 2, **grouped)), alone)
+    published = list(batches(source, 0, start_step=2, num_steps=5))
+    assert any((a["image"] != b["image"]).any() for a, b in zip(alone, published, strict=True))
+
+
 def test_the_number_of_workers_changes_nothing(tmp_path):
     """From any step on, on any host, over a mixture with bad records; and the same are reported."""
     parts = {

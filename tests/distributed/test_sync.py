@@ -72,6 +72,14 @@ def test_arrays(met):
         assert one["votes"] == [0, 0, 15, 0] and one["last_vote"] == 2
 
 
+def test_the_longest_text_of_all_processes_decides_the_width(met):
+    first, second = (one["widths"] for one in told(met))
+    assert first["widths"] == second["widths"] == [4, 12, 12, 4]
+    assert (first["tokens"], second["tokens"]) == ([7, 11, 4, 8], [5, 10, 16, 5])
+    for one in (first, second):
+        assert one["equal"] and one["images"] == [12] * 4
+
+
 def test_what_one_process_cannot_read_all_pass_over(met):
     warning = "a block is lost (process 1). Falling back to step 2"
     assert warning in met[0] and warning not in met[1]

@@ -21,6 +21,7 @@ from albef_jax.distributed.initialize import joined
 from albef_jax.distributed.launch import find
 from albef_jax.distributed.mesh import AXES, fetch, make_mesh, shard_replicated, to_devices
 from albef_jax.errors import ConfigError
+from albef_jax.tasks.shared.text_buckets import in_buckets
 from albef_jax.train.resilience.preemption import SyncedSignal
 
 
@@ -85,6 +86,21 @@ def arrays(_: Path) -> dict:
     }
 
 
+def widths(_: Path) -> dict:
+    """Text lengths of two rows a process, and the widths that both take."""
+    lengths = {0: [(3, 4), (9, 2), (2, 2), (4, 4)], 1: [(2, 3), (5, 5), (4, 12), (1, 4)]}
+    own = lengths[jax.process_index()]
+    masks = (np.arange(12) < np.array(rows)[:, None] for rows in own)
+    batches = ({"text_ids": 7 * mask, "text_mask": 1 * mask, "image": mask} for mask in masks)
+    found = list(in_buckets(batches, (4, 8, 12), make_mesh(fsdp=2)))
+    return {
+        "widths": [batch["text_ids"].shape[1] for batch in found],
+        "tokens": [int(batch["text_mask"].sum()) for batch in found],
+        "equal": all((batch["text_ids"] == 7 * batch["text_mask"]).all() for batch in found),
+        "images": [batch["image"].shape[1] for batch in found],
+    }
+
+
 def batch_spec(array: jax.Array) -> bool:
     return array.sharding.is_equivalent_to(
         NamedSharding(array.sharding.mesh, PartitionSpec(AXES)), array.ndim
@@ -144,7 +160,7 @@ def failing(_: Path) -> dict:
 
 def meeting(directory: Path) -> dict:
     """All that ends well: starting processes takes longest."""
-    return {act.__name__: act(directory) for act in (agreeing, arrays, falling_back)}
+    return {act.__name__: act(directory) for act in (agreeing, arrays, widths, falling_back)}
 
 
 ACTS = {act.__name__: act for act in (meeting, losing, failing)}

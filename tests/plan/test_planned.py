@@ -112,6 +112,15 @@ def test_the_settings_of_the_recipe():
         made(config, as_configured=True)
 
 
+def test_length_buckets_are_noted():
+    config = scenes_config()
+    plain = made(config)
+    config.data.text_buckets = "8,25"
+    one = made(config)
+    assert one.flops == plain.flops and len(one.notes) == len(plain.notes) + 1
+    assert "data.text_buckets saves some of them" in " ".join(one.notes)
+
+
 def test_sharded_parameters_are_a_part_on_each_device_and_whole_on_the_disk():
     config = scenes_config()
     config.mesh.fsdp = 4

@@ -37,8 +37,8 @@ def train_in(workdir: Path, stop_at: int | None = None, how: Callable[[], None] 
     task = Pretraining(scenes_config(), workdir)
     whole, step = task.batches, task.step
 
-    def stopping(start: int):
-        for number, batch in enumerate(whole(start), start + 1):
+    def stopping(start: int, mesh):
+        for number, batch in enumerate(whole(start, mesh), start + 1):
             if number == stop_at:
                 how()
             yield batch

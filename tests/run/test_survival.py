@@ -100,7 +100,7 @@ class Stuck(Exception):
 def test_a_source_that_blocks_is_named(tmp_path):
     task = Pretraining(scenes_config(), tmp_path)
 
-    def blocked(_):
+    def blocked(*_):
         """A disk that answers only after the watchdog has spoken."""
         patience = time.monotonic() + 300
         while not (tmp_path / "stalls-0.txt").exists() and time.monotonic() < patience:

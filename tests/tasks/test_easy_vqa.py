@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from albef_jax.config.tasks import task_spec
+from albef_jax.distributed.mesh import make_mesh
 from albef_jax.errors import ConfigError
 from albef_jax.validate import validate
 from tests.helpers.recipes import recipe
@@ -57,7 +58,7 @@ def test_the_recipe_reads_what_the_commands_wrote(config, tmp_path):
     assert program.evaluated_on == "held-out items of data.eval_files"
     assert program.answers == ("circle", "yes", "teal", "no")
     assert [question.kind for question in program.held_out] == ["yes/no, negated"]
-    batch = next(program.batches(0))
+    batch = next(program.batches(0, make_mesh()))
     order = np.argsort(batch["sample_index"])
     assert batch["image"][order, 0, 0, 0].tolist() == [0, 2]
     pieces = program.tokenizer.pieces

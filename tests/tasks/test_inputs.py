@@ -9,6 +9,7 @@ import pytest
 
 from albef_jax.config.tasks import task_spec
 from albef_jax.data.scenes.source import ScenesSource
+from albef_jax.distributed.mesh import make_mesh
 from albef_jax.errors import ConfigError, RunError
 from albef_jax.run import run
 from albef_jax.train.loop import restore_or_init
@@ -83,11 +84,13 @@ def config_of(task, folder, items=None):
 def test_a_batch_from_files(task, folder, tmp_path):
     program = task_spec(task).run(config_of(task, folder), tmp_path)
     assert len(program.source) == len(program.held_out) == COUNT
-    batch = next(program.batches(0))
+    batch = next(program.batches(0, make_mesh()))
     examples = program.examples(program.source, program.transform)
     sent = pickle.loads(pickle.dumps(examples))  # as to a worker
     for name, array in examples(3, np.random.default_rng(0)).items():
         np.testing.assert_array_equal(sent(3, np.random.default_rng(0))[name], array)
+        if name == "text_mask":
+            assert examples.length(3, np.random.default_rng(0)) == array.sum()
     assert set(program.inputs) <= batch.keys()
     images = (8, 2, 32, 32, 3) if task == "nlvr" else (8, 32, 32, 3)
     assert batch["image"].shape == images

@@ -47,7 +47,7 @@ class PairsByImage:
         """The image at `index` as bytes, with all its captions; raises `BadSample`."""
         rows = self._rows[index]
         found = self._pairs.encoded(int(rows[0]))
-        captions = tuple(chain.from_iterable(self._pairs.captions(int(row)) for row in rows))
+        captions = tuple(chain.from_iterable(self._pairs.texts(int(row)) for row in rows))
         return EncodedPair(found.name, found.data, captions, found.image_id)
 
     def image_paths(self) -> Iterator[str]:

@@ -89,13 +89,13 @@ class JsonPairs:
         index = range(len(self))[index]
         path = self._root / self._images[index]
         image_id = int(self.image_ids[index])
-        return EncodedPair(str(path), read_bytes(path), self.captions(index), image_id)
+        return EncodedPair(str(path), read_bytes(path), self.texts(index), image_id)
 
     def image_paths(self) -> Iterator[str]:
         """The path of each row's image."""
         return joined(self._root, self._images)
 
-    def captions(self, index: int) -> tuple[str, ...]:
+    def texts(self, index: int) -> tuple[str, ...]:
         """The captions of the row at `index`."""
         return tuple(self._captions[self._starts[index] : self._starts[index + 1]])
 

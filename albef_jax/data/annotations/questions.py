@@ -86,6 +86,10 @@ class JsonQuestions:
         path = self._roots[row.dataset] / row.image
         return Question(str(path), read_image(path, self.upright), *row[1:])
 
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The question alone."""
+        return (self._rows[index].question,)
+
     def image_paths(self) -> Iterator[str]:
         """The path of each question's image."""
         for dataset, root in self._roots.items():

@@ -124,6 +124,10 @@ class JsonReferring:
             row.split,
         )
 
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The expression alone."""
+        return (self._rows[index].text,)
+
     def image_paths(self) -> Iterator[str]:
         """The path of each expression's image."""
         return joined(self._root, (row.image for row in self._rows))

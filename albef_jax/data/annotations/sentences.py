@@ -62,6 +62,10 @@ class JsonSentences:
         path = self._root / row.images[0]
         return Sentence(str(path), read_image(path, self.upright), row.sentence, row.label)
 
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The sentence alone."""
+        return (self._rows[index].sentence,)
+
     def image_paths(self) -> Iterator[str]:
         """The path of each sentence's image or images."""
         return joined(self._root, (image for row in self._rows for image in row.images))
@@ -105,6 +109,10 @@ class JsonTwoImages:
         name = f"{left} and {right}"
         images = read_image(left, self.upright), read_image(right, self.upright)
         return TwoImages(name, *images, row.sentence, row.label)
+
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The statement alone."""
+        return (self._rows[index].sentence,)
 
     def image_paths(self) -> Iterator[str]:
         """The path of each sentence's image or images."""

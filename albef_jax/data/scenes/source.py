@@ -52,8 +52,15 @@ class ScenesSource(SceneSplit):
             IndexError: outside 0 to `size` - 1.
         """
         scene = self.scene(index)
+        image = render(scene, self.image_size)
+        texts = self._texts(scene, index)
+        return Pair(f"scenes/{self.split}/{index}", image, texts, int(index))
+
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The captions of image `index`, which is not drawn."""
+        return self._texts(self.scene(index), index)
+
+    def _texts(self, scene: Scene, index: int) -> tuple[str, ...]:
         rng = self.random(index, CAPTION)
         texts = captions(scene, rng, self.captions_per_image)
-        texts = corrupt(texts, scene, rng, self.noise)
-        image = render(scene, self.image_size)
-        return Pair(f"scenes/{self.split}/{index}", image, texts, int(index))
+        return corrupt(texts, scene, rng, self.noise)

@@ -26,6 +26,10 @@ class _TaskSource(SceneSplit):
         """The item without images."""
         raise NotImplementedError
 
+    def texts(self, index: int) -> tuple[str, ...]:
+        """The item's text alone."""
+        return (self.told(index).text,)
+
     def unseen(self, index: int) -> bool:
         """Whether the item shows an object of a `HELD_OUT` combination, in any of its scenes."""
         told = self.told(index)

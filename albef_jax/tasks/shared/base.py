@@ -13,13 +13,14 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from albef_jax.checkpoints.init_from.report import format_table
-from albef_jax.config import evaluation, parts
+from albef_jax.config import evaluation, parts, text_buckets
 from albef_jax.config.defaults import model_config
 from albef_jax.config.tasks import task_spec
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.batching import shuffled_batches, steps_per_epoch
 from albef_jax.data.build import train_transform
 from albef_jax.data.examples import Examples, PairExamples
+from albef_jax.data.grouping import Grouping
 from albef_jax.data.held_out import with_shared_images
 from albef_jax.data.image_tokens import TokenExamples
 from albef_jax.data.images.augment import Transform
@@ -43,6 +44,7 @@ from albef_jax.tasks.shared import optimization
 from albef_jax.tasks.shared.evaluation import Evaluation
 from albef_jax.tasks.shared.image_tokens import Views, token_examples
 from albef_jax.tasks.shared.start import start_from, start_from_encoders
+from albef_jax.tasks.shared.text_buckets import in_buckets
 from albef_jax.train import schedules, xla_flags
 from albef_jax.train.memory import Memory, estimate
 from albef_jax.train.state import TrainState, state_from_params
@@ -68,7 +70,6 @@ class Task(ABC):
     example: type[Examples]  # what is made of a record
     items = "images"  # what an epoch is counted in
     queue_holds: QueueContent = ""  # what the teacher's queue keeps; empty: there is none
-    step_flops: float | None = None
 
     def __init__(self, config: ConfigDict, workdir: Path, eval_only: bool = False):
         self.config = config
@@ -250,12 +251,14 @@ class Task(ABC):
         kept = {"image": "image_tokens"} if self.cached_views else {}
         return tuple(kept.get(name, name) for name in self.inputs)
 
-    def batches(self, start_step: int) -> Generator[dict[str, np.ndarray]]:
+    def batches(self, start_step: int, mesh: Mesh) -> Generator[dict[str, np.ndarray]]:
         """This host's batches from a step on."""
         data, source = self.config.data, self.source
-        mixed = isinstance(source, MixedPairs)
-        return shuffled_batches(
-            self._tokens or self.examples(source, self.transform),
+        mixed, examples = isinstance(source, MixedPairs), self.examples(source, self.transform)
+        widths = text_buckets.widths(data.text_buckets)
+        grouped = widths and data.bucket_order == "grouped"
+        batches = shuffled_batches(
+            self._tokens or examples,
             len(source),
             batch_size=self.batch_size,
             seed=self.config.seed,
@@ -267,7 +270,13 @@ class Task(ABC):
             threads=data.threads,
             workers=data.workers,
             order=source.order(self.batch_size, self.config.seed) if mixed else None,
+            grouping=Grouping(examples.length, widths) if grouped else None,
         )
+        return in_buckets(batches, widths, mesh) if widths else batches
+
+    def step_flops(self, text_len: int) -> float | None:
+        """Floating-point operations of a step on texts of a width; None if they are not counted."""
+        return None
 
     def row_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """One row of each array of a batch that a task may have."""

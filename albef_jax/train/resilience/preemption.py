@@ -4,11 +4,9 @@ import signal
 from types import FrameType
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from albef_jax.distributed.mesh import to_devices
+from albef_jax.distributed.sync import Largest
 
 
 class StopRequests:
@@ -42,14 +40,12 @@ class StopRequests:
 class SyncedSignal:
     """The largest number that any process gives at a step, so that all stop at the same one.
 
-    It is found on the devices, and read at the next step: nobody waits for it. Alone, a number
-    comes back at once.
+    It is read at the next step: nobody waits for it. Alone, a number comes back at once.
     """
 
     def __init__(self, mesh: Mesh):
-        self._mesh = mesh
-        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
-        self._pending: list[jax.Array] = []
+        self._largest = Largest(mesh)
+        self._pending: list[int | jax.Array] = []
 
     def __call__(self, number: int, *, last: bool = False) -> int:
         """Give a number, and get what was found at the step before.
@@ -59,8 +55,7 @@ class SyncedSignal:
         """
         if jax.process_count() == 1:
             return number
-        mine = np.full(self._mesh.local_mesh.size, number, np.int32)
-        self._pending.append(self._largest(to_devices(self._mesh, {"mine": mine})["mine"]))
+        self._pending.append(self._largest(number))
         ripe = len(self._pending) if last else len(self._pending) - 1
         found, self._pending = self._pending[:ripe], self._pending[ripe:]
         return max(map(int, found), default=0)
