@@ -41,11 +41,7 @@ def gather_from_all(value: Any) -> list[Any]:
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    lengths = multihost_utils.process_allgather(np.int32(len(text)))
-    padded = np.zeros(-(-int(lengths.max()) // _BLOCK) * _BLOCK, np.uint8)
-    padded[: len(text)] = text
-    rows = multihost_utils.process_allgather(padded)
-    return [json.loads(bytes(row[:n])) for row, n in zip(rows, lengths, strict=True)]
+    return [json.loads(told) for told in _gather_bytes(text)]
 
 
 def gather_rows(rows: np.ndarray) -> list[np.ndarray]:
@@ -56,11 +52,18 @@ def gather_rows(rows: np.ndarray) -> list[np.ndarray]:
     """
     if jax.process_count() == 1:
         return [rows]
-    lengths = multihost_utils.process_allgather(np.int32(len(rows)))
-    padded = np.zeros((int(lengths.max()), *rows.shape[1:]), rows.dtype)
-    padded[: len(rows)] = rows
-    gathered = multihost_utils.process_allgather(padded)
-    return [own[:n] for own, n in zip(gathered, lengths, strict=True)]
+    own = np.frombuffer(rows.tobytes(), np.uint8)  # jax would shorten numbers of 64 bits
+    return [
+        np.frombuffer(raw, rows.dtype).reshape(-1, *rows.shape[1:]) for raw in _gather_bytes(own)
+    ]
+
+
+def _gather_bytes(own: np.ndarray) -> list[bytes]:
+    lengths = multihost_utils.process_allgather(np.int32(len(own)))
+    padded = np.zeros(-(-int(lengths.max()) // _BLOCK) * _BLOCK, np.uint8)
+    padded[: len(own)] = own
+    rows = multihost_utils.process_allgather(padded)
+    return [row[:n].tobytes() for row, n in zip(rows, lengths, strict=True)]
 
 
 def broadcast_from_main(value: Any) -> Any:

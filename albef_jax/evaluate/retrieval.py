@@ -68,8 +68,8 @@ def evaluate(
     figures = {
         "itc": both_ways(Candidates(itc, itc), *captions),
         "itm": both_ways(reranked, *captions),
-        "chance_r1": 100 / len(gallery.images),
-        "images": len(gallery.images),
+        "chance_r1": 100 / gallery.num_images,
+        "images": gallery.num_images,
         "captions": len(gallery.captions),
         "shared_captions": gallery.shared_captions(),
         "same_pixels": gallery.same_pixels,
@@ -80,7 +80,7 @@ def evaluate(
 
 def query_rows(itc: Candidates, itm: Candidates, gallery: Gallery) -> Iterator[Row]:
     """A row a query: first the images, then the captions; ranks from 1, ties at their worst."""
-    owner, images = gallery.image_of_text, np.arange(len(gallery.images))
+    owner, images = gallery.image_of_text, np.arange(gallery.num_images)
     names = gallery.names or tuple(map(str, images))
     twins = gallery.text_number()
     by_itc, by_itm = (_ranks(s.texts, images, owner, twins) for s in (itc, itm))

@@ -123,7 +123,7 @@ def read_gallery(
     with closing(batches):
         for batch in batches:
             usable = np.flatnonzero(batch["valid"])
-            told = [found.record(batch, row) for row in usable]
+            told = [found.record(batch, int(row)) for row in usable]
             for process, records in enumerate(gather_from_all(told)):
                 new = [place for place, one in enumerate(records) if found.add(one, process)]
                 if process == share[0]:

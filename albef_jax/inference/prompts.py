@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from albef_jax.data.tokenizer import Tokenizer, clean_caption
-from albef_jax.distributed.mesh import fetch, shard_replicated
+from albef_jax.distributed.mesh import own_rows, to_devices
 from albef_jax.inference.gallery import run_in_chunks
 from albef_jax.inference.soundness import check_finite
 from albef_jax.models import albef
@@ -67,8 +67,12 @@ class PromptClassifier:
         self._mesh = mesh
 
     def logits(self, image: np.ndarray) -> np.ndarray:
-        """Similarities over the temperature, `[B, C]`, of uint8 images `[B, S, S, 3]`."""
-        given = shard_replicated(self._mesh, {"image": image})["image"]
-        found = fetch(self._logits(given, self.class_features))
+        """Similarities over the temperature, `[B, C]`, of this process's images.
+
+        Args:
+            image: uint8 `[B, S, S, 3]`; all processes call this together with as many.
+        """
+        given = to_devices(self._mesh, {"image": image})["image"]
+        found = own_rows(self._mesh, self._logits(given, self.class_features))
         check_finite("logits", found)
         return found

@@ -92,20 +92,23 @@ def collect(
     """
     ranked_by, scores = retrieval.better()
     owner = gallery.image_of_text
-    images = evenly_spaced(len(gallery.images), count)
+    images = evenly_spaced(gallery.num_images, count)
     texts = evenly_spaced(len(gallery.captions), count)
+    best = [image for text in texts for image in _best(scores[:, text])]
+    with_heat = evenly_spaced(len(gallery.captions), min(count, HEATED))
+    shown = gallery.shown([*images, *owner[texts], *best, *owner[with_heat]])
     return Examples(
-        [_texts_of_image(image, scores, gallery) for image in images],
-        [_images_of_text(text, scores, gallery) for text in texts],
+        [_texts_of_image(image, shown[image], scores, gallery) for image in images],
+        [_images_of_text(text, shown, scores, gallery) for text in texts],
         [
             MaskedCaption(
-                gallery.images[owner[text]],
+                shown[owner[text]],
                 gallery.captions[text],
                 guess(
                     config,
                     teacher,
                     tokenizer,
-                    gallery.images[owner[text]],
+                    shown[owner[text]],
                     gallery.text_ids[text],
                 ),
             )
@@ -118,11 +121,11 @@ def collect(
                 config,
                 params,
                 tokenizer,
-                gallery.images[owner[text]],
+                shown[owner[text]],
                 gallery.captions[text],
                 gallery.text_ids[text],
             )
-            for text in evenly_spaced(len(gallery.captions), min(count, HEATED))
+            for text in with_heat
         ],
     )
 
@@ -131,19 +134,23 @@ def _best(scores: np.ndarray) -> list[int]:
     return [int(place) for place in np.argsort(-scores)[:SHOWN] if np.isfinite(scores[place])]
 
 
-def _texts_of_image(image: int, scores: np.ndarray, gallery: Gallery) -> TextsOfImage:
+def _texts_of_image(
+    image: int, pixels: np.ndarray, scores: np.ndarray, gallery: Gallery
+) -> TextsOfImage:
     own = np.flatnonzero(gallery.image_of_text == image)
     ranked = [
         RankedText(gallery.captions[text], float(scores[image, text]), text in own)
         for text in _best(scores[image])
     ]
-    return TextsOfImage(gallery.images[image], gallery.captions[own[0]], ranked)
+    return TextsOfImage(pixels, gallery.captions[own[0]], ranked)
 
 
-def _images_of_text(text: int, scores: np.ndarray, gallery: Gallery) -> ImagesOfText:
+def _images_of_text(
+    text: int, shown: dict[int, np.ndarray], scores: np.ndarray, gallery: Gallery
+) -> ImagesOfText:
     right = gallery.image_of_text[text]
     ranked = [
-        RankedImage(gallery.images[image], float(scores[image, text]), image == right)
+        RankedImage(shown[image], float(scores[image, text]), image == right)
         for image in _best(scores[:, text])
     ]
     return ImagesOfText(gallery.captions[text], ranked)

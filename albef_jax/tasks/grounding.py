@@ -1,7 +1,7 @@
 """Grounding (RefCOCO+), weakly supervised: trained as retrieval, evaluated by heat maps."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,11 @@ from ml_collections import ConfigDict
 
 from albef_jax.config.option_groups import contrast_options, distillation_options, finetune_options
 from albef_jax.config.tasks import TaskSpec
-from albef_jax.data.batching import ordered_batches
 from albef_jax.data.build import open_referring
 from albef_jax.data.examples import PhraseExamples
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import Referring
-from albef_jax.distributed.mesh import fetch, shard_replicated
+from albef_jax.distributed.mesh import own_rows, to_devices
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.evaluate.queries import Row, right
@@ -38,6 +37,7 @@ from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
+from albef_jax.tasks.shared.held_out import bad_held_out, of_all, own_batches
 from albef_jax.train.state import TrainState
 
 
@@ -62,7 +62,7 @@ BRANCHES = ("itm", "itc")
 
 @dataclass(frozen=True)
 class Placed:
-    """A phrase with what both branches make of it; heat maps are of the model's patches."""
+    """A phrase with what both branches make of it."""
 
     place: int
     name: str
@@ -73,8 +73,17 @@ class Placed:
     chosen: dict[str, int | None]  # by branch: the number of the best candidate
     pointed: dict[str, bool]  # by branch: the hottest place is inside the box
     expected: float  # chance that a candidate drawn at random is right
-    heatmap: np.ndarray  # [h, h], ITM
-    words: list[tuple[str, np.ndarray]]
+
+    def as_row(self) -> list:
+        """What other processes are told, as JSON."""
+        return [*astuple(replace(self, candidates=self.candidates.tolist()))]  # type: ignore[arg-type]
+
+    @staticmethod
+    def of_row(row: list) -> "Placed":
+        """The inverse of `as_row`."""
+        place, name, text, box, split, candidates, *others = row
+        boxes = np.array(candidates, np.float64).reshape(-1, 4)
+        return Placed(place, name, text, tuple(box), split, boxes, *others)
 
     @property
     def right(self) -> bool:
@@ -105,6 +114,25 @@ class Placed:
         """The candidate that a branch chose."""
         number = self.chosen[branch]
         return None if number is None else self.candidates[number]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Heat maps of a phrase by ITM, over the model's patches `[h, h]`."""
+
+    whole: np.ndarray
+    words: list[tuple[str, np.ndarray]]
+
+    def as_json(self) -> list:
+        """What other processes are told."""
+        return [self.whole.tolist(), [(word, heat.tolist()) for word, heat in self.words]]
+
+    @staticmethod
+    def of_json(told: list) -> "Heat":
+        """The inverse of `as_json`."""
+        whole, words = told
+        named = [(word, np.array(heat, np.float32)) for word, heat in words]
+        return Heat(np.array(whole, np.float32), named)
 
 
 # Compiled once for a model, however often a run is evaluated.
@@ -141,7 +169,7 @@ class Grounding(Task):
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy of the box that the heat map chooses, for both branches."""
-        found = self._place_all(state.params, mesh)
+        found, heat = self._place_all(state.params, mesh)
         figures = _figures(found)
 
         def part(places: list[int]) -> dict[str, float]:
@@ -167,9 +195,12 @@ class Grounding(Task):
             for branch in BRANCHES
         }
         rows = [one.row() for one in found]
-        return Evaluation(results, lines, "grounding.html", self._examples(found), scores, rows)
+        return Evaluation(
+            results, lines, "grounding.html", self._examples(found, heat), scores, rows
+        )
 
-    def _place_all(self, params: Params, mesh: Mesh) -> list[Placed]:
+    def _place_all(self, params: Params, mesh: Mesh) -> tuple[list[Placed], dict[int, Heat]]:
+        """All phrases, and by their places the heat maps of those that this process has read."""
         examples = self.examples(self.held_out, EvalTransform(self.model.image_size))
 
         def read(index: int) -> dict[str, Any]:
@@ -178,25 +209,23 @@ class Grounding(Task):
 
         options = self.config.evaluation
         run = partial(_maps, self.model, options.layer, options.image_block)
-        found = []
-        for batch in ordered_batches(
-            read,
-            self._blank(),
-            self.eval_size(),
-            self.config.evaluation.batch_size,
-            bad_samples=self.eval_register(),
-            threads=self.config.data.threads,
-        ):
-            arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            maps = fetch(run(params, shard_replicated(mesh, arrays)))
-            for row in np.flatnonzero(batch["valid"]):
-                pieces = self._pieces(batch["text_ids"][row], batch["text_mask"][row])
-                one = {name: array[row] for name, array in maps.items()}
-                place = int(batch["sample_index"][row])
-                found.append(_judge(place, batch["record"][row], one, pieces))
+        own, heat = [], {}
+        with bad_held_out(self) as register:
+            for batch in own_batches(self, read, self._blank(), register):
+                arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
+                maps = own_rows(mesh, run(params, to_devices(mesh, arrays)))
+                for row in np.flatnonzero(batch["valid"]):
+                    pieces = self._pieces(batch["text_ids"][row], batch["text_mask"][row])
+                    one = {name: array[row] for name, array in maps.items()}
+                    place = int(batch["sample_index"][row])
+                    own.append(_judge(place, batch["record"][row], one).as_row())
+                    # The mean without padding; it differs from "itm" by a factor, which no map
+                    # shows.
+                    heat[place] = Heat(*by_word(pieces, one["words"]))
+        found = [Placed.of_row(row) for row in of_all(own)]
         if not found:
             raise NothingToEvaluate("no phrase to evaluate on could be read")
-        return found
+        return found, heat
 
     def _pieces(self, text_ids: np.ndarray, text_mask: np.ndarray) -> list[str]:
         """The pieces of a text without [CLS]."""
@@ -209,10 +238,12 @@ class Grounding(Task):
         row = self.examples((), EvalTransform(side)).of(record)
         return row | {"record": _without_image(record)}
 
-    def _examples(self, found: list[Placed]) -> dict[str, Any]:
+    def _examples(self, found: list[Placed], heat: dict[int, Heat]) -> dict[str, Any]:
         """Right and wrong ones; records are read again for their images."""
         shown, shares = right_and_wrong(found, self.config.evaluation.examples)
-        examples = [_card(self.held_out[one.place], one) for one in shown]
+        own = [[one.place, heat[one.place].as_json()] for one in shown if one.place in heat]
+        maps = {place: Heat.of_json(told) for place, told in of_all(own)}
+        examples = [_card(self.held_out[one.place], one, maps[one.place]) for one in shown]
         return {"examples": examples, "shares": shares}
 
 
@@ -226,7 +257,6 @@ def _judge(
     place: int,
     kept: tuple[Referring, int, int],
     maps: dict[str, np.ndarray],
-    pieces: list[str],
 ) -> Placed:
     record, height, width = kept
     assert record.box is not None  # an evaluation source has one for each phrase
@@ -238,8 +268,6 @@ def _judge(
         chosen[branch] = int(order[0]) if len(order) else None
         pointed[branch] = pointing_game(heat, record.box)
     hits = [is_found(box, record.box) for box in record.candidates]
-    # Shown is the mean without padding; it differs from "itm" by a factor, which no map shows.
-    whole, words = by_word(pieces, maps["words"])
     return Placed(
         place,
         record.name,
@@ -250,8 +278,6 @@ def _judge(
         chosen,
         pointed,
         float(np.mean(hits)) if hits else 0.0,
-        whole,
-        words,
     )
 
 
@@ -278,12 +304,12 @@ def _percent(values: Iterable[float]) -> float:
     return 100 * float(np.mean(list(values)))
 
 
-def _card(record: Referring, one: Placed) -> GroundedPhrase:
+def _card(record: Referring, one: Placed, heat: Heat) -> GroundedPhrase:
     return GroundedPhrase(
         record.image,
         record.text,
-        one.heatmap,
-        one.words,
+        heat.whole,
+        heat.words,
         one.candidates,
         one.chosen["itm"],
         one.box,

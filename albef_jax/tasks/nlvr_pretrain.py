@@ -15,7 +15,7 @@ from albef_jax.data.build import open_eval_pairs, open_train_pairs
 from albef_jax.data.examples import PairExamples
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
-from albef_jax.distributed.mesh import fetch, shard_replicated
+from albef_jax.distributed.mesh import fetch, to_devices
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.losses import text_assignment
@@ -25,6 +25,7 @@ from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
+from albef_jax.tasks.shared.held_out import bad_held_out
 from albef_jax.tasks.shared.judged_sentences import read_verdicts
 from albef_jax.train.state import TrainState
 
@@ -68,15 +69,6 @@ class TextAssignment(Task):
             raise NothingToEvaluate(
                 f"{self.evaluated_on}: fewer than train.batch_size={rows}; raise evaluation.limit"
             )
-        batches = shuffled_batches(
-            self.examples(source, EvalTransform(self.model.image_size)),
-            len(source),
-            batch_size=rows,
-            seed=0,
-            bad_samples=self.eval_register(),
-            num_steps=self.eval_size() // rows,
-            threads=self.config.data.threads,
-        )
 
         @jax.jit
         def run(params, batch, key):
@@ -87,15 +79,27 @@ class TextAssignment(Task):
             return logits, shown
 
         logits, labels, context = [], [], {}
-        for number, batch in enumerate(batches):
-            arrays = {name: batch[name] for name in self.inputs}
-            out, shown = fetch(
-                run(state.params, shard_replicated(mesh, arrays), jax.random.key(number))
+        with bad_held_out(self) as register:
+            batches = shuffled_batches(
+                self.examples(source, EvalTransform(self.model.image_size)),
+                len(source),
+                batch_size=rows,
+                seed=0,
+                bad_samples=register,
+                num_steps=self.eval_size() // rows,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                threads=self.config.data.threads,
             )
-            logits.append(out)
-            labels.append(shown.label.reshape(-1))
-            if number == 0:
-                context = self._examples(batch, out, shown)
+            for number, batch in enumerate(batches):
+                arrays = {name: batch[name] for name in self.inputs}
+                out, shown = fetch(
+                    run(state.params, to_devices(mesh, arrays), jax.random.key(number))
+                )
+                logits.append(out)
+                labels.append(shown.label.reshape(-1))
+                if number == 0:
+                    context = self._examples(batch, out, shown)
         figures = judge(np.concatenate(logits), np.concatenate(labels), CLASSES)
         results = self.results(state, judgement=figures)
         line = (
@@ -106,10 +110,14 @@ class TextAssignment(Task):
         return Evaluation(results, [line], "judgements.html", context, scores)
 
     def _examples(self, batch: dict, logits: np.ndarray, shown: Any) -> dict[str, Any]:
-        """Right and wrong ones of a batch."""
+        """Right and wrong ones of a batch, of the groups that this process has read."""
+        size = self.config.train.contrast_group
+        own = len(batch["image"]) // size
+        first_group = jax.process_index() * own
+        shown = jax.tree.map(lambda leaf: leaf[first_group : first_group + own], shown)
+        logits = logits[first_group * size : (first_group + own) * size]
         verdicts = read_verdicts(logits, shown.label.reshape(-1), CLASSES)
         chosen, shares = right_and_wrong(verdicts, self.config.evaluation.examples)
-        size = self.config.train.contrast_group
         starts = np.arange(len(logits)) // size * size  # of each text's group
         first, second = (starts + places.reshape(-1) for places in shown[:2])
         image, text_ids = batch["image"], batch["text_ids"]

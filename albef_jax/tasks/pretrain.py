@@ -19,6 +19,7 @@ from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.shared.base import QueueContent, Task
 from albef_jax.tasks.shared.evaluation import Evaluation
+from albef_jax.tasks.shared.held_out import bad_held_out
 from albef_jax.train.state import TrainState
 
 
@@ -100,16 +101,17 @@ class Pretraining(Task):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Retrieval on held-out pairs."""
         config = self.config
-        gallery = read_gallery(
-            self.held_out,
-            self.tokenizer,
-            self.eval_register(),
-            image_size=config.model.image_size,
-            pairs=self.eval_size(),
-            rows=config.evaluation.batch_size,
-            max_words=config.data.max_words,
-            threads=config.data.threads,
-        )
+        with bad_held_out(self) as register:
+            gallery = read_gallery(
+                self.held_out,
+                self.tokenizer,
+                register,
+                image_size=config.model.image_size,
+                pairs=self.eval_size(),
+                rows=config.evaluation.batch_size,
+                max_words=config.data.max_words,
+                threads=config.data.threads,
+            )
         found = evaluate(
             self.model,
             state.params,

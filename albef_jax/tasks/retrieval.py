@@ -22,6 +22,7 @@ from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
+from albef_jax.tasks.shared.held_out import bad_held_out
 from albef_jax.train.state import TrainState
 
 
@@ -62,16 +63,17 @@ class Retrieval(Task):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""
         config, options = self.config, self.config.evaluation
-        gallery = read_gallery(
-            self.held_out,
-            Tokenizer(config.data.vocab, options.text_len),
-            self.eval_register(),
-            image_size=config.model.image_size,
-            pairs=self.eval_size(),
-            rows=options.batch_size,
-            max_words=config.data.max_words,
-            threads=config.data.threads,
-        )
+        with bad_held_out(self) as register:
+            gallery = read_gallery(
+                self.held_out,
+                Tokenizer(config.data.vocab, options.text_len),
+                register,
+                image_size=config.model.image_size,
+                pairs=self.eval_size(),
+                rows=options.batch_size,
+                max_words=config.data.max_words,
+                threads=config.data.threads,
+            )
         found = evaluate(
             self.model, state.params, gallery, mesh, rows=options.batch_size, k=options.rerank
         )

@@ -1,7 +1,7 @@
 """Visual question answering: an answer decoder, trained on weighted answers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,13 @@ from ml_collections import ConfigDict
 
 from albef_jax.config.option_groups import distillation_options, finetune_options
 from albef_jax.config.tasks import TaskSpec
-from albef_jax.data.batching import ordered_batches
+from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.build import open_answer_list, open_questions
 from albef_jax.data.examples import QuestionExamples, encode_answers
 from albef_jax.data.images.augment import EvalTransform, Transform
 from albef_jax.data.records import Question
 from albef_jax.data.tokenizer import Tokenizer
-from albef_jax.distributed.mesh import fetch, shard_replicated
+from albef_jax.distributed.mesh import own_rows, to_devices
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import BadSample
 from albef_jax.evaluate.compositional import lines_of, of_unseen
@@ -34,6 +34,7 @@ from albef_jax.models.albef import Params
 from albef_jax.report.task_examples import AnsweredQuestion, right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
+from albef_jax.tasks.shared.held_out import bad_held_out, of_all, own_batches
 from albef_jax.train.state import TrainState
 
 
@@ -64,6 +65,18 @@ class Answered:
     question: Question
     answers: list[tuple[str, float]]
     readable: bool
+
+    def as_row(self) -> list:
+        """What other processes are told, as JSON."""
+        asked = {name: value for name, value in vars(self.question).items() if name != "image"}
+        return [self.place, asked, self.answers, self.readable]
+
+    @staticmethod
+    def of_row(row: list) -> "Answered":
+        """The inverse of `as_row`."""
+        place, asked, answers, readable = row
+        question = Question(image=NO_IMAGE, **{**asked, "answers": tuple(asked["answers"])})
+        return Answered(place, question, [(text, share) for text, share in answers], readable)
 
     @property
     def right(self) -> bool | None:
@@ -172,37 +185,36 @@ class Vqa(Task):
         A question whose image cannot be read is answered from a black one, and counted: a
         submission must hold every question.
         """
-        source, bad = self.held_out, self.eval_register()
+        with bad_held_out(self) as register:
+            own = [one.as_row() for one in self._answer_own(params, mesh, register)]
+        return [Answered.of_row(row) for row in of_all(own)]
+
+    def _answer_own(self, params: Params, mesh: Mesh, register: BadSamples) -> Generator[Answered]:
+        """Answers to the questions that this process reads."""
+        source = self.held_out
         examples = self.examples(source, EvalTransform(self.model.image_size))
 
         def read(index: int) -> dict[str, Any]:
             try:
                 question, readable = source[index], True
             except BadSample as reason:
-                bad.report(reason)
+                register.report(reason)
                 question, readable = source.without_image(index), False
             row = examples.asked(question)
             return row | {"question": replace(question, image=NO_IMAGE), "readable": readable}
 
-        run = self._run
-        found: list[Answered] = []
-        for batch in ordered_batches(
-            read,
-            self._blank(),
-            self.eval_size(),
-            self.config.evaluation.batch_size,
-            bad_samples=bad,
-            threads=self.config.data.threads,
-        ):
+        run, count = self._run, 0
+        for batch in own_batches(self, read, self._blank(), register):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            best = fetch(run(params, shard_replicated(mesh, arrays)))
+            best = own_rows(mesh, run(params, to_devices(mesh, arrays)))
             scores = np.asarray(best.scores if isinstance(best, Ranked) else best.score)
-            check_finite("scores", scores[np.flatnonzero(batch["valid"])], len(found))
-            for row in map(int, np.flatnonzero(batch["valid"])):
+            usable = np.flatnonzero(batch["valid"])
+            check_finite("scores", scores[usable], count)
+            count += len(usable)
+            for row in map(int, usable):
                 told = self._in_words(best, row, self.answers)
                 place, readable = int(batch["sample_index"][row]), bool(batch["readable"][row])
-                found.append(Answered(place, batch["question"][row], told, readable))
-        return found
+                yield Answered(place, batch["question"][row], told, readable)
 
     @cached_property
     def _run(self) -> Callable:

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.annotations.labels import check_templates, read_lines
-from albef_jax.data.batching import ordered_batches
 from albef_jax.data.build import open_labelled
 from albef_jax.data.examples import LabelledExamples
 from albef_jax.data.images.augment import EvalTransform
@@ -23,6 +22,7 @@ from albef_jax.losses.base import Loss
 from albef_jax.report.task_examples import right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
+from albef_jax.tasks.shared.held_out import arrays_of_all, bad_held_out, own_batches
 from albef_jax.train.state import TrainState
 
 SHOWN = 5  # best classes of an example
@@ -122,20 +122,16 @@ class ZeroShot(Task):
         """Logits `[N, C]`, labels and places of all images that could be read."""
         side = self.model.image_size
         blank = {"image": np.zeros((side, side, 3), np.uint8), "label": np.int32(0)}
-        parts: dict[str, list] = {"logits": [], "label": [], "sample_index": []}
-        for batch in ordered_batches(
-            self.examples(self.held_out, EvalTransform(side)),
-            blank,
-            self.eval_size(),
-            self.config.evaluation.batch_size,
-            bad_samples=self.eval_register(),
-            threads=self.config.data.threads,
-        ):
-            valid = batch["valid"]
-            parts["logits"].append(classifier.logits(batch["image"])[valid])
-            parts["label"].append(batch["label"][valid])
-            parts["sample_index"].append(batch["sample_index"][valid])
-        logits, labels, places = (np.concatenate(arrays) for arrays in parts.values())
+        parts: dict[str, list] = {"logits": [], "label": [], "index": []}
+        read = self.examples(self.held_out, EvalTransform(side))
+        with bad_held_out(self) as register:
+            for batch in own_batches(self, read, blank, register):
+                valid = batch["valid"]
+                parts["logits"].append(classifier.logits(batch["image"])[valid])
+                parts["label"].append(batch["label"][valid])
+                parts["index"].append(batch["sample_index"][valid])
+        found = arrays_of_all({name: np.concatenate(of) for name, of in parts.items()})
+        logits, labels, places = found.values()
         if not len(labels):
             raise NothingToEvaluate("no image to evaluate on could be read")
         return logits, labels, places

@@ -8,7 +8,7 @@ import pytest
 from albef_jax.config.tasks import task_spec
 from albef_jax.data.records import Question
 from albef_jax.data.scenes.task_sources import ScenesQuestions, ScenesReferring, ScenesSentences
-from albef_jax.tasks.grounding import Placed
+from albef_jax.tasks.grounding import Heat, Placed
 from albef_jax.tasks.vqa import NO_IMAGE, Answered
 from tests.helpers.tiny_run import task_config
 
@@ -84,12 +84,11 @@ def test_grounding(evaluate):
             {"itm": chosen[place][0], "itc": chosen[place][1]},
             {"itm": True, "itc": False},
             0.5 if place in UNSEEN else 0.25,
-            np.ones((4, 4)),
-            [],
         )
         for place in PLACES
     ]
-    evaluation = evaluate("grounding", ScenesReferring, "_place_all", found)
+    heat = {place: Heat(np.ones((4, 4)), []) for place in PLACES}
+    evaluation = evaluate("grounding", ScenesReferring, "_place_all", (found, heat))
     figures = evaluation.results["grounding"]
     assert (figures["itm"]["accuracy"], figures["chance"]) == ({"val": 40}, 40)
     assert figures["unseen"] == approximately(itm=200 / 3, itc=100 / 3, chance=50, count=3)

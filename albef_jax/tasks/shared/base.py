@@ -29,7 +29,6 @@ from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.distributed.mesh import fetch
 from albef_jax.distributed.sync import (
     broadcast_from_main,
-    is_main_process,
     print_on_main,
     raise_on_all_processes,
 )
@@ -322,12 +321,6 @@ class Task(ABC):
     def eval_size(self) -> int:
         """How many held-out records to evaluate on."""
         return min(self.config.evaluation.limit or len(self.held_out), len(self.held_out))
-
-    def eval_register(self) -> BadSamples:
-        """The register of unusable held-out records."""
-        # All processes read all of them.
-        path = self.workdir / "bad_eval_samples.jsonl" if is_main_process() else None
-        return BadSamples(path, self.config.data.max_bad_share, len(self.held_out))
 
     def results(self, state: TrainState, **figures: Any) -> dict[str, Any]:
         """What every `results.json` starts with, and the task's figures."""
