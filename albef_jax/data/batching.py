@@ -199,7 +199,7 @@ def ordered_batches(
     here = batch_size // count
 
     def collate(found: Sequence[Row]) -> Batch:
-        read = [one for one in found if one is not None]
+        read = [one for one in found if one[0] is not padding]
         rows = [*_report_bad_samples(read, bad_samples), *[padding] * (here - len(read))]
         columns = {key: [row[key] for row in rows] for key in padding}
         return {
@@ -210,10 +210,10 @@ def ordered_batches(
     walk = range(size) if indices is None else indices
     batches = -(-len(walk) // batch_size)
 
-    def own(place: int) -> Row | None:
+    def own(place: int) -> Row:
         batch, offset = divmod(place, here)
         position = batch * batch_size + number * here + offset
-        return row(int(walk[position])) if position < len(walk) else None
+        return row(int(walk[position])) if position < len(walk) else (padding, ())
 
     examples = grain.MapDataset.range(batches * here).map(own)
     return _iterate(examples, here, collate, threads, prefetch)

@@ -228,6 +228,27 @@ def test_evaluation_walks_in_order_and_pads_the_last_batch():
     assert not found[-1]["image"][-1].any()
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_rows_of_each_batch(processes):
+    read = []
+
+    class Counted(Noise):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    own = [
+        evaluated(Counted({5}), batch_size=8, threads=0, share=(number, processes))
+        for number in range(processes)
+    ]
+    whole = evaluated(Noise({5}), batch_size=8)
+    assert sorted(read) == [*range(SIZE)]
+    for parts, batch in zip(zip(*own, strict=True), whole, strict=True):
+        for name, rows in batch.items():
+            together = [row for part in parts for row in part[name]]
+            np.testing.assert_equal(together, list(rows), err_msg=name)
+
+
 def test_evaluation_of_chosen_records():
     assert indices(evaluated(indices=[7, 0, 7], batch_size=2)).tolist() == [7, 0, 7, -1]
     assert evaluated(indices=[]) == []

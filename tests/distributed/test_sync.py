@@ -80,6 +80,21 @@ def test_the_longest_text_of_all_processes_decides_the_width(met):
         assert one["equal"] and one["images"] == [12] * 4
 
 
+def test_each_process_reads_its_rows_and_is_told_of_the_others(met):
+    """Records 6 and 7 show what 0 and 1 show, which other processes have read."""
+    found = [one["reading"] for one in told(met)]
+    assert [one["read"] for one in found] == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    assert [one["kept"] for one in found] == [[0, 10, 40, 50], [20, 30]]
+    for number, one in enumerate(found):
+        assert one["shares"] == [[0, 1, 4, 5], [2, 3]]
+        assert one["captions"] == [f"red {index}" for index in range(8)]
+        assert one["image_of_text"] == [0, 1, 2, 3, 4, 5, 0, 1]
+        assert one["same_pixels"] == 2
+        assert one["shown"] == {"0": 0, "2": 20, "5": 50}
+        assert one["rows"] == [[], [[2**40]]]
+        assert one["own_rows"] == [[2.0 * row + 8 * number for row in range(4)]] * 2
+
+
 def test_what_one_process_cannot_read_all_pass_over(met):
     warning = "a block is lost (process 1). Falling back to step 2"
     assert warning in met[0] and warning not in met[1]

@@ -19,7 +19,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from albef_jax.distributed import sync
 from albef_jax.distributed.initialize import joined
 from albef_jax.distributed.launch import find
-from albef_jax.distributed.mesh import AXES, fetch, make_mesh, shard_replicated, to_devices
+from albef_jax.distributed.mesh import (
+    AXES,
+    fetch,
+    make_mesh,
+    own_rows,
+    shard_replicated,
+    to_devices,
+)
 from albef_jax.errors import ConfigError
 from albef_jax.tasks.shared.text_buckets import in_buckets
 from albef_jax.train.resilience.preemption import SyncedSignal
@@ -101,6 +108,50 @@ def widths(_: Path) -> dict:
     }
 
 
+def reading(_: Path) -> dict:
+    """Which images each process reads, keeps and shows; and what it is told of the others'."""
+    from albef_jax.data.bad_samples import BadSamples
+    from albef_jax.data.records import Pair
+    from albef_jax.data.tokenizer import Tokenizer
+    from albef_jax.inference.gallery import read_gallery
+
+    read = []
+
+    class Source(list):
+        def __getitem__(self, index: int) -> Pair:
+            read.append(index)
+            image = np.full((8, 8, 3), 10 * (index % 6), np.uint8)  # 6 and 7 repeat 0 and 1
+            return Pair(f"image {index}", image, (f"red {index}",), index)
+
+    gallery = read_gallery(
+        Source(range(8)),
+        Tokenizer("scenes", 8),
+        BadSamples(None, 1.0, 8),
+        image_size=8,
+        pairs=100,
+        rows=4,
+        max_words=4,
+        threads=0,
+    )
+    shares = gallery.shares()
+    pixels = gallery.pixels(shares[jax.process_index()])
+    rows = np.arange(jax.process_index(), dtype=np.int64)[:, None] + 2**40
+    mesh = make_mesh(fsdp=2)
+    own = to_devices(mesh, {"x": np.arange(4.0) + 4 * jax.process_index()})["x"]
+    kept = jax.jit(lambda x: (2 * x, 2 * x), out_shardings=(own.sharding, None))(own)
+    return {
+        "read": sorted(read),
+        "shares": [share.tolist() for share in shares],
+        "captions": gallery.captions,
+        "image_of_text": gallery.image_of_text.tolist(),
+        "same_pixels": gallery.same_pixels,
+        "kept": pixels[:, 0, 0, 0].tolist(),
+        "shown": {n: int(image[0, 0, 0]) for n, image in gallery.shown([5, 0, 2]).items()},
+        "rows": [own.tolist() for own in sync.gather_rows(rows)],
+        "own_rows": [rows.tolist() for rows in own_rows(mesh, kept)],
+    }
+
+
 def batch_spec(array: jax.Array) -> bool:
     return array.sharding.is_equivalent_to(
         NamedSharding(array.sharding.mesh, PartitionSpec(AXES)), array.ndim
@@ -160,7 +211,9 @@ def failing(_: Path) -> dict:
 
 def meeting(directory: Path) -> dict:
     """All that ends well: starting processes takes longest."""
-    return {act.__name__: act(directory) for act in (agreeing, arrays, widths, falling_back)}
+    return {
+        act.__name__: act(directory) for act in (agreeing, arrays, widths, reading, falling_back)
+    }
 
 
 ACTS = {act.__name__: act for act in (meeting, losing, failing)}

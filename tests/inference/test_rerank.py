@@ -5,7 +5,7 @@ import pytest
 
 from albef_jax.distributed.mesh import make_mesh
 from albef_jax.inference.gallery import Encoded, Gallery
-from albef_jax.inference.rerank import blocks, calls, candidates, itm_scores
+from albef_jax.inference.rerank import blocks, calls, candidates, itm_scores, schedule
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
 
@@ -62,6 +62,24 @@ def test_calls_hold_the_chosen_pairs(chosen, texts):
         for wanted in calls(chosen, block, texts):
             assert wanted.shape == (2, texts)
             found[block[:, None], wanted] = True
+    np.testing.assert_array_equal(found, chosen)
+
+
+@pytest.mark.parametrize("holder", [[0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 0]], ids=str)
+@pytest.mark.parametrize("num_images", [1, 2, 3])
+def test_processes_score_what_they_have_in_equally_many_calls(chosen, holder, num_images):
+    owner = np.resize(holder, N)
+    shares = [np.flatnonzero(owner == number) for number in range(2)]
+    plans = schedule(chosen, shares, num_images, 2)
+    assert [len(one.calls) for one in plans[0]] == [len(one.calls) for one in plans[1]]
+    found = np.zeros((N, M), bool)
+    for plan, share in zip(plans, shares, strict=True):
+        for block, wanted_texts in plan:
+            assert block.shape == (num_images,)
+            assert set(block) <= {*share, -1}
+            for wanted in wanted_texts:
+                assert wanted.shape == (num_images, 2)
+                found[block[block >= 0, None], wanted[block >= 0]] = True
     np.testing.assert_array_equal(found, chosen)
 
 
