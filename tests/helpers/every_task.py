@@ -22,7 +22,7 @@ LOSSES = {
 }
 CASES = {
     **LOSSES,
-    "pretrain with image ids": lambda model: PretrainingLoss(
+    "pretrain with image ids and mean pooling": lambda model: PretrainingLoss(
         model, Recipe(GROUP, 0.3, same_image_positives=True)
     ),
 }
@@ -53,6 +53,13 @@ def batch_of(model: str, with_ids: bool = False) -> dict[str, np.ndarray]:
         weight = rng.random((ROWS, 2)).astype(np.float32) * (rng.random((ROWS, 2)) < 0.7)
         batch |= {"answer_ids": answer_ids, "answer_mask": answer_mask, "answer_weight": weight}
     return batch
+
+
+def padded(batch: dict[str, np.ndarray], width: int) -> dict[str, np.ndarray]:
+    """The same texts with more padding."""
+    more = (0, 0), (0, width - LENGTH)
+    texts = {name: np.pad(batch[name], more) for name in ("text_ids", "text_mask")}
+    return batch | texts
 
 
 def precise(tree):

@@ -85,7 +85,9 @@ def test_every_task_has_narrow_batches(task, tmp_path):
 def whole(tmp_path_factory):
     """A run over several epochs: the widths of its batches, of its programs, and waits for them."""
     workdir = tmp_path_factory.mktemp("run")
-    task = Pretraining(config_of(steps=20), workdir)
+    config = config_of(steps=20)
+    config.data.text_buckets = "14,25"
+    task = Pretraining(config, workdir)
     traced, waits, widths, whole_batches = [], [], [], task.batches
 
     def noted(config, state, batch, step=steps.train_step):
