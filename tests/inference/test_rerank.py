@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from albef_jax.distributed.mesh import make_mesh
+from albef_jax.distributed.mesh import make_mesh, to_devices
+from albef_jax.inference import rerank
 from albef_jax.inference.gallery import Encoded, Gallery
 from albef_jax.inference.rerank import blocks, calls, candidates, itm_scores, schedule
 from albef_jax.models import albef
@@ -137,3 +138,22 @@ def test_scores_are_those_of_the_pairs(
     assert np.all(found[~chosen] == -np.inf)
     np.testing.assert_allclose(found[chosen], naive[chosen], rtol=1e-4, atol=1e-5)
     assert np.std(naive[chosen]) > 0.01
+
+
+def test_devices_hold_a_block_of_images_and_the_texts_of_a_call(
+    tiny, gallery, encoded, chosen, monkeypatch
+):
+    """Never all tokens of the gallery, whatever its size."""
+    given = []
+
+    def noted(mesh, batch):
+        given.append({name: rows.shape for name, rows in batch.items()})
+        return to_devices(mesh, batch)
+
+    monkeypatch.setattr(rerank, "to_devices", noted)
+    mesh = make_mesh(1, devices=jax.devices()[:1])
+    itm_scores(*tiny, gallery, encoded, chosen, mesh, 2, 4)
+    images = {"image": (2, 16, 16, 3)}
+    texts = {"text_embeds": (2, 4, 6, 24), "text_mask": (2, 4, 6)}
+    assert {tuple(one) for one in given} == {tuple(images), tuple(texts)}
+    assert all(one in (images, texts) for one in given)
