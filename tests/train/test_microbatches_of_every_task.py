@@ -36,6 +36,7 @@ CASES = {
     "pretrain with image ids": lambda model: PretrainingLoss(
         model, Recipe(GROUP, 0.3, same_image_positives=True)
     ),
+    "vqa in passes": lambda model: VqaLoss(model, rows=2, contrast_group=2),
 }
 
 
