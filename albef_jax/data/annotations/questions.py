@@ -86,6 +86,10 @@ class JsonQuestions:
         path = self._roots[row.dataset] / row.image
         return Question(str(path), read_image(path, self.upright), *row[1:])
 
+    def answer_counts(self) -> np.ndarray:
+        """How many different answers each question has, int `[N]`."""
+        return np.array([len(set(row.answers)) for row in self._rows])
+
     def image_paths(self) -> Iterator[str]:
         """The path of each question's image."""
         for dataset, root in self._roots.items():

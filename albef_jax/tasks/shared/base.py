@@ -269,6 +269,13 @@ class Task(ABC):
             order=source.order(self.batch_size, self.config.seed) if mixed else None,
         )
 
+    def sizes(self) -> dict[str, Any]:
+        """What the data decide and all processes must have alike, by its name."""
+        return {
+            "number of training records": len(self.source),
+            "number of evaluation records": len(self.held_out),
+        }
+
     def row_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """One row of each array of a batch that a task may have."""
         side, length = self.model.image_size, self.config.data.text_len
