@@ -1,7 +1,7 @@
 """Question answering: the likelihood of weighted answers, with momentum distillation.
 
 Shape letters: B questions, R answers a question, T answer tokens, S question tokens, V vocabulary,
-D text width.
+D text width; Q = G * C rows of a pass, of P passes, as in `answer_rows`.
 """
 
 from dataclasses import dataclass

@@ -2,9 +2,9 @@
 
 It has as many layers as the fusion encoder, embeddings and a vocabulary head of its own, and starts
 as a copy of the fusion encoder (paper section 5, VQA). All answers of a question are rows of one
-call, so that the question's keys and values are computed once.
+call, or rows that name it, so that the question's keys and values are computed once.
 Shape letters: B questions, R answers a question, T answer tokens, S question tokens, D text width,
-V vocabulary.
+V vocabulary; C answers of each of G groups of questions.
 """
 
 from typing import cast

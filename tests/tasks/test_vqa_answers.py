@@ -14,6 +14,7 @@ from albef_jax.observability.metrics import read_lines
 from albef_jax.run import run
 from albef_jax.validate import validate
 from tests.helpers.kill_runs import assert_same, outcome
+from tests.helpers.processes import group_flags, started
 from tests.helpers.tiny_run import task_config
 
 COUNT, BATCH = 24, 8
@@ -101,3 +102,23 @@ def test_a_packed_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     run(config, tmp_path / "again", "the command", eval_only=False)
     assert_same(outcome(tmp_path / "again"), outcome(tmp_path / "whole"))
     assert len(list(read_lines(tmp_path / "again" / "metrics.jsonl"))) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(tmp_path):
+    """The same four devices, parameters cut over two of them."""
+    config_of(tmp_path, few)
+    given = {"source": "json", "root": tmp_path, "train_files": "items.json", "max_answers": 10}
+    flags = [f"--config.data.{name}={value}" for name, value in given.items()]
+    flags += ["--config.train.batch_size=16", "--config.mesh.fsdp=2", "--config.log.every_steps=1"]
+    command = ["-m", "albef_jax.main", "--config", "tests/helpers/tiny_run.py:vqa", *flags]
+    losses = {}
+    for devices, groups in ((4, [[]]), (2, group_flags())):
+        workdir = tmp_path / str(devices)
+        commands = [[*command, f"--workdir={workdir}", *group] for group in groups]
+        with started(commands, devices) as processes:
+            codes = [process.end() for process in processes]
+        assert not any(codes), processes[0].text
+        losses[devices] = [line["loss"] for line in read_lines(workdir / "metrics.jsonl")]
+    assert len(losses[4]) == 4
+    np.testing.assert_allclose(losses[2], losses[4], rtol=1e-5)
