@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from albef_jax.apps.search.item import Item, Items
-from albef_jax.config.file_patterns import expand, is_remote, nearest_file, not_here
+from albef_jax.config.file_patterns import expand, nearest_file
 from albef_jax.data.shards.tar_paths import keys_of
 from albef_jax.data.shards.tar_shards import TarShards
 from albef_jax.inference.outputs import SearchError
@@ -25,8 +25,6 @@ def shards_named(given: Path, setting: str) -> tuple[Path, ...]:
     Raises:
         SearchError: shards that are not there, or shards and other files.
     """
-    if is_remote(str(given)):
-        raise SearchError(not_here(setting, str(given)))
     if given.is_dir():
         return ()
     if given.is_file():
