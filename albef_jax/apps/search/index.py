@@ -36,7 +36,7 @@ class Hit:
         name: the image's path below the index's root, or the caption.
         itc: cosine of the features, -1 to 1.
         itm: probability of the match head, 0 to 1; None without re-ranking.
-        path: of the image; None for a caption.
+        path: of the image, `shard.tar/key` in a tar shard; None for a caption.
     """
 
     name: str
