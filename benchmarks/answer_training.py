@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from albef_jax.distributed.mesh import make_mesh
 from albef_jax.losses.answer_rows import rows_of_a_pass
 from albef_jax.losses.vqa import VqaLoss
 from albef_jax.models import task_models
 from albef_jax.models.albef import teacher_params
 from albef_jax.models.config import ModelConfig
+from albef_jax.train.memory import estimate
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import TrainState, state_from_params
 from albef_jax.train.step import Batch, StepConfig, train_step
@@ -62,9 +64,7 @@ class Data(NamedTuple):
         """As `tasks.vqa` chooses it for a batch on one device."""
         counts, most = self.counts, int(self.counts.max())
         rows = rows_of_a_pass(float(counts.mean()), float(counts.std()), most, questions)
-        if rows == questions * most:
-            return VqaLoss(model)
-        return VqaLoss(model, rows, questions)
+        return VqaLoss(model, rows if rows < questions * most else None, questions)
 
     def passes(self, rows: int, questions: int) -> np.ndarray:
         """That each of some batches takes."""
@@ -116,7 +116,8 @@ def batch_of(model: ModelConfig, counts: np.ndarray, answers: int, shape: tuple[
 def compare(
     model: ModelConfig, data: Data, questions: int, shape: tuple[int, int], rounds: int
 ) -> dict[str, Any]:
-    """Both ways: operations, and by turns the fastest of the rounds, and memory.
+    """Both ways: operations and what is kept for the backward pass, counted; and by turns the
+    fastest of the rounds, and XLA's memory.
 
     The batch takes one pass, as nearly all do; `passes` is the mean over many batches.
 
@@ -126,24 +127,30 @@ def compare(
     packed = data.loss(model, questions)
     counts = np.sort(data.counts)[:: len(data.counts) // questions][:questions]  # typical ones
     most = int(data.counts.max())
-    ways = {"plain": (VqaLoss(model), data.padded), "packed": (packed, most)}
+    ways = {"plain": (VqaLoss(model, None, questions), data.padded), "packed": (packed, most)}
     told: dict[str, Any] = {"questions": questions, "answers": round(float(data.counts.mean()), 2)}
     rows = packed.rows or questions * most
     passes = data.passes(rows, questions)
     told |= {"plain_rows": questions * data.padded, "packed_rows": rows}
     told |= {"passes": round(float(passes.mean()), 4)}
-    operations, programs, memory = {}, {}, {}
+    operations, kept, programs, memory = {}, {}, {}, {}
+    alone = make_mesh(devices=jax.devices()[:1])
     for name, (loss, answers) in ways.items():
         config = step_of(loss)
         start = partial(start_of, model, config.optimizer)
         batch = batch_of(model, counts, answers, shape)
         step = partial(train_step, config)
-        operations[name] = products(step, jax.eval_shape(start), batch)
+        abstract = jax.eval_shape(start)
+        operations[name] = products(step, abstract, batch)
+        kept[name] = estimate(
+            config, alone, abstract, jax.eval_shape(lambda batch=batch: batch)
+        ).kept
         if rounds:
             inputs = jax.device_put((jax.jit(start)(), batch))
             program, memory[name] = compiled(step, *inputs)
             programs[name] = partial(program, *inputs)
     told |= {f"{name}_tera": round(count / 1e12, 4) for name, count in operations.items()}
+    told |= {f"{name}_kept_gib": round(size / 2**30, 3) for name, size in kept.items()}
     told["fewer_operations"] = round(operations["plain"] / operations["packed"], 3)
     if rounds:
         seconds, _ = by_turns(programs, rounds)

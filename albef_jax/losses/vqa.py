@@ -74,7 +74,7 @@ class VqaLoss(Loss):
         rows: of the decoder in a pass, for the questions of a contrast group: their answers side by
             side (`answer_rows`). None for a row for each answer that a question may have: the plain
             way, which takes longer if most questions have fewer.
-        contrast_group: questions that share the rows of a pass.
+        contrast_group: questions that share the rows of a pass, or that a device takes at a time.
     """
 
     model: ModelConfig

@@ -151,9 +151,8 @@ class Vqa(Task):
         questions = part // math.gcd(part, jax.device_count())  # of a device at a time
         counts, most = self.answer_counts, self._most_answers
         rows = rows_of_a_pass(float(counts.mean()), float(counts.std()), most, questions)
-        if rows == questions * most:
-            return VqaLoss(self.trained_model)
-        return VqaLoss(self.trained_model, rows, questions)
+        saves = rows < questions * most
+        return VqaLoss(self.trained_model, rows if saves else None, questions)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Soft accuracy, and `answers.json`: every question's answer, as one submits it."""

@@ -33,6 +33,7 @@ def test_operations_follow_the_rows():
     assert 16 * 2.7 < told["packed_rows"] < 80
     assert 1 <= told["passes"] < 1.01
     assert told["fewer_operations"] > 1.3
+    assert 0 < told["packed_kept_gib"] < told["plain_kept_gib"]
     single = compare(MODEL, Data(np.ones(1000, int)), 16, (6, 5), rounds=0)
     assert single["packed_rows"] == 16
     assert single["fewer_operations"] > told["fewer_operations"]

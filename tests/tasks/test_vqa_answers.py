@@ -81,7 +81,7 @@ def test_rows_are_those_of_a_micro_batch_on_a_device(tmp_path, monkeypatch):
 def test_one_answer_each_needs_no_packing(tmp_path):
     """Whatever `data.max_answers` allows; nor do as many as there may be."""
     task = program(tmp_path, lambda n: ["red"])
-    assert task.loss() == VqaLoss(task.trained_model)
+    assert task.loss() == VqaLoss(task.trained_model, None, BATCH)
     assert next(task.batches(0))["answer_weight"].shape == (BATCH, 1)
     assert program(tmp_path, lambda n: list(COLOURS)).loss().rows is None
 
