@@ -162,8 +162,7 @@ def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool, extend
         if is_main_process():
             for line in check_data(workdir, config, task.source, eval_only=eval_only):
                 print(f"WARNING: other data than before, accepted: {line}", file=sys.stderr)
-    records = {"training": len(task.source), "evaluation": len(task.held_out)}
-    check_same({f"number of {name} records": size for name, size in records.items()})
+    check_same(task.sizes())
     return task
 
 

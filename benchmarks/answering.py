@@ -1,17 +1,18 @@
-"""Answers: generation that keeps keys and values, and ranking in chunks, against the plain ways.
+"""Answers: generation that keeps keys and values, ranking in chunks, training side by side; each
+against the plain way.
 
 The plain way to generate reads each answer from its beginning for every token; the plain way to
-rank holds the logits of all candidates at once. Both ways get the same questions; answers are
-compared, and ratios are of times measured in one run.
+rank holds the logits of all candidates at once; the plain way to train has ten rows of the decoder
+for each question. Both ways get the same questions, and ratios are of times measured in one run.
 
 Examples:
     python -m benchmarks.answering
     python -m benchmarks.answering --preset=base --questions=8 --answers=512 --rank=128
+    python -m benchmarks.answering --preset=base --train=32 --rounds=0  # operations alone
 """
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +26,9 @@ from albef_jax.inference.answer_decoding import Generated, generate, rank
 from albef_jax.models.albef import Params
 from albef_jax.models.config import PRESETS, ModelConfig, preset
 from albef_jax.models.decoder import decode, init_decoder
+from benchmarks import answer_training
+from benchmarks.answer_training import MANY, Data, annotators
+from benchmarks.by_turns import by_turns, compiled
 
 START, END = 101, 102  # [CLS] and [SEP] of BERT's vocabulary
 
@@ -63,24 +67,11 @@ def generate_plainly(
     return Generated(ids[:, 0], scores[:, 0])
 
 
-def compiled(function: Callable, *inputs: Any) -> tuple[Callable, float]:
-    """The compiled function, and the memory it takes besides its inputs, in GiB."""
-    program = jax.jit(function).lower(*inputs).compile()
-    memory = program.memory_analysis()
-    assert memory is not None  # CPU, GPU and TPU all tell
-    return program, memory.temp_size_in_bytes / 2**30
-
-
 def compare(plain: Callable, fast: Callable, inputs: tuple, rounds: int) -> dict[str, Any]:
     """Both ways by turns: the fastest of the rounds of each, memory, and what both gave."""
     programs = {name: compiled(way, *inputs) for name, way in (("plain", plain), ("fast", fast))}
-    seconds = dict.fromkeys(programs, float("inf"))
-    found = {}
-    for _ in range(rounds):
-        for name, (program, _) in programs.items():
-            began = time.perf_counter()
-            found[name] = jax.block_until_ready(program(*inputs))
-            seconds[name] = min(seconds[name], time.perf_counter() - began)
+    ready = {name: partial(program, *inputs) for name, (program, _) in programs.items()}
+    seconds, found = by_turns(ready, rounds)
     equal = np.asarray(found["plain"][0] == found["fast"][0]).reshape(len(found["plain"][0]), -1)
     return {
         "plain_s": round(seconds["plain"], 4),
@@ -116,13 +107,17 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--beams", type=int, default=3)
     parser.add_argument("--answers", type=int, default=256, help="in the list; 0: no ranking")
     parser.add_argument("--rank", type=int, default=128, help="candidates a question")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train", type=int, default=32, help="questions of a step; 0: none")
+    parser.add_argument("--image_size", type=int, help="pixels, in training; default: the preset's")
+    parser.add_argument(
+        "--different", type=float, default=2.7, help="answers of ten annotators, on average"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="0 only counts training operations")
     return parser.parse_args(given)
 
 
-def main(given: list[str] | None = None) -> None:
-    """Measure and print one JSON line."""
-    chosen = arguments(given)
+def reading(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Generation and ranking."""
     config = preset(chosen.preset, dtype=chosen.dtype)
     rng = np.random.default_rng(0)
     decoder = jax.jit(partial(init_decoder, config))(jax.random.key(0))
@@ -151,6 +146,31 @@ def main(given: list[str] | None = None) -> None:
         result["rank"] = compare(
             partial(rank_at_once, config, k), partial(rank, config, k=k), inputs, chosen.rounds
         )
+    return result
+
+
+def training(chosen: argparse.Namespace) -> dict[str, Any]:
+    """A step on questions with answers of ten annotators, and on those of the built-in world."""
+    size = {"image_size": chosen.image_size} if chosen.image_size else {}
+    model = preset(chosen.preset, dtype=chosen.dtype, **size)
+    shape = chosen.question_len, chosen.length
+    rng = np.random.default_rng(0)
+    kinds = {
+        "annotators": Data(annotators(chosen.different, MANY, rng)),
+        "built_in": Data(np.ones(MANY, int)),
+    }
+    return {
+        name: answer_training.compare(model, data, chosen.train, shape, chosen.rounds)
+        for name, data in kinds.items()
+    }
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure and print one JSON line."""
+    chosen = arguments(given)
+    result = reading(chosen) if chosen.rounds else {}
+    if chosen.train:
+        result["train"] = training(chosen)
     device = jax.devices()[0].device_kind
     print(json.dumps({"device": device, "jax": jax.__version__, **vars(chosen), **result}))
 

@@ -7,6 +7,7 @@ the work, each with its own --part, on one host or many, as long as they see the
 Examples:
     python -m tools.embed scenes --images=photos --out=features/photos
     python -m tools.embed runs/coco --captions=captions.txt --out=features/captions --dtype=float16
+    python -m tools.embed runs/coco --images='shards/{00000..00099}.tar' --out=features/shards
     python -m tools.embed runs/coco --images=photos --out=features/photos --part=2/8
     python -m tools.search build index --model=scenes --images=photos --features=features/photos
 """
@@ -39,8 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("model", type=Path, help="a checkpoint, as for albef_jax.load")
-    made.add_argument("--images", type=Path, help="a folder, or an annotation file (JSON)")
-    made.add_argument("--captions", type=Path, help="a file of captions, as for tools.search")
+    what = "a folder, an annotation file (JSON), or tar shards: 'shards/{000..099}.tar'"
+    made.add_argument("--images", type=Path, help=what)
+    what = "a file of captions, as for tools.search, or tar shards"
+    made.add_argument("--captions", type=Path, help=what)
+    what = "of the .json in tar shards, which holds the captions; by default they are in .txt"
+    made.add_argument("--caption_field", default="", help=what)
     made.add_argument("--image_root", type=Path, help="where paths in annotations start from")
     made.add_argument("--out", type=Path, required=True, help="folder for the shards")
     made.add_argument("--shard_size", type=int, default=4096, help="items of a shard; 4096")
@@ -62,7 +67,7 @@ def _embed(given: argparse.Namespace) -> str:
         if getattr(given, name) < 1:
             raise ValueError(f"--{name}={getattr(given, name)}: must be 1 or more")
     check_folder(given.out, "--out")
-    items = items_of(given.images, given.captions, given.image_root)
+    items = items_of(given.images, given.captions, given.image_root, given.caption_field)
     if items.note:
         print(items.note, file=sys.stderr)
     model = load(given.model, vocab=given.vocab, batch_size=given.batch_size)

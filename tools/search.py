@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--model", type=Path, required=True, help="a checkpoint, as for albef_jax.load"
     )
-    what = "a folder, or an annotation file (JSON) whose items have 'image'"
+    what = "a folder, an annotation file (JSON) whose items have 'image', or tar shards"
     build.add_argument("--images", type=Path, help=what)
     what = "a caption a line, .json, .jsonl, .csv with a column 'caption', or a Flickr token file"
     build.add_argument("--captions", type=Path, help=what)

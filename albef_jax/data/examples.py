@@ -133,7 +133,7 @@ class QuestionExamples(Examples):
 
     Attributes:
         answer_tokenizer: of answers, to length L.
-        max_answers: A, the padded number of answers.
+        max_answers: A, answers that a question may have.
     """
 
     answer_tokenizer: Tokenizer

@@ -82,7 +82,8 @@ class Loss(ABC):
         streams: names of the random keys of a step. Their order is part of a run's history: a key
             is the step's key with the position of its name folded in.
         temperature_range: if set, the student's temperature is clamped to it first.
-        contrast_group: rows that depend on each other; micro-batches are whole groups.
+        contrast_group: rows that depend on each other, or share what is computed; micro-batches are
+            whole groups.
     """
 
     model: ModelConfig

@@ -17,9 +17,9 @@ from albef_jax.losses.classification import distilled_loss
 from albef_jax.losses.matching import exclude_self
 from albef_jax.models import albef
 from albef_jax.models.albef import Images, Params
-from albef_jax.models.bert import take_in_group
 from albef_jax.models.classifiers import assignment_logits
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.take_rows import take_in_group
 from albef_jax.models.two_image_fusion import fuse_pair
 
 # Of the similarities that negatives are drawn by; not the learnt one (LEDGER, NLVR).

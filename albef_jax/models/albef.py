@@ -198,7 +198,7 @@ def fuse(
         image_embeds,
         image_bias,
         negative_image,
-        keys_values,
+        keys_values=keys_values,
         rngs=rngs(dropout_key),
     )
 
@@ -221,7 +221,7 @@ def fuse_and_read(
     layers = params["fusion_encoder"]["layers"], keys_values
     first = jax.tree.map(lambda leaf: leaf[:-1], layers)
     last = jax.tree.map(lambda leaf: leaf[-1], layers)
-    inputs = bias, image_embeds, None, negative_image
+    inputs = bias, image_embeds, None, negative_image, None
     x: Any = text_embeds
     if config.fusion_depth > 1:
         fewer = replace(config, fusion_depth=config.fusion_depth - 1)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -27,6 +26,7 @@ from albef_jax.models.config import ModelConfig
 from albef_jax.models.linear import Linear, gelu_linear, joint_linear
 from albef_jax.models.primitives import initial, wide
 from albef_jax.models.scan import stack
+from albef_jax.models.take_rows import take_in_group
 from albef_jax.models.token_selection import TokenSelection, gather, scatter
 
 EPSILON = 1e-12
@@ -40,36 +40,6 @@ def linear(config: ModelConfig, width: int, name: str) -> Linear:
 def norm(config: ModelConfig, name: str) -> nn.LayerNorm:
     """LayerNorm in float32 with BERT's epsilon."""
     return nn.LayerNorm(epsilon=EPSILON, dtype=wide(config.dtype), name=name)
-
-
-def take_in_group(x: Array, index: Int[Array, "G g"]) -> Array:
-    """Row `index[i, j]` of group i, for `x [G * g, ...]` cut into G groups of g.
-
-    Gathering inside groups keeps rows on the device that holds the group.
-    """
-    return _take_rows(x.reshape(*index.shape, *x.shape[1:]), index).reshape(x.shape)
-
-
-@jax.custom_vjp
-def _take_rows(x: Float[Array, "G g ..."], index: Int[Array, "G g"]) -> Float[Array, "G g ..."]:
-    """Gather whose gradient is a product with ones and zeros: a scatter takes several times as
-    long, and wants float32."""
-    return _take_forward(x, index)[0]
-
-
-def _take_forward(x: Array, index: Array) -> tuple[Array, Array]:
-    rows_of = index.reshape(*index.shape, *(1,) * (x.ndim - 2))
-    return jnp.take_along_axis(x, rows_of, axis=1), index
-
-
-def _take_backward(index: Array, gradient: Array) -> tuple[Array, None]:
-    taken = jax.nn.one_hot(index, index.shape[1], dtype=gradient.dtype)
-    # Also where products in float32 are rounded by default.
-    exact = jax.lax.Precision.HIGHEST
-    return jnp.einsum("gji,gj...->gi...", taken, gradient, precision=exact), None
-
-
-_take_rows.defvjp(_take_forward, _take_backward)
 
 
 class Embeddings(nn.Module):
@@ -185,6 +155,7 @@ class CrossAttention(nn.Module):
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
         selection: TokenSelection | None = None,
+        image_of: Int[Array, "G C"] | None = None,
     ) -> Float[Array, "*C D"]:
         """Attend to the images.
 
@@ -198,6 +169,8 @@ class CrossAttention(nn.Module):
             probe: zeros added to the probabilities, S = R * T. The gradient with respect to them
                 is that with respect to the probabilities, which are then kept as the
                 intermediate `probabilities` (Grad-CAM).
+            image_of: if given, texts and images differ in number: the G * C texts, one row each,
+                read this image of their group; `bias` has an entry a text.
         """
         cfg = self.config
         images, rows, length, _ = shape
@@ -215,6 +188,8 @@ class CrossAttention(nn.Module):
         else:
             seen = key.shape[1]
             key, value = (heads_first(y, cfg.length_multiple) for y in (key, value))
+            if image_of is not None:
+                key, value = (take_in_group(y, image_of) for y in (key, value))
             dropout = Dropout(cfg.attention_dropout, deterministic=self.deterministic)
             attention = partial(text_attention, dropout=dropout, multiple=cfg.length_multiple)
             queries = [query]
@@ -274,6 +249,7 @@ class FusionLayer(nn.Module):
         image_embeds: Float[Array, "B N E"] | None,
         image_bias: Array | None,
         negative_image: Int[Array, "G g"] | None,
+        image_of: Int[Array, "G C"] | None = None,
         keys_values: KeysValues | None = None,
         probe: Float[Array, "B H S N"] | None = None,
         selection: TokenSelection | None = None,
@@ -292,7 +268,7 @@ class FusionLayer(nn.Module):
             cfg, self.deterministic, self.projections, name="cross_attention"
         )
         image = image_embeds, image_bias, negative_image
-        x = attention(x, shape, *image, keys_values, probe, selection)
+        x = attention(x, shape, *image, keys_values, probe, selection, image_of)
         return feed_forward(cfg, x, self.deterministic)
 
 
@@ -348,6 +324,7 @@ class FusionEncoder(nn.Module):
         image_embeds: Float[Array, "B N E"] | None,
         image_bias: Array | None = None,
         negative_image: Int[Array, "G g"] | None = None,
+        image_of: Int[Array, "G C"] | None = None,
         keys_values: KeysValues | None = None,
     ):
         """Fuse: `[B, R, T, D]`, with `collect` also `[L, B, R, T, D]`.
@@ -356,9 +333,9 @@ class FusionEncoder(nn.Module):
         """
         cfg = self.config
         layers = stack(
-            FusionLayer, cfg, cfg.fusion_depth, cfg.remat_fusion, self.collect, 4, layer_inputs=1
+            FusionLayer, cfg, cfg.fusion_depth, cfg.remat_fusion, self.collect, 5, layer_inputs=1
         )
         x, outputs = layers(cfg, self.deterministic, name="layers")(
-            text_embeds, bias, image_embeds, image_bias, negative_image, keys_values
+            text_embeds, bias, image_embeds, image_bias, negative_image, image_of, keys_values
         )
         return (x, outputs) if self.collect else x

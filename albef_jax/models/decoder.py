@@ -2,9 +2,9 @@
 
 It has as many layers as the fusion encoder, embeddings and a vocabulary head of its own, and starts
 as a copy of the fusion encoder (paper section 5, VQA). All answers of a question are rows of one
-call, so that the question's keys and values are computed once.
+call, or rows that name it, so that the question's keys and values are computed once.
 Shape letters: B questions, R answers a question, T answer tokens, S question tokens, D text width,
-V vocabulary.
+V vocabulary; C answers of each of G groups of questions.
 """
 
 from typing import cast
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from albef_jax.models import attention, bert
 from albef_jax.models.albef import MlmHead, Params, rngs
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.take_rows import take_in_group
 
 
 def decode(
@@ -27,12 +28,17 @@ def decode(
     question_mask: Int[Array, "B S"],
     dropout_key: Array | None = None,
     question: bert.KeysValues | None = None,
+    question_of: Int[Array, "G C"] | None = None,
 ) -> Float[Array, "B R T V"]:
     """Vocabulary logits; those at position t are for the token at t + 1.
 
     Args:
         question: of `question_keys_values`, instead of `question_states`, for many calls.
+        question_of: if given, there are `[G * C, 1, T]` answers, which read this one of their
+            group's questions: any number of answers a question, in G groups of B / G questions.
     """
+    if question_of is not None:
+        question_mask = take_in_group(question_mask, question_of)
     decoder = params["answer_decoder"]
     images, rows, length = answer_ids.shape
     deterministic = dropout_key is None
@@ -49,6 +55,7 @@ def decode(
         question_states,
         attention.cross_bias(question_mask),
         None,
+        question_of,
         question,
         rngs=rngs(keys[1]),
     )

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from albef_jax.models import albef
 from albef_jax.models.albef import Params
-from albef_jax.models.bert import take_in_group
 from albef_jax.models.config import ModelConfig
+from albef_jax.models.take_rows import take_in_group
 from albef_jax.models.token_selection import TokenSelection
 
 

@@ -1,6 +1,7 @@
 """Visual question answering: an answer decoder, trained on weighted answers."""
 
 import json
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ from albef_jax.evaluate.queries import Row, right
 from albef_jax.evaluate.vqa_accuracy import majority, score, soft_accuracy
 from albef_jax.inference.answer_decoding import Answerer, Generated, Ranked
 from albef_jax.inference.soundness import check_finite
+from albef_jax.losses.answer_rows import rows_of_a_pass
 from albef_jax.losses.base import Loss
 from albef_jax.losses.vqa import VqaLoss
 from albef_jax.models.albef import Params
@@ -46,7 +48,7 @@ def options(config: ConfigDict) -> None:
     config.data.vg_image_root = ""  # where images of Visual Genome items are
     config.data.answer_list = ""  # JSON list or .txt to rank; empty: answers are generated
     config.data.answer_len = 10  # tokens, [CLS] and [SEP] included
-    config.data.max_answers = 10  # different answers a question
+    config.data.max_answers = 10  # different answers that a question may have
     config.evaluation.batch_size = 16
     config.evaluation.rank = 128  # answers that the decoder ranks, per question
     config.evaluation.beams = 3  # when generating; 1 is greedy
@@ -131,20 +133,39 @@ class Vqa(Task):
             self.tokenizer,
             data.max_words,
             self.answer_tokenizer,
-            data.max_answers,
+            self._most_answers,
         )
 
     def row_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """With answers and their weights."""
         data = self.config.data
-        tokens = jax.ShapeDtypeStruct((data.max_answers, data.answer_len), np.int32)
-        weight = jax.ShapeDtypeStruct((data.max_answers,), np.float32)
+        tokens = jax.ShapeDtypeStruct((self._most_answers, data.answer_len), np.int32)
+        weight = jax.ShapeDtypeStruct((self._most_answers,), np.float32)
         answers = {"answer_ids": tokens, "answer_mask": tokens, "answer_weight": weight}
         return super().row_shapes() | answers
 
+    @cached_property
+    def answer_counts(self) -> np.ndarray:
+        """How many answers each of the source's questions has, int `[N]`."""
+        return self.source.answer_counts()
+
+    @property
+    def _most_answers(self) -> int:
+        """Of a question; files that only evaluate may have none."""
+        return max(1, int(self.answer_counts.max()))
+
+    def sizes(self) -> dict[str, Any]:
+        """With how many questions have no, one, two ... answers: the step's shapes follow."""
+        return super().sizes() | {"questions by answers": np.bincount(self.answer_counts).tolist()}
+
     def loss(self) -> Loss:
-        """The weighted likelihood of the answers."""
-        return VqaLoss(self.trained_model)
+        """The weighted likelihood of the answers, side by side where that saves rows."""
+        part = self.batch_size // self.config.train.microbatches
+        questions = part // math.gcd(part, jax.device_count())  # of a device at a time
+        counts, most = self.answer_counts, self._most_answers
+        rows = rows_of_a_pass(float(counts.mean()), float(counts.std()), most, questions)
+        saves = rows < questions * most
+        return VqaLoss(self.trained_model, rows if saves else None, questions)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Soft accuracy, and `answers.json`: every question's answer, as one submits it."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albef_jax.models import albef
-from albef_jax.models.bert import take_in_group
+from albef_jax.models.take_rows import take_in_group
 
 RNG = np.random.default_rng(0)
 IMAGE_EMBEDS = RNG.standard_normal((4, 5, 32), np.float32)

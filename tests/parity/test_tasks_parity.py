@@ -156,25 +156,33 @@ def rows_of_answers(recorded):
     return question, row, (len(counts), int(counts.max()))
 
 
+def with_answers(recorded):
+    question, row, shape = rows_of_answers(recorded)
+    ids = np.zeros((*shape, recorded["answer_ids"].shape[1]), np.int32)
+    mask, weight = np.zeros_like(ids), np.zeros(shape, np.float32)
+    mask[:, :, 0] = 1
+    ids[question, row] = recorded["answer_ids"]
+    mask[question, row] = recorded["answer_mask"]
+    weight[question, row] = recorded["weights"]
+    return {
+        "image": nhwc(recorded["image"]),
+        **text(recorded, "question"),
+        "answer_ids": ids,
+        "answer_mask": mask,
+        "answer_weight": weight,
+    }
+
+
 @pytest.fixture(scope="module", params=VARIANTS)
 def answered(golden, request):
-    def batch(recorded):
-        question, row, shape = rows_of_answers(recorded)
-        ids = np.zeros((*shape, recorded["answer_ids"].shape[1]), np.int32)
-        mask, weight = np.zeros_like(ids), np.zeros(shape, np.float32)
-        mask[:, :, 0] = 1
-        ids[question, row] = recorded["answer_ids"]
-        mask[question, row] = recorded["answer_mask"]
-        weight[question, row] = recorded["weights"]
-        return {
-            "image": nhwc(recorded["image"]),
-            **text(recorded, "question"),
-            "answer_ids": ids,
-            "answer_mask": mask,
-            "answer_weight": weight,
-        }
+    return replay(golden, "vqa", "vqa", request.param, VqaLoss(golden.config), with_answers)
 
-    return replay(golden, "vqa", "vqa", request.param, VqaLoss(golden.config), batch)
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def answered_in_passes(golden, request):
+    """Answers side by side, as in training."""
+    loss = VqaLoss(golden.config, rows=3, contrast_group=2)
+    return replay(golden, "vqa", "vqa", request.param, loss, with_answers)
 
 
 def compare_gradients(compare, replayed):
@@ -282,6 +290,13 @@ def test_classification_gradients_and_teacher(classified, compare):
 def test_vqa_gradients_and_teacher(answered, compare):
     compare_gradients(compare, answered)
     compare_teacher(compare, answered)
+
+
+def test_vqa_in_passes(answered_in_passes, compare):
+    name, recorded = answered_in_passes.where, answered_in_passes.recorded
+    assert recorded["answers_per_question"].reshape(-1, 2).sum(axis=1).max() > 3
+    compare.add("vqa loss", answered_in_passes.metrics["loss"], recorded["loss"], LOSSES, name)
+    compare_gradients(compare, answered_in_passes)
 
 
 def test_text_assignment(golden, assigned, compare):

@@ -20,6 +20,7 @@ import albef_jax
 from albef_jax.data.scenes.source import ScenesSource
 from tests.helpers.pages import DOCS, ROOT, SNIPPET, first_cells, read
 from tests.helpers.processes import quick_start
+from tests.helpers.tar_files import sample, shard
 
 README = ROOT / "README.md"
 # Blocks for a shell, lines behind a prompt, and indented commands.
@@ -101,6 +102,8 @@ def desk(tmp_path_factory) -> Path:
     for name in ("a.json", "b.json", "held_out.json", "mine.json"):
         (folder / name).write_text(json.dumps(items))
     (folder / "captions.txt").write_text("a red ball\ntwo stars\n")
+    for number in range(2):
+        shard(folder / "shards" / f"{number:05}.tar", sample(2 * number), sample(2 * number + 1))
     workdir = train(
         README, "albef_jax.main --config configs/pretrain.py --workdir", PRETRAINING, folder
     )
@@ -163,7 +166,9 @@ QUICK = [
     (DOCS / "search.md", "tools.search indexes/photos"),
     (DOCS / "search.md", "tools.search build indexes/captions"),
     (DOCS / "search.md", "tools.search indexes/captions"),
-    (DOCS / "search.md", "tools.embed scenes"),
+    (DOCS / "search.md", "tools.embed scenes --images=photos"),
+    (DOCS / "search.md", "tools.embed scenes --images='shards"),
+    (DOCS / "search.md", "tools.embed scenes --captions='shards"),
     (DOCS / "search.md", "tools.search build indexes/large"),
     (DOCS / "checkpoints.md", "tools.convert_checkpoint runs/demo demo.pth"),
     (DOCS / "checkpoints.md", "tools.convert_checkpoint runs/demo out/model.safetensors"),

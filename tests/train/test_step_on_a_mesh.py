@@ -13,7 +13,7 @@ from albef_jax.losses.base import LossOutput
 from albef_jax.losses.contrastive import Contrast, itc_loss, same_image, similarities
 from albef_jax.losses.matching import itm_loss
 from albef_jax.losses.queue import init_queue
-from albef_jax.models.bert import take_in_group
+from albef_jax.models.take_rows import take_in_group
 from albef_jax.train.optimizer import adamw
 from albef_jax.train.state import state_from_params
 from albef_jax.train.step import StepConfig, compile_step

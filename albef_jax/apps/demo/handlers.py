@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from albef_jax.apps.search.index import Index
-from albef_jax.apps.search.items import SearchError
+from albef_jax.apps.search.reading import image_at
 from albef_jax.data.annotations.checks import read_image
 from albef_jax.errors import BadSample
 from albef_jax.inference.arguments import ArgumentError
 from albef_jax.inference.model import Model
-from albef_jax.inference.outputs import CannotServe
+from albef_jax.inference.outputs import CannotServe, SearchError
 from albef_jax.report.overlays import heat_over, resized
 from albef_jax.system.terminal import as_utf8
 
@@ -99,8 +99,9 @@ class Answers:
             raise Refused("Upload some images to search in.")
         hits = self.index.search(query, int(k))
         return [
-            (resized(_image(str(hit.path)), _HEAT_SIDE), _scores(hit.name, hit.itm, hit.itc))
+            (resized(image_at(hit.path), _HEAT_SIDE), _scores(hit.name, hit.itm, hit.itc))
             for hit in hits
+            if hit.path
         ]
 
     @polite

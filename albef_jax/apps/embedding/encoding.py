@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from albef_jax.apps.embedding import shards
 from albef_jax.apps.embedding.shards import Manifest
-from albef_jax.apps.search.items import Item, Items
+from albef_jax.apps.search.item import Item, Items
 from albef_jax.apps.search.reading import Content, read_ahead
 from albef_jax.apps.search.storage import model_digest
 from albef_jax.data.tokenizer import clean_caption
@@ -100,6 +100,7 @@ def embed(
         shard_size=shard_size,
         dtype=dtype,
         tokens=tokens,
+        caption_field=items.caption_field,
     )
     shards.begin(folder, manifest)
     number, count = part

@@ -6,7 +6,7 @@ import numpy as np
 
 from albef_jax.apps.embedding.encoding import items_digest
 from albef_jax.apps.embedding.shards import open_features
-from albef_jax.apps.search.items import Items
+from albef_jax.apps.search.item import Items
 from albef_jax.apps.search.storage import Rows, model_digest
 from albef_jax.inference.model import Model
 from albef_jax.inference.outputs import SearchError

@@ -32,13 +32,14 @@ class Manifest:
 
     Attributes:
         kind: "image" or "text".
-        source: the folder or file that names the items.
-        root: where the images' names start from; empty for captions.
+        source: the folder, file or files that name the items.
+        root: where names start from; empty for captions of a list.
         items: how many there are, those that cannot be read included.
         items_digest: of their names, sizes and times.
         model: path, task, image size and digest.
         dtype: of the features.
         tokens: whether there are tokens, too.
+        caption_field: of the .json in tar shards, which held the captions.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Manifest:
     shard_size: int
     dtype: str
     tokens: bool
+    caption_field: str = ""
 
     @property
     def shards(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from albef_jax.apps.search.index import Hit
-from albef_jax.data.annotations.checks import read_image
+from albef_jax.apps.search.reading import image_at
 from albef_jax.errors import BadSample
 
 TILE, GAP, MARGIN, HEAD, FOOT = 240, 20, 32, 96, 66
@@ -64,7 +64,7 @@ def _tile(sheet: Image.Image, left: int, top: int, place: int, hit: Hit) -> None
     inner = TILE - 16
     try:
         # The whole image: a crop might cut off the match.
-        whole = Image.fromarray(read_image(hit.path, upright=True)) if hit.path else None
+        whole = Image.fromarray(image_at(hit.path)) if hit.path else None
     except BadSample as problem:
         _write(draw, (left + 12, top + TILE // 2), problem.reason, 13, inner, FAINT)
         whole = None

@@ -13,14 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from albef_jax.apps.search import storage
-from albef_jax.apps.search.items import Item, Items, SearchError
-from albef_jax.apps.search.reading import read_ahead
+from albef_jax.apps.search.item import Item, Items
+from albef_jax.apps.search.reading import image_at, read_ahead
 from albef_jax.apps.search.storage import Rows, model_digest
-from albef_jax.data.annotations.checks import read_image
 from albef_jax.errors import BadSample
 from albef_jax.inference.arguments import ArgumentError, whole_number
 from albef_jax.inference.inputs import ImageInput, is_one_image
 from albef_jax.inference.model import Model, load
+from albef_jax.inference.outputs import SearchError
 from albef_jax.pretrained.folders import locate
 from albef_jax.version import __version__
 
@@ -36,7 +36,7 @@ class Hit:
         name: the image's path below the index's root, or the caption.
         itc: cosine of the features, -1 to 1.
         itm: probability of the match head, 0 to 1; None without re-ranking.
-        path: of the image; None for a caption.
+        path: of the image, `shard.tar/key` in a tar shard; None for a caption.
     """
 
     name: str
@@ -84,8 +84,14 @@ def build_index(
 
     Raises:
         CannotServe: the checkpoint has no features.
-        SearchError: the folder holds something else, or no image can be used.
+        SearchError: the folder holds something else, no image can be used, or the items are
+            captions in tar shards.
     """
+    if items.kind == "text" and items.root:
+        raise SearchError(
+            f"{items.source}: tools.embed encodes captions of tar shards, but an index keeps "
+            "captions by their texts; write them into a file, one a line"
+        )
     block = whole_number("block", block, 1)
     model.need("image_proj", "features")
     storage.faiss()  # not after an hour of encoding
@@ -253,7 +259,7 @@ class Index:
         for item in found:
             try:
                 path = Path(self.manifest["root"]) / item.name
-                images.append(read_image(path, upright=True))
+                images.append(image_at(path))
             except BadSample as problem:
                 raise SearchError(
                     f"{problem}; it was there when {self.folder} was built: build it again, or "

@@ -1,4 +1,4 @@
-"""The items of an index: the images of a folder or of annotations, or captions.
+"""What a command names, as items: images of a folder, of annotations or of tar shards; or captions.
 
 An item is identified by its name and, for an image, by the file's size and modification time.
 """
@@ -6,12 +6,14 @@ An item is identified by its name and, for an image, by the file's size and modi
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from albef_jax.apps.search.caption_files import read_captions
+from albef_jax.apps.search.item import Item, Items
+from albef_jax.apps.search.tar_items import captions_of, images_of, shards_in, shards_named
+from albef_jax.config.file_patterns import split_list
 from albef_jax.data.annotations.checks import image_of, parsed_items, probe_images
 from albef_jax.data.tokenizer import well_formed
 from albef_jax.inference.outputs import SearchError
@@ -19,50 +21,20 @@ from albef_jax.inference.outputs import SearchError
 _SETTING = "--images or --captions"
 
 
-@dataclass(frozen=True)
-class Item:
-    """One image or caption.
-
-    Attributes:
-        name: the path below the items' root, or the caption.
-        size: of the file in bytes; 0 for a caption, -1 for a missing file.
-        changed: modification time of the file in ns; 0 for a caption.
-    """
-
-    name: str
-    size: int = 0
-    changed: int = 0
-
-
-@dataclass(frozen=True)
-class Items:
-    """All items of an index.
-
-    Attributes:
-        kind: "image" or "text".
-        source: the folder or file that names them.
-        root: where the images' names start from; empty for captions.
-        items: each once, in order.
-        note: the items that were left out, with the reason; may be empty.
-    """
-
-    kind: str
-    source: str
-    root: str
-    items: tuple[Item, ...]
-    note: str = ""
-
-
 def items_of(
-    images: Path | None = None, captions: Path | None = None, image_root: Path | None = None
+    images: Path | None = None,
+    captions: Path | None = None,
+    image_root: Path | None = None,
+    caption_field: str = "",
 ) -> Items:
     """The items that a command names: one of `images` and `captions`.
 
     Args:
-        images: a folder, including its subfolders; or an annotation file, whose items have
-            "image".
-        captions: a file of any form that `caption_files` reads.
+        images: a folder, including its subfolders, or of tar shards; an annotation file, whose
+            items have "image"; or tar shards, as patterns.
+        captions: a file of any form that `caption_files` reads; or tar shards, as patterns.
         image_root: where an annotation file's paths start from; by default its own folder.
+        caption_field: of the .json in tar shards, which holds the caption; empty for their .txt.
 
     Raises:
         SearchError: neither or both, or nothing to index.
@@ -70,11 +42,24 @@ def items_of(
     """
     if (images is None) == (captions is None):
         raise SearchError("name either images (--images) or captions (--captions)")
+    given, setting = (images, "--images") if captions is None else (captions, "--captions")
+    assert given is not None
+    shards = shards_named(given, setting)
+    if caption_field and not (shards and captions):
+        raise SearchError("--caption_field is of captions in tar shards (--captions=shard.tar)")
     if captions is not None:
+        if shards:
+            return captions_of(shards, _absolute(captions), caption_field)
         return _captions(captions)
-    if images is not None and images.is_file():
-        return _annotated_images(images, image_root or images.parent)
-    return _folder(Path(str(images)))
+    if shards:
+        return images_of(shards, _absolute(given))
+    if given.is_file():
+        return _annotated_images(given, image_root or given.parent)
+    return _folder(given)
+
+
+def _absolute(patterns: Path) -> str:
+    return ",".join(str(Path(one).absolute()) for one in split_list(str(patterns)))
 
 
 def _folder(folder: Path) -> Items:
@@ -83,6 +68,8 @@ def _folder(folder: Path) -> Items:
     kinds = set(Image.registered_extensions())
     files = sorted(_files(folder))
     names = [name for name in files if Path(name).suffix.lower() in kinds]
+    if not names and (shards := shards_in(folder)):
+        return images_of(shards, str(folder.absolute()))
     if not names:
         raise SearchError(
             f"{folder}: no images in this folder or below it ({len(files)} other files); a "

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from albef_jax.apps.search.items import Item, Items
-from albef_jax.data.annotations.checks import read_image
-from albef_jax.data.images.decode import resize_for_eval
+from albef_jax.apps.search.item import Item, Items
+from albef_jax.data.annotations.checks import read_image, usable_captions
+from albef_jax.data.images.decode import decode, resize_for_eval
+from albef_jax.data.shards.tar_paths import in_shard, read_place
+from albef_jax.data.shards.tar_shards import stored_captions, stored_image
 from albef_jax.errors import BadSample
 
 # An image uint8 [S, S, 3], a caption, or why the item cannot be used.
@@ -39,10 +41,42 @@ def read_ahead(
 
 
 def _read(items: Items, side: int, item: Item) -> Content:
-    if items.kind == "text":
-        return item.name
     try:
-        image = read_image(Path(items.root) / item.name, upright=True)
+        if items.kind == "text":
+            return caption_of(items, item)
+        return resize_for_eval(image_at(Path(items.root) / item.name, item), side)
     except BadSample as problem:
         return problem
-    return resize_for_eval(image, side)
+
+
+def image_at(path: Path, item: Item | None = None) -> np.ndarray:
+    """The image of a file or of a sample in a tar shard, upright, uint8 `[H, W, 3]`.
+
+    Args:
+        item: what the shard must not have changed since.
+
+    Raises:
+        BadSample: it is missing or cannot be used.
+    """
+    place = in_shard(path)
+    if place is None:
+        return read_image(path, upright=True)
+    stamp = None if item is None else (item.size, item.changed)
+    files = read_place(place, stamp)
+    return decode(stored_image(str(path), files), str(path), upright=True)
+
+
+def caption_of(items: Items, item: Item) -> str:
+    """The caption of an item: its name or, in a tar shard, the first that the sample has.
+
+    Raises:
+        BadSample: it is missing or cannot be used.
+    """
+    if not items.root:
+        return item.name
+    path = Path(items.root) / item.name
+    if (place := in_shard(path)) is None:
+        raise BadSample(str(path), "cannot be read: the shard is no longer there")
+    files = read_place(place, (item.size, item.changed))
+    given = stored_captions(str(path), files, items.caption_field)
+    return usable_captions(str(path), given)[0]

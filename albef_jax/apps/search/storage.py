@@ -24,8 +24,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from albef_jax.apps.search.items import Item, SearchError
+from albef_jax.apps.search.item import Item
 from albef_jax.inference.model import Model
+from albef_jax.inference.outputs import SearchError
 from albef_jax.inference.programs import ENCODERS
 from albef_jax.system.atomic import write_text
 from albef_jax.system.optional import needed

@@ -90,6 +90,10 @@ class JsonQuestions:
         """The question alone."""
         return (self._rows[index].question,)
 
+    def answer_counts(self) -> np.ndarray:
+        """How many different answers each question has, int `[N]`."""
+        return np.array([len(set(row.answers)) for row in self._rows])
+
     def image_paths(self) -> Iterator[str]:
         """The path of each question's image."""
         for dataset, root in self._roots.items():

@@ -45,6 +45,10 @@ class ScenesQuestions(_TaskSource):
         """The question and its scene, without an image."""
         return ask(self.scenes(index), self.random(index, QUESTION), train=self.train)
 
+    def answer_counts(self) -> np.ndarray:
+        """One a question, int `[N]`."""
+        return np.ones(len(self), int)
+
     def __getitem__(self, index: int) -> Question:
         """The question `scenes/<split>/question/<index>`."""
         told = self.told(index)

@@ -2,7 +2,8 @@
 
 Two rules exist. WebDataset's key is the part of the base name up to its first dot, and the rest is
 the field, as in `0001.input.jpg`; other names contain dots, as in `22.05.jpg`, and their key ends
-at the last one. A shard follows the rule that completes more samples; in a tie, WebDataset's.
+at the last one. A shard follows the rule that completes more samples or, if it has no captions at
+all, the one that leaves fewer files over; in a tie, WebDataset's.
 """
 
 from collections import defaultdict
@@ -59,7 +60,7 @@ def group(members: Iterable[Member]) -> Grouped:
     """The samples of a shard."""
     found, strays = _readable(list(members))
     webdataset, everyday = (_group(found, rule) for rule in (_to_first_dot, _to_last_dot))
-    best = max((webdataset, everyday), key=lambda one: sum(map(_whole, one.samples)))
+    best = max((webdataset, everyday), key=_worth)
     return Grouped(best.samples, strays + best.strays)
 
 
@@ -68,8 +69,9 @@ def link_target(name: str, link: str) -> str:
     return normpath(join(dirname(name), link))
 
 
-def _whole(sample: Sample) -> bool:
-    return sample.whole
+def _worth(found: Grouped) -> tuple[int, int]:
+    whole = sum(sample.whole for sample in found.samples)
+    return whole, 0 if whole else -len(found.strays)
 
 
 def _readable(members: Sequence[Member]) -> tuple[list[Member], list[Stray]]:

@@ -277,6 +277,13 @@ class Task(ABC):
         """Floating-point operations of a step on texts of a width; None if they are not counted."""
         return None
 
+    def sizes(self) -> dict[str, Any]:
+        """What the data decide and all processes must have alike, by its name."""
+        return {
+            "number of training records": len(self.source),
+            "number of evaluation records": len(self.held_out),
+        }
+
     def row_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """One row of each array of a batch that a task may have."""
         side, length = self.model.image_size, self.config.data.text_len

@@ -57,3 +57,17 @@ def test_every_member_is_in_a_sample_or_named():
     names = ("1.jpg", "1.txt", "1.cls", "README", "notes.md", ".DS_Store", "d/._1.jpg")
     _, strays = grouped(*names)
     assert sorted(strays) == sorted(["README", "notes.md", ".DS_Store", "d/._1.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (("22.05.png", "22.06.png"), ["22.05", "22.06"]),
+        (("1.jpg", "2.png"), ["1", "2"]),
+        (("1.seg.png", "1.jpg", "2.seg.png", "2.jpg"), ["1", "2"]),
+    ],
+)
+def test_images_alone(names, keys):
+    samples, strays = grouped(*names)
+    assert [key for key, _ in samples] == keys
+    assert strays == []

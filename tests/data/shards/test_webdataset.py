@@ -1,7 +1,6 @@
 """Tar shards as img2dataset writes them: read at random, indexed once, refused with a remedy."""
 
 import gzip
-import io
 import json
 import pickle
 import tarfile
@@ -9,38 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from albef_jax.data.records import EncodedPairs
 from albef_jax.data.shards import tar_index
 from albef_jax.data.shards.tar_index import members, open_index
 from albef_jax.data.shards.webdataset import TarPairs
 from albef_jax.errors import BadSample
-
-
-def image(number, kind="JPEG"):
-    file = io.BytesIO()
-    Image.new("RGB", (24, 16), (number, number, number)).save(file, kind)
-    return file.getvalue()
-
-
-def sample(number, **files):
-    """The three files of a sample, some replaced; None leaves one out."""
-    key = f"{number:09d}"
-    told = {"caption": f"json caption {number}", "key": key, "url": "u", "n": 3}
-    found = {"jpg": image(number), "txt": f"caption {number}", "json": json.dumps(told)} | files
-    return {f"{key}.{suffix}": data for suffix, data in found.items() if data is not None}
-
-
-def shard(path, *samples, form=tarfile.PAX_FORMAT):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", format=form) as tar:
-        for name, data in (item for files in samples for item in files.items()):
-            data = data.encode() if isinstance(data, str) else data
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(data), 1_700_000_000.5
-            tar.addfile(info, io.BytesIO(data))
-    return path
+from tests.helpers.tar_files import image, sample, shard
 
 
 @pytest.fixture
