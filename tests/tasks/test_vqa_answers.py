@@ -58,7 +58,7 @@ def few(n):
     return list(COLOURS) if n % 12 == 0 else ["red"]
 
 
-def test_rows_follow_from_the_answers_of_the_data(tmp_path):
+def test_rows_follow_from_the_answers_of_the_data(tmp_path, one_device):
     task = program(tmp_path, mixed)
     mean, deviation = 4 / 3, np.sqrt(5 / 9)
     assert task.answer_counts.tolist() == [3, 1, 1, 1, 1, 1] * 4
@@ -66,7 +66,7 @@ def test_rows_follow_from_the_answers_of_the_data(tmp_path):
     assert task.loss() == VqaLoss(task.trained_model, rows, BATCH)
     assert rows < BATCH * 3
     assert task.sizes()["questions by answers"] == [0, 20, 0, 4]
-    batch = next(task.batches(0))
+    batch = next(task.batches(0, one_device))
     shapes = task.row_shapes()
     for name in ("answer_ids", "answer_mask", "answer_weight"):
         assert batch[name].shape == (BATCH, *shapes[name].shape)
@@ -78,22 +78,21 @@ def test_rows_are_those_of_a_micro_batch_on_a_device(tmp_path, monkeypatch):
     assert program(tmp_path, few, microbatches=2).loss().contrast_group == 2
 
 
-def test_one_answer_each_needs_no_packing(tmp_path):
+def test_one_answer_each_needs_no_packing(tmp_path, one_device):
     """Whatever `data.max_answers` allows; nor do as many as there may be."""
     task = program(tmp_path, lambda n: ["red"])
     assert task.loss() == VqaLoss(task.trained_model, None, BATCH)
-    assert next(task.batches(0))["answer_weight"].shape == (BATCH, 1)
+    assert next(task.batches(0, one_device))["answer_weight"].shape == (BATCH, 1)
     assert program(tmp_path, lambda n: list(COLOURS)).loss().rows is None
 
 
-def test_a_packed_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+def test_a_packed_run_goes_on_bit_for_bit(tmp_path, one_device, monkeypatch):
     """With micro-batches that take one pass, and others that take two or three."""
     monkeypatch.setattr("albef_jax.tasks.vqa.rows_of_a_pass", lambda *_: 5)
     config = config_of(tmp_path, lambda n: list(COLOURS) if n % 4 == 0 else ["red"], microbatches=2)
     config.log.every_steps = 1
-    weights = [
-        batch["answer_weight"] for batch in task_spec("vqa").run(config, tmp_path).batches(0)
-    ]
+    batches = task_spec("vqa").run(config, tmp_path).batches(0, one_device)
+    weights = [batch["answer_weight"] for batch in batches]
     answers = np.sum(np.stack(weights).reshape(-1, BATCH // 2, 4) > 0, axis=(1, 2))
     assert {1, 2} <= set(-(-answers // 5))
     run(config, tmp_path / "whole", "the command", eval_only=False)
