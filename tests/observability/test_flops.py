@@ -106,7 +106,7 @@ def test_count_with_frozen_parts(name):
         queue = Queue(keys.image, keys.text, jnp.int32(0), None)
         totals = loss.totals(batch, decisions)
         inputs = LossInputs(batch, teacher, queue, 0.4, Random(decisions), totals)
-        return judge(config, trained, params, inputs).metrics["loss"]
+        return judge(config.loss, config.frozen, trained, params, inputs).metrics["loss"]
 
     given = frozen.trained(params), params, frozen.trained(teacher), pairs, keys, negatives
     counted = jax.jit(jax.grad(objective)).lower(*given).cost_analysis()["flops"]
