@@ -41,6 +41,12 @@ from albef_jax.train.state import TrainState, init_state
 from tests.helpers.tiny_model import Batch, Tiny, tiny_batch, tiny_model, tiny_vocabulary
 
 
+def pytest_collection_finish():
+    """What is there before the first test stays: no collection need look through it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(request):
     """Tests, workers and the processes that they start compile the same programs: each once.

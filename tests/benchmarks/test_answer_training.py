@@ -39,6 +39,7 @@ def test_operations_follow_the_rows():
     assert single["fewer_operations"] > told["fewer_operations"]
 
 
+@pytest.mark.slow
 def test_both_ways_run():
     told = compare(MODEL, Data(np.array([1, 2, 1, 4] * 8), padded=4), 8, (6, 5), rounds=1)
     assert told["packed_rows"] < 32

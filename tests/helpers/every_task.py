@@ -25,7 +25,6 @@ CASES = {
     "pretrain with image ids and mean pooling": lambda model: PretrainingLoss(
         model, Recipe(GROUP, 0.3, same_image_positives=True)
     ),
-    "vqa in passes": lambda model: VqaLoss(model, rows=2, contrast_group=2),
 }
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 from albef_jax.distributed.mesh import make_mesh, state_shardings, to_devices
 from albef_jax.losses.vqa import VqaLoss
@@ -38,6 +39,7 @@ def test_only_sums_leave_a_device(tiny):
     assert kinds(program_of(tiny, QUESTIONS, ROWS)) == {"all-reduce"}
 
 
+@pytest.mark.slow
 def test_groups_over_devices_would_move_rows(tiny):
     """So that the test above can fail."""
     assert kinds(program_of(tiny, 8 * QUESTIONS, 8 * ROWS)) > {"all-reduce"}
