@@ -42,7 +42,7 @@ from tests.helpers.tiny_model import Batch, Tiny, tiny_batch, tiny_model, tiny_v
 
 
 def pytest_collection_finish():
-    """What is there before the first test stays: no collection need look through it again."""
+    """Modules stay for the whole run, so the garbage collector need not visit them again."""
     gc.collect()
     gc.freeze()
 

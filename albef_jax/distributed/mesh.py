@@ -112,7 +112,7 @@ def fetch(tree: Any) -> Any:
     return jax.device_get(jax.tree.map(whole, tree))
 
 
-def own_rows(mesh: Mesh, tree: Any) -> Any:
+def local_rows(mesh: Mesh, tree: Any) -> Any:
     """This process's rows of results `[B, ...]`, as numpy arrays; all processes must call it.
 
     They are its rows of the batch that `to_devices` was given.

@@ -96,11 +96,11 @@ def raise_on_all_processes(*kinds: type[Exception]) -> Iterator[None]:
             raise ConfigError(f"process {number}: {text}")
 
 
-class Largest:
+class AllReduceMax:
     """The largest number that any process gives; all must call it.
 
-    It is found on the devices: who asks waits for nobody until the answer is read. Alone, a number
-    comes back at once.
+    The devices compute it, so a call returns at once; reading the result waits for the others. A
+    single process gets its own number back.
     """
 
     def __init__(self, mesh: Mesh):

@@ -18,7 +18,7 @@ from albef_jax.data.batching import Batch, eval_batches
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import PairSource
 from albef_jax.data.tokenizer import Tokenizer, clean_caption
-from albef_jax.distributed.mesh import fetch, own_rows, shard_replicated, to_devices
+from albef_jax.distributed.mesh import fetch, local_rows, shard_replicated, to_devices
 from albef_jax.distributed.sync import gather_from_all, gather_rows
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.inference.soundness import check_finite
@@ -61,17 +61,15 @@ class Gallery:
     def pixels(self, numbers: np.ndarray) -> np.ndarray:
         """Images of this process, uint8 `[len(numbers), S, S, 3]`; a black one for number -1."""
         found = np.zeros((len(numbers), *self.images.shape[1:]), np.uint8)
-        own = self.shares()[jax.process_index() if self.holder is not None else 0]
+        own = self.shares()[jax.process_index()]
         wanted = numbers >= 0
         found[wanted] = self.images[np.searchsorted(own, numbers[wanted])]
         return found
 
     def shown(self, numbers: Iterable[int]) -> dict[int, np.ndarray]:
         """A few images of any process by their numbers; all processes must call it."""
-        wanted = np.unique(np.fromiter(numbers, np.int64))
-        if self.holder is None:
-            return dict(zip(wanted.tolist(), self.pixels(wanted), strict=True))
-        mine = wanted[self.holder[wanted] == jax.process_index()]
+        wanted = np.fromiter(numbers, np.int64)
+        mine = np.intersect1d(wanted, self.shares()[jax.process_index()])
         told = zip(gather_rows(mine), gather_rows(self.pixels(mine)), strict=True)
         return {int(n): image for own in told for n, image in zip(*own, strict=True)}
 
@@ -225,10 +223,10 @@ def run_in_chunks(
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 
 
-def run_own_in_chunks(
+def run_local_in_chunks(
     function: Callable, mesh: Mesh, rows: int, arrays: dict[str, np.ndarray], most: int
 ) -> tuple[np.ndarray, ...]:
-    """The same for arrays of which each process has rows of its own, perhaps none.
+    """`run_in_chunks` on arrays of which each process has rows of its own, perhaps none.
 
     Args:
         most: rows that a process has.
@@ -244,7 +242,7 @@ def run_own_in_chunks(
             name: np.concatenate([own, np.zeros((here - len(own), *own.shape[1:]), own.dtype)])
             for name, own in part.items()
         }
-        outputs.append(own_rows(mesh, function(to_devices(mesh, batch))))
+        outputs.append(local_rows(mesh, function(to_devices(mesh, batch))))
     return tuple(np.concatenate(parts)[:size] for parts in zip(*outputs, strict=True))
 
 
@@ -267,7 +265,7 @@ def encode(config: ModelConfig, params: Params, gallery: Gallery, mesh: Mesh, ro
     image, text = (partial(program, config) for program in (_encode_images, _encode_texts))
     shares = gallery.shares()
     own = partial(image, params), mesh, rows, {"image": gallery.images}
-    (features,) = run_own_in_chunks(*own, most=max(map(len, shares)))
+    (features,) = run_local_in_chunks(*own, most=max(map(len, shares)))
     images = np.zeros((gallery.num_images, config.embed_dim), features.dtype)
     for share, part in zip(shares, gather_rows(features), strict=True):
         images[share] = part

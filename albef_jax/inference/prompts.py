@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from albef_jax.data.tokenizer import Tokenizer, clean_caption
-from albef_jax.distributed.mesh import own_rows, to_devices
+from albef_jax.distributed.mesh import local_rows, to_devices
 from albef_jax.inference.gallery import run_in_chunks
 from albef_jax.inference.soundness import check_finite
 from albef_jax.models import albef
@@ -73,6 +73,6 @@ class PromptClassifier:
             image: uint8 `[B, S, S, 3]`; all processes call this together with as many.
         """
         given = to_devices(self._mesh, {"image": image})["image"]
-        found = own_rows(self._mesh, self._logits(given, self.class_features))
+        found = local_rows(self._mesh, self._logits(given, self.class_features))
         check_finite("logits", found)
         return found

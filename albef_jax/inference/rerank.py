@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.distributed.mesh import own_rows, to_devices
+from albef_jax.distributed.mesh import local_rows, to_devices
 from albef_jax.distributed.sync import gather_rows
 from albef_jax.inference.gallery import Encoded, Gallery
 from albef_jax.models import albef
@@ -164,7 +164,7 @@ def itm_scores(
                 "text_embeds": encoded.text_embeds[wanted],
                 "text_mask": gallery.text_mask[wanted],
             }
-            logits = own_rows(mesh, score(keys_values, to_devices(mesh, batch)))
+            logits = local_rows(mesh, score(keys_values, to_devices(mesh, batch)))
             here = block >= 0
             scores[block[here, None], wanted[here]] = logits[here]
     for share, rows in zip(shares, gather_rows(scores[shares[number]]), strict=True):

@@ -1,8 +1,8 @@
-"""The answers of a batch side by side: rows of the decoder without those that stand for no answer.
+"""Packs the answers of a batch into rows of the decoder, so that padding takes few of them.
 
-Questions have different numbers of answers, and most have few of the A that one may have. Here the
-g questions of a group share C rows of a pass of the decoder: enough for nearly every group, so that
-one program does with one pass. A group with more answers makes all take a further pass.
+Most questions have far fewer than the A answers that one may have. The g questions of a group share
+the C rows of a decoder pass, which are enough for nearly every group. A group with more answers
+makes all groups take a further pass, in the same program.
 Shape letters: B questions in G groups of g, A answers a question at most, T tokens, C rows of a
 group in a pass, P passes.
 """

@@ -43,15 +43,15 @@ def weighted_loss(losses: Float[Array, "B R"], weights: Float[Array, "B R"]) -> 
     return jnp.sum(losses * weights) / len(weights)
 
 
-class Asked(NamedTuple):
-    """What judges answers: the decoder's parameters and the questions' fused tokens."""
+class DecoderInputs(NamedTuple):
+    """What a decoder reads besides answers: its parameters and the questions' fused tokens."""
 
     decoder: Params
     states: Float[Array, "B S D"]
 
 
 class Given(NamedTuple):
-    """What has no gradient.
+    """Inputs of the decoder's passes that have no gradient.
 
     Attributes:
         batch: the answers, and the questions' mask.
@@ -60,7 +60,7 @@ class Given(NamedTuple):
     """
 
     batch: Batch
-    teacher: Asked | None
+    teacher: DecoderInputs | None
     alpha: Float[Array, ""] | float
     dropout_keys: tuple[Array | None, Array | None]
     places: Int[Array, "P G C"] | None = None
@@ -84,24 +84,26 @@ class VqaLoss(Loss):
     def __call__(self, params: Params, inputs: LossInputs) -> LossOutput:
         """With distillation where there is a teacher."""
         batch, random = inputs.batch, inputs.random
-        student, key = self._ask(params, batch, random.student_dropout)
+        student, key = self._read_questions(params, batch, random.student_dropout)
         teacher, teacher_key = None, None
         if inputs.teacher:
-            teacher, teacher_key = self._ask(inputs.teacher, batch, random.teacher_dropout)
+            teacher, teacher_key = self._read_questions(
+                inputs.teacher, batch, random.teacher_dropout
+            )
         read = {name: batch[name] for name in ("text_mask", *ANSWERS)}
         given = Given(read, teacher, inputs.alpha, (key, teacher_key))
         return self._plain(student, given) if self.rows is None else self._packed(student, given)
 
-    def _ask(
+    def _read_questions(
         self, params: Params, batch: Batch, dropout_key: Array | None
-    ) -> tuple[Asked, Array | None]:
-        """What judges answers, and the key of its dropout."""
+    ) -> tuple[DecoderInputs, Array | None]:
+        """What the decoder reads besides answers, and the key of its dropout."""
         encoder_key, decoder_key = split_key(dropout_key)
         question = batch["text_ids"], batch["text_mask"]
         states = fuse_pairs(self.model, params, batch["image"], *question, encoder_key)
-        return Asked({"answer_decoder": params["answer_decoder"]}, states), decoder_key
+        return DecoderInputs({"answer_decoder": params["answer_decoder"]}, states), decoder_key
 
-    def _plain(self, student: Asked, given: Given) -> LossOutput:
+    def _plain(self, student: DecoderInputs, given: Given) -> LossOutput:
         """A row of the decoder for each answer that a question may have."""
         batch = given.batch
         losses, logits, teacher = self._judge(
@@ -111,7 +113,7 @@ class VqaLoss(Loss):
         aux = {"states": student.states, "logits": logits, "teacher": teacher, "losses": losses}
         return LossOutput(metrics, aux=aux)
 
-    def _packed(self, student: Asked, given: Given) -> LossOutput:
+    def _packed(self, student: DecoderInputs, given: Given) -> LossOutput:
         """A row for each answer that there is, and some to spare."""
         assert self.rows is not None
         weights = given.batch["answer_weight"]
@@ -122,7 +124,9 @@ class VqaLoss(Loss):
             total += sum_over_passes(self._pass, packed.passes, student, given)
         return LossOutput({"loss": total / len(weights)})
 
-    def _pass(self, number: Int[Array, ""], student: Asked, given: Given) -> Float[Array, ""]:
+    def _pass(
+        self, number: Int[Array, ""], student: DecoderInputs, given: Given
+    ) -> Float[Array, ""]:
         """The weighted losses of a pass, summed."""
         assert given.places is not None
         rows = rows_of_answers(given.batch, given.places[number])
@@ -137,7 +141,7 @@ class VqaLoss(Loss):
 
     def _judge(
         self,
-        student: Asked,
+        student: DecoderInputs,
         given: Given,
         ids: Int[Array, "Q R T"],
         mask: Int[Array, "Q R T"],
@@ -145,7 +149,7 @@ class VqaLoss(Loss):
     ) -> tuple[Float[Array, "Q R"], Float[Array, "Q R T V"], Float[Array, "Q R T V"] | None]:
         """Losses of answers, the student's logits and the teacher's; arguments of `decode`."""
 
-        def logits(asked: Asked, key: Array | None) -> Array:
+        def logits(asked: DecoderInputs, key: Array | None) -> Array:
             question = asked.states, given.batch["text_mask"]
             return decode(
                 self.model, asked.decoder, ids, mask, *question, key, question_of=question_of

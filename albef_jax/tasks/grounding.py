@@ -16,7 +16,7 @@ from albef_jax.data.build import open_referring
 from albef_jax.data.examples import PhraseExamples
 from albef_jax.data.images.augment import EvalTransform
 from albef_jax.data.records import Referring
-from albef_jax.distributed.mesh import own_rows, to_devices
+from albef_jax.distributed.mesh import local_rows, to_devices
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.compositional import lines_of, of_unseen
 from albef_jax.evaluate.queries import Row, right
@@ -37,7 +37,7 @@ from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import GroundedPhrase, right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import bad_held_out, of_all, own_batches
+from albef_jax.tasks.shared.held_out import gather_records, held_out_register, local_batches
 from albef_jax.train.state import TrainState
 
 
@@ -210,10 +210,10 @@ class Grounding(Task):
         options = self.config.evaluation
         run = partial(_maps, self.model, options.layer, options.image_block)
         own, heat = [], {}
-        with bad_held_out(self) as register:
-            for batch in own_batches(self, read, self._blank(), register):
+        with held_out_register(self) as register:
+            for batch in local_batches(self, read, self._blank(), register):
                 arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-                maps = own_rows(mesh, run(params, to_devices(mesh, arrays)))
+                maps = local_rows(mesh, run(params, to_devices(mesh, arrays)))
                 for row in np.flatnonzero(batch["valid"]):
                     pieces = self._pieces(batch["text_ids"][row], batch["text_mask"][row])
                     one = {name: array[row] for name, array in maps.items()}
@@ -222,7 +222,7 @@ class Grounding(Task):
                     # The mean without padding; it differs from "itm" by a factor, which no map
                     # shows.
                     heat[place] = Heat(*by_word(pieces, one["words"]))
-        found = [Placed.of_row(row) for row in of_all(own)]
+        found = [Placed.of_row(row) for row in gather_records(own)]
         if not found:
             raise NothingToEvaluate("no phrase to evaluate on could be read")
         return found, heat
@@ -242,7 +242,7 @@ class Grounding(Task):
         """Right and wrong ones; records are read again for their images."""
         shown, shares = right_and_wrong(found, self.config.evaluation.examples)
         own = [[one.place, heat[one.place].as_json()] for one in shown if one.place in heat]
-        maps = {place: Heat.of_json(told) for place, told in of_all(own)}
+        maps = {place: Heat.of_json(told) for place, told in gather_records(own)}
         examples = [_card(self.held_out[one.place], one, maps[one.place]) for one in shown]
         return {"examples": examples, "shares": shares}
 

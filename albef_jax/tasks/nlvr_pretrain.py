@@ -25,7 +25,7 @@ from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import bad_held_out
+from albef_jax.tasks.shared.held_out import held_out_register
 from albef_jax.tasks.shared.judged_sentences import read_verdicts
 from albef_jax.train.state import TrainState
 
@@ -79,7 +79,7 @@ class TextAssignment(Task):
             return logits, shown
 
         logits, labels, context = [], [], {}
-        with bad_held_out(self) as register:
+        with held_out_register(self) as register:
             batches = shuffled_batches(
                 self.examples(source, EvalTransform(self.model.image_size)),
                 len(source),

@@ -19,7 +19,7 @@ from albef_jax.observability import flops
 from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.shared.base import QueueContent, Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import bad_held_out
+from albef_jax.tasks.shared.held_out import held_out_register
 from albef_jax.train.state import TrainState
 
 
@@ -101,7 +101,7 @@ class Pretraining(Task):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Retrieval on held-out pairs."""
         config = self.config
-        with bad_held_out(self) as register:
+        with held_out_register(self) as register:
             gallery = read_gallery(
                 self.held_out,
                 self.tokenizer,

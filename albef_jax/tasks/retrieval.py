@@ -22,7 +22,7 @@ from albef_jax.losses.retrieval import Inputs, RetrievalLoss
 from albef_jax.report.retrieval_examples import collect
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import bad_held_out
+from albef_jax.tasks.shared.held_out import held_out_register
 from albef_jax.train.state import TrainState
 
 
@@ -63,7 +63,7 @@ class Retrieval(Task):
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""
         config, options = self.config, self.config.evaluation
-        with bad_held_out(self) as register:
+        with held_out_register(self) as register:
             gallery = read_gallery(
                 self.held_out,
                 Tokenizer(config.data.vocab, options.text_len),

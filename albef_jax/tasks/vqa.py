@@ -21,7 +21,7 @@ from albef_jax.data.examples import QuestionExamples, encode_answers
 from albef_jax.data.images.augment import EvalTransform, Transform
 from albef_jax.data.records import Question
 from albef_jax.data.tokenizer import Tokenizer
-from albef_jax.distributed.mesh import own_rows, to_devices
+from albef_jax.distributed.mesh import local_rows, to_devices
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import BadSample
 from albef_jax.evaluate.compositional import lines_of, of_unseen
@@ -36,7 +36,7 @@ from albef_jax.models.albef import Params
 from albef_jax.report.task_examples import AnsweredQuestion, right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import bad_held_out, of_all, own_batches
+from albef_jax.tasks.shared.held_out import gather_records, held_out_register, local_batches
 from albef_jax.train.state import TrainState
 
 
@@ -206,9 +206,9 @@ class Vqa(Task):
         A question whose image cannot be read is answered from a black one, and counted: a
         submission must hold every question.
         """
-        with bad_held_out(self) as register:
+        with held_out_register(self) as register:
             own = [one.as_row() for one in self._answer_own(params, mesh, register)]
-        return [Answered.of_row(row) for row in of_all(own)]
+        return [Answered.of_row(row) for row in gather_records(own)]
 
     def _answer_own(self, params: Params, mesh: Mesh, register: BadSamples) -> Generator[Answered]:
         """Answers to the questions that this process reads."""
@@ -225,9 +225,9 @@ class Vqa(Task):
             return row | {"question": replace(question, image=NO_IMAGE), "readable": readable}
 
         run, count = self._run, 0
-        for batch in own_batches(self, read, self._blank(), register):
+        for batch in local_batches(self, read, self._blank(), register):
             arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-            best = own_rows(mesh, run(params, to_devices(mesh, arrays)))
+            best = local_rows(mesh, run(params, to_devices(mesh, arrays)))
             scores = np.asarray(best.scores if isinstance(best, Ranked) else best.score)
             usable = np.flatnonzero(batch["valid"])
             check_finite("scores", scores[usable], count)

@@ -22,7 +22,7 @@ from albef_jax.losses.base import Loss
 from albef_jax.report.task_examples import right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import arrays_of_all, bad_held_out, own_batches
+from albef_jax.tasks.shared.held_out import gather_arrays, held_out_register, local_batches
 from albef_jax.train.state import TrainState
 
 SHOWN = 5  # best classes of an example
@@ -124,13 +124,13 @@ class ZeroShot(Task):
         blank = {"image": np.zeros((side, side, 3), np.uint8), "label": np.int32(0)}
         parts: dict[str, list] = {"logits": [], "label": [], "index": []}
         read = self.examples(self.held_out, EvalTransform(side))
-        with bad_held_out(self) as register:
-            for batch in own_batches(self, read, blank, register):
+        with held_out_register(self) as register:
+            for batch in local_batches(self, read, blank, register):
                 valid = batch["valid"]
                 parts["logits"].append(classifier.logits(batch["image"])[valid])
                 parts["label"].append(batch["label"][valid])
                 parts["index"].append(batch["sample_index"][valid])
-        found = arrays_of_all({name: np.concatenate(of) for name, of in parts.items()})
+        found = gather_arrays({name: np.concatenate(of) for name, of in parts.items()})
         logits, labels, places = found.values()
         if not len(labels):
             raise NothingToEvaluate("no image to evaluate on could be read")

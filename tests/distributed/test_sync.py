@@ -92,7 +92,7 @@ def test_each_process_reads_its_rows_and_is_told_of_the_others(met):
         assert one["same_pixels"] == 2
         assert one["shown"] == {"0": 0, "2": 20, "5": 50}
         assert one["rows"] == [[], [[2**40]]]
-        assert one["own_rows"] == [[2.0 * row + 8 * number for row in range(4)]] * 2
+        assert one["local_rows"] == [[2.0 * row + 8 * number for row in range(4)]] * 2
 
 
 def test_what_one_process_cannot_read_all_pass_over(met):

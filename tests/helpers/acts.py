@@ -22,8 +22,8 @@ from albef_jax.distributed.launch import find
 from albef_jax.distributed.mesh import (
     AXES,
     fetch,
+    local_rows,
     make_mesh,
-    own_rows,
     shard_replicated,
     to_devices,
 )
@@ -148,7 +148,7 @@ def reading(_: Path) -> dict:
         "kept": pixels[:, 0, 0, 0].tolist(),
         "shown": {n: int(image[0, 0, 0]) for n, image in gallery.shown([5, 0, 2]).items()},
         "rows": [own.tolist() for own in sync.gather_rows(rows)],
-        "own_rows": [rows.tolist() for rows in own_rows(mesh, kept)],
+        "local_rows": [rows.tolist() for rows in local_rows(mesh, kept)],
     }
 
 

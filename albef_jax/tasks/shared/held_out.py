@@ -1,7 +1,7 @@
-"""Held-out records as evaluations walk them: each is read by one process.
+"""Evaluation shared by all processes: each held-out record is read by one of them.
 
-Every process reads its rows of each batch, computes on them together with the others, and judges
-them; then all are told what the others found. Results do not depend on how many there are.
+Every process reads its rows of each batch, and the batch is computed together; then the results are
+gathered on all. They do not depend on the number of processes.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,8 +19,8 @@ from albef_jax.tasks.shared.base import Task
 
 
 @contextmanager
-def bad_held_out(task: Task) -> Iterator[BadSamples]:
-    """The register of unusable held-out records, one file for all processes in the end."""
+def held_out_register(task: Task) -> Iterator[BadSamples]:
+    """The register of unusable held-out records; its files are merged when the block ends."""
     register = BadSamples(
         task.workdir / "bad_eval_samples.jsonl",
         task.config.data.max_bad_share,
@@ -33,7 +33,7 @@ def bad_held_out(task: Task) -> Iterator[BadSamples]:
         register.merge(last=True)
 
 
-def own_batches(
+def local_batches(
     task: Task, read: Callable[[int], Batch], blank: Batch, register: BadSamples
 ) -> Generator[Batch]:
     """This process's rows of each batch; see `data.batching.ordered_batches`."""
@@ -50,8 +50,8 @@ def own_batches(
         yield from batches
 
 
-def of_all(rows: Sequence[list]) -> list[list]:
-    """The rows of all processes in the order of their records.
+def gather_records(rows: Sequence[list]) -> list[list]:
+    """Rows of all processes, in the order of their records.
 
     Args:
         rows: each starts with the number of its record; serialisable as JSON.
@@ -59,8 +59,8 @@ def of_all(rows: Sequence[list]) -> list[list]:
     return sorted((row for own in gather_from_all(rows) for row in own), key=lambda row: row[0])
 
 
-def arrays_of_all(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same for arrays `[n, ...]`; `index` has the numbers of the records."""
+def gather_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`gather_records` for arrays `[n, ...]`; `index` holds the numbers of the records."""
     joined: dict[str, Any] = {
         name: np.concatenate(gather_rows(array)) for name, array in arrays.items()
     }

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from albef_jax.data.images.augment import EvalTransform
-from albef_jax.distributed.mesh import own_rows, to_devices
+from albef_jax.distributed.mesh import local_rows, to_devices
 from albef_jax.errors import NothingToEvaluate
 from albef_jax.evaluate.accuracy import judge
 from albef_jax.evaluate.compositional import lines_of, of_unseen
@@ -23,7 +23,12 @@ from albef_jax.models.primitives import normalize
 from albef_jax.report.task_examples import JudgedSentence, right_and_wrong
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
-from albef_jax.tasks.shared.held_out import arrays_of_all, bad_held_out, of_all, own_batches
+from albef_jax.tasks.shared.held_out import (
+    gather_arrays,
+    gather_records,
+    held_out_register,
+    local_batches,
+)
 from albef_jax.train.state import TrainState
 
 
@@ -126,20 +131,20 @@ class Classification(Task):
         parts: dict[str, list] = {"logits": [], "label": [], "index": []}
         asked: list[list] = []
         blank = self._blank() | {"asked": ("", "")}
-        with bad_held_out(self) as register:
-            for batch in own_batches(self, read, blank, register):
+        with held_out_register(self) as register:
+            for batch in local_batches(self, read, blank, register):
                 valid = batch["valid"]
                 arrays = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
-                logits = own_rows(mesh, run(params, to_devices(mesh, arrays)))
+                logits = local_rows(mesh, run(params, to_devices(mesh, arrays)))
                 parts["logits"].append(logits[valid])
                 parts["label"].append(batch["label"][valid])
                 parts["index"].append(batch["sample_index"][valid])
                 rows = np.flatnonzero(valid)
                 asked += [[int(batch["sample_index"][row]), *batch["asked"][row]] for row in rows]
-        found: dict[str, Any] = arrays_of_all(
+        found: dict[str, Any] = gather_arrays(
             {name: np.concatenate(of) for name, of in parts.items()}
         )
-        found["asked"] = [texts for _, *texts in of_all(asked)]
+        found["asked"] = [texts for _, *texts in gather_records(asked)]
         if not len(found["label"]):
             raise NothingToEvaluate("no sentence to evaluate on could be read")
         return found

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from albef_jax.distributed.sync import Largest
+from albef_jax.distributed.sync import AllReduceMax
 
 Batch = dict[str, np.ndarray]
 TEXTS = ("text_ids", "text_mask")
@@ -30,7 +30,7 @@ def in_buckets(batches: Generator[Batch], widths: Sequence[int], mesh: Mesh) -> 
         widths: ascending; the last holds every text.
         mesh: of all devices.
     """
-    largest, ahead = Largest(mesh), int(jax.process_count() > 1)
+    largest, ahead = AllReduceMax(mesh), int(jax.process_count() > 1)
     waiting: deque[tuple[Batch, int | jax.Array]] = deque()
     with closing(batches):
         for batch in batches:

@@ -6,7 +6,7 @@ from types import FrameType
 import jax
 from jax.sharding import Mesh
 
-from albef_jax.distributed.sync import Largest
+from albef_jax.distributed.sync import AllReduceMax
 
 
 class StopRequests:
@@ -44,7 +44,7 @@ class SyncedSignal:
     """
 
     def __init__(self, mesh: Mesh):
-        self._largest = Largest(mesh)
+        self._largest = AllReduceMax(mesh)
         self._pending: list[int | jax.Array] = []
 
     def __call__(self, number: int, *, last: bool = False) -> int:
