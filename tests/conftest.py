@@ -2,6 +2,7 @@
 # ruff: noqa: E402 - the order of imports matters here
 
 import gc
+import importlib
 import os
 
 from tests.helpers.processes import xla_flags
@@ -42,7 +43,12 @@ from tests.helpers.tiny_model import Batch, Tiny, tiny_batch, tiny_model, tiny_v
 
 
 def pytest_collection_finish():
-    """Modules stay for the whole run, so the garbage collector need not visit them again."""
+    """Modules stay for the whole run, so the garbage collector need not visit them again.
+
+    While `tensorflow_datasets` is imported, imports are lazy everywhere, and semaphores that are
+    collected just then cannot import what removes them.
+    """
+    importlib.import_module("tensorflow_datasets")
     gc.collect()
     gc.freeze()
 
