@@ -74,6 +74,9 @@ POSITIVE = (
     "guards.max_skipped",
     "distributed.join_seconds",
     "distributed.peer_seconds",
+    "storage.lock_seconds",
+    "storage.upload_seconds",
+    "storage.cache_gb",
     "evaluation.batch_size",
     "evaluation.rerank",
     "evaluation.rank",
@@ -108,6 +111,7 @@ NOT_NEGATIVE = (
     "evaluation.image_block",
     "train.cached_views",
     "checkpoint.keep_every",
+    "storage.retry_seconds",
 )
 # Lowest and highest value.
 RANGES = {

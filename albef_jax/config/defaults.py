@@ -61,6 +61,14 @@ def default(task: str = "pretrain") -> ConfigDict:
                 "join_seconds": 300,  # to wait for the others at the start
                 "peer_seconds": 60,  # without a sign of life from one, until all end
             },
+            # Of workdirs, checkpoints and data at addresses such as gs://bucket/run.
+            "storage": {
+                "retry_seconds": 300,  # to repeat what fails for a passing reason
+                "lock_seconds": 60,  # without a sign of life, until a run's lock may be taken over
+                "upload_seconds": 10,  # between uploads of metrics and other small files
+                "cache_dir": "",  # for data; empty: of the user, shared by all processes
+                "cache_gb": 50.0,
+            },
             "evaluation": {
                 # How often on data.val_files while training: "500 steps", "1 epoch"; empty: never.
                 "every": "",

@@ -24,6 +24,7 @@ FREE = (
     "distributed.",
     "evaluation.",
     "mesh.",
+    "storage.",
     "train.xla_flags",
     "data.if_changed",
     "data.threads",
