@@ -5,7 +5,7 @@ import io
 import posixpath
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -106,14 +106,6 @@ class BucketPath:
         """Another name in the same folder."""
         return self.parent / name
 
-    def relative_to(self, folder: "BucketPath") -> PurePosixPath:
-        """The part of the address below a folder."""
-        return PurePosixPath(self._key).relative_to(PurePosixPath(folder._key))
-
-    def as_posix(self) -> str:
-        """The address."""
-        return self._address
-
     def absolute(self) -> "BucketPath":
         """Itself."""
         return self
@@ -183,9 +175,7 @@ class BucketPath:
 
         def fetch(start: int, stop: int) -> bytes:
             folder = self._folder()
-            return self._asked(
-                lambda: folder.read_version(self._key, start, stop, found.version)
-            )
+            return self._asked(lambda: folder.read_version(self._key, start, stop, found.version))
 
         return self._settings.cache().read(key, found.size, spans, fetch)
 
@@ -199,7 +189,7 @@ class BucketPath:
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """The whole object as text."""
-        return self.read_bytes().decode(encoding)
+        return io.TextIOWrapper(io.BytesIO(self.read_bytes()), encoding).read()
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
         """The object as a file to read, for which some is read ahead."""
@@ -291,6 +281,16 @@ def under(root: str | AnyPath, name: str | AnyPath) -> AnyPath:
     if isinstance(name, BucketPath) or addresses.in_bucket(str(name)):
         return path_of(name)
     return path_of(root) / name if not Path(name).is_absolute() else Path(name)
+
+
+def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
+    """Paths and addresses sorted by their parts, as paths alone are."""
+    return sorted(paths, key=lambda path: PurePosixPath(str(path)).parts)
+
+
+def below(folder: AnyPath, path: AnyPath) -> str:
+    """The name of something relative to a folder that it lies in, with `/` between its parts."""
+    return PurePosixPath(str(path)).relative_to(PurePosixPath(str(folder))).as_posix()
 
 
 def version_number(version: str) -> int:
