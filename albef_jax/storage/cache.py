@@ -130,7 +130,7 @@ class Cache:
                 f"storage.cache_gb={self.limit / 1e9:g}; raise it"
             )
         rest = self.limit - size
-        remove_oldest(self.folder, _BOUNDED, rest, rest, wait=True)
+        remove_oldest(self.folder, _BOUNDED, rest, rest)
 
     def _load(self, key: str, chunks: Sequence[int]) -> dict[int, bytes]:
         """The chunks that are here and whole."""

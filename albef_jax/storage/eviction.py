@@ -22,40 +22,33 @@ class _Kept(NamedTuple):
 
 
 @contextmanager
-def alone(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock between processes, by a file that is made for it.
-
-    Yields:
-        Whether it is held: False if another holds it and `wait` is False.
-    """
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, by a file that is made for it; wait until it is free."""
     number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        yield fcntl is None or _take(number, fcntl.LOCK_EX, wait)
+        if fcntl is not None:
+            _take(number, fcntl.LOCK_EX, wait=True)
+        yield
     finally:
         os.close(number)
 
 
 def keep(number: int) -> bool:
     """Keep an open file from being removed, until it is closed; False if it is just removed."""
-    return fcntl is None or _take(number, fcntl.LOCK_SH, False)
+    return fcntl is None or _take(number, fcntl.LOCK_SH, wait=False)
 
 
-def remove_oldest(
-    folder: Path, parts: Sequence[str], most: int, target: int, *, wait: bool = False
-) -> None:
+def remove_oldest(folder: Path, parts: Sequence[str], most: int, target: int) -> None:
     """Bring a folder down to `target` bytes if it has more than `most`.
 
-    One process does so at a time.
+    One process does so at a time; others wait, or they would write on meanwhile.
 
     Args:
         parts: the subfolders that count, and whose files may be removed.
-        wait: for another process that does it now; else leave it to that one.
     """
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / ".sweep", wait=wait) as held:
-            if not held:
-                return
+        with alone(folder / f".sweep{LOCK}"):
             files = sorted(one for part in parts for one in _files(folder / part))
             total = sum(one.size for one in files)
             for one in files if total > most else ():
@@ -82,7 +75,7 @@ def _removed(path: Path) -> bool:
     except OSError:
         return False
     try:
-        if fcntl is not None and not _take(number, fcntl.LOCK_EX, False):
+        if fcntl is not None and not _take(number, fcntl.LOCK_EX, wait=False):
             return False
         path.unlink(missing_ok=True)
         return True
@@ -92,7 +85,7 @@ def _removed(path: Path) -> bool:
         os.close(number)
 
 
-def _take(number: int, kind: int, wait: bool) -> bool:
+def _take(number: int, kind: int, *, wait: bool) -> bool:
     try:
         fcntl.flock(number, kind if wait else kind | fcntl.LOCK_NB)
     except BlockingIOError:
