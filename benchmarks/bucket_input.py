@@ -18,7 +18,9 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from albef_jax.data.bad_samples import BadSamples
 from albef_jax.data.batching import shuffled_batches
@@ -29,9 +31,9 @@ from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.storage import settings
 from albef_jax.storage.paths import BucketPath
 from benchmarks.input_pipeline import CAPTIONS, synthetic
-from tests.helpers.buckets import BUCKET, store
-from tests.helpers.faulty_proxy import Fault, FaultyProxy
 
+# The servers and the proxy of the tests, whose code is not checked for types.
+buckets, faulty_proxy = map(import_module, ("tests.helpers.buckets", "tests.helpers.faulty_proxy"))
 _IMAGES = 32  # different ones
 _AT_START = 2  # batches before the clock starts
 
@@ -74,18 +76,23 @@ def epoch(source: TarPairs, given: argparse.Namespace) -> dict[str, float]:
         steps += 1
         time.sleep(given.step_ms / 1000)
     spent = time.perf_counter() - began
-    return {"data_wait": round(waited / spent, 4), "pairs_per_s": round(steps * given.batch / spent, 1)}
+    return {
+        "data_wait": round(waited / spent, 4),
+        "pairs_per_s": round(steps * given.batch / spent, 1),
+    }
 
 
-def measure(proxy: FaultyProxy, given: argparse.Namespace, folder: Path) -> dict[str, object]:
+def measure(proxy: Any, given: argparse.Namespace, folder: Path) -> dict[str, object]:
     """The index of the shards, an epoch from the bucket, and one from the cache."""
-    address = BucketPath(f"{given.kind}://{BUCKET}/data")
+    address = BucketPath(f"{given.kind}://{buckets.BUCKET}/data")
     paths = []
     for path in shards(folder, given.shards, given.samples):
         paths.append(address / path.name)
         paths[-1].upload(path)
     proxy.forget()
-    with proxy.faulty(Fault(latency=given.latency_ms / 1000, bandwidth=given.mb_per_s * 1e6)):
+    seconds, limit = given.latency_ms / 1000, given.mb_per_s * 1e6
+    fault = faulty_proxy.Fault(latency=seconds, bandwidth=limit)
+    with proxy.faulty(fault):
         began = time.perf_counter()
         source = TarPairs(paths)
         indexed = time.perf_counter() - began
@@ -120,7 +127,7 @@ def main() -> None:
     add("--samples", type=int, default=256, help="of a shard")
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    with store(given.kind) as server, tempfile.TemporaryDirectory() as name:
+    with buckets.store(given.kind) as server, tempfile.TemporaryDirectory() as name:
         os.environ.update(server.environment)
         settings.use(settings.Settings(60, f"{name}/cache", 10.0))
         found = measure(server.proxy, given, Path(name))
