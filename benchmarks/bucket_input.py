@@ -7,7 +7,7 @@ pause of --step_ms. Server, proxy and reader share this machine's cores: on a re
 its cores to itself, more pairs a second are possible.
 
 Example:
-    python -m benchmarks.bucket_input --latency_ms=30 --mb_per_s=100 --step_ms=400
+    python -m benchmarks.bucket_input --latency_ms=30 --mb_per_s=100 --threads=16
 """
 
 import argparse
@@ -119,7 +119,7 @@ def main() -> None:
     add("--kind", choices=("s3", "gs"), default="s3", help="of the server")
     add("--latency_ms", type=float, default=30.0, help="of each request")
     add("--mb_per_s", type=float, default=100.0, help="of all requests together, 10^6 bytes")
-    add("--step_ms", type=float, default=400.0, help="what a step of the device takes")
+    add("--step_ms", type=float, default=440.0, help="a step of the device; 440, as tiny on a CPU")
     add("--batch", type=int, default=32, help="pairs of a step")
     add("--image_size", type=int, default=64, help="that comes out, in pixels")
     add("--threads", type=int, default=8, help="data.threads")

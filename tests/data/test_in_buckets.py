@@ -204,14 +204,18 @@ def test_batches_are_the_same_through_faults(bucket, cache_dir, tars, fault):
         assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_worker_processes_read_from_the_bucket(bucket, cache_dir, tars):
-    """They have settings and versions from the source, and the cache of the host."""
-    expected = list(batches(TarPairs(sorted(tars.glob("*.tar"))), 0, num_steps=2))
-    uploaded(tars, bucket.address)
-    found = TarPairs(expand(bucket.address, "*.tar"))
-    got = list(batches(found, 1, num_steps=2))
+def test_worker_processes_read_from_the_bucket(bucket, cache_dir, images):
+    """They have the settings of this process, and so the cache, too."""
+    expected = list(batches(JsonPairs([images / "a.json"], images / "images"), 0, num_steps=1))
+    uploaded(images, bucket.address)
+    items = json.loads((images / "a.json").read_text())
+    for item in items:
+        item["image"] = f"{bucket.address}/images/{item['image']}"
+    (images / "b.json").write_text(json.dumps(items))
+    got = list(batches(JsonPairs([images / "b.json"], images), 1, num_steps=1))
     for ours, theirs in zip(got, expected, strict=True):
         assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+    assert list((cache_dir / "regions").iterdir())
 
 
 def test_shards_that_cannot_be_used_are_named(bucket, cache_dir, tars):
