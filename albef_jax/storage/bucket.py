@@ -191,6 +191,17 @@ class BucketFolder:
         found = {path.rstrip("/").rpartition("/")[2] for path in self._try(attempt, name)}
         return sorted(found - {"", self._path(name).rstrip("/").rpartition("/")[2]})
 
+    def is_folder(self, name: str = "") -> bool:
+        """Whether there are objects below a name, and none of exactly that name."""
+
+        def attempt(fs: Any) -> bool:
+            try:
+                return fs.info(self._path(name))["type"] == "directory"
+            except FileNotFoundError:
+                return False
+
+        return self._try(attempt, name)
+
     def listed(self, name: str = "") -> dict[str, Entry | None]:
         """What is right in a folder, by name in it: objects, and None for folders."""
         path = self._path(name)

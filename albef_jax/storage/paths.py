@@ -18,7 +18,7 @@ from albef_jax.storage.retries import AccessDenied
 from albef_jax.storage.streams import Stream
 
 Result = TypeVar("Result")
-_REMEMBERED = 1 << 16  # objects whose size and version a process remembers
+_REMEMBERED = 1 << 18  # objects whose size and version a process remembers
 
 
 class Status(NamedTuple):
@@ -154,8 +154,8 @@ class BucketPath:
         return True
 
     def is_dir(self) -> bool:
-        """Whether there are objects below the address."""
-        return bool(self._asked(lambda: self._folder().listed(self._key)))
+        """Whether there are objects below the address; an object itself is no folder."""
+        return self._asked(lambda: self._folder().is_folder(self._key))
 
     def iterdir(self) -> Iterator["BucketPath"]:
         """What is right in the folder."""
