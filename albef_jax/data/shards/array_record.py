@@ -64,7 +64,7 @@ class ArrayRecordPairs:
         self._files = [path_of(file) for file in files]
         if not self._files:
             raise ValueError(f"no shards given ({setting})")
-        _allow_open_files(len(self._files))
+        _allow_open_files(self._files)
         manifests = {file.parent: listed(file.parent) for file in self._files}
         here, counts = _opened(self._files, manifests)
         self._ends = list(accumulate(counts))
@@ -190,9 +190,13 @@ def _id_starts(manifests: dict[AnyPath, Listed | None]) -> dict[AnyPath, int]:
     return starts
 
 
-def _allow_open_files(shards: int) -> None:
-    """Raise the limit of open files, since each shard stays open once it is read."""
-    needed = shards + _OTHER_FILES
+def _allow_open_files(files: Sequence[AnyPath]) -> None:
+    """Raise the limit of open files, since each shard stays open once it is read.
+
+    One from a bucket is open twice: the cache keeps it from being removed.
+    """
+    shards = len(files)
+    needed = shards + sum(isinstance(file, BucketPath) for file in files) + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
