@@ -40,13 +40,15 @@ class Cache:
 
     Args:
         folder: made when something is written.
-        limit: bytes on the disk. Sweeps begin at fifteen sixteenths of it, and each process may
-            write a sixty-fourth of it between two.
+        limit: bytes on the disk. Files are removed from fifteen sixteenths of it on. Between two
+            looks at the folder each process may write an eighth of what is missing to that, or a
+            sixty-fourth of the limit if this is more; so it holds for four processes at least.
     """
 
     def __init__(self, folder: Path, limit: int):
         self.folder, self.limit = folder, limit
-        self._unswept = limit  # look at what is there when something is first written
+        # Bytes to write until the next look at the folder; the first write looks at once.
+        self._until_sweep = 0
         self._lock = threading.Lock()
         self._touched: dict[Path, float] = {}
         self._pins: dict[Path, int] = {}  # open files, whose locks keep them from being removed
@@ -173,13 +175,19 @@ class Cache:
                     os.close(number)
             written = sum(map(len, chunks.values()))
             with self._lock:
-                self._unswept += written
-                due = self._unswept > self.limit // 64
-                self._unswept *= not due
+                self._until_sweep -= written
+                due = self._until_sweep < 0
+                if due:  # meanwhile no other thread of this process does the same
+                    self._until_sweep = self.limit // 64
             if due:
-                sixteenth = self.limit // 16
-                most, target = self.limit - sixteenth, self.limit - 2 * sixteenth
-                remove_oldest(self.folder, _BOUNDED, most, target)
+                self._sweep()
+
+    def _sweep(self) -> None:
+        sixteenth = self.limit // 16
+        most, target = self.limit - sixteenth, self.limit - 2 * sixteenth
+        left = remove_oldest(self.folder, _BOUNDED, most, target)
+        with self._lock:
+            self._until_sweep = max(self.limit // 64, (most - left) // 8)
 
     def _region(self, key: str, region: int) -> Path:
         name = _name(f"{key} {region}")

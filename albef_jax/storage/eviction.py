@@ -38,24 +38,27 @@ def keep(number: int) -> bool:
     return fcntl is None or _take(number, fcntl.LOCK_SH, wait=False)
 
 
-def remove_oldest(folder: Path, parts: Sequence[str], most: int, target: int) -> None:
+def remove_oldest(folder: Path, parts: Sequence[str], most: int, target: int) -> int:
     """Bring a folder down to `target` bytes if it has more than `most`.
 
     One process does so at a time; others wait, or they would write on meanwhile.
 
     Args:
         parts: the subfolders that count, and whose files may be removed.
+
+    Returns:
+        The bytes that are left.
     """
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / f".sweep{LOCK}"):
-            files = sorted(one for part in parts for one in _files(folder / part))
-            total = sum(one.size for one in files)
-            for one in files if total > most else ():
-                if total <= target:
-                    break
-                if _removed(one.path):
-                    total -= one.size
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder / f".sweep{LOCK}"):
+        files = sorted(one for part in parts for one in _files(folder / part))
+        total = sum(one.size for one in files)
+        for one in files if total > most else ():
+            if total <= target:
+                break
+            if _removed(one.path):
+                total -= one.size
+        return total
 
 
 def _files(folder: Path) -> Iterator[_Kept]:
