@@ -4,10 +4,11 @@ Tar shards of synthetic photographs lie in an S3 or GCS server on this machine, 
 adds the latency to each request and limits the bandwidth of all together. Training reads them in a
 shuffled order, one epoch from the bucket alone and one from the cache; a step of the device is a
 pause of --step_ms. Server, proxy and reader share this machine's cores: on a real host, which has
-its cores to itself, more pairs a second are possible.
+its cores to itself, more pairs a second are possible. The S3 server answers one request after the
+other, some hundred a second, so it limits what can be measured.
 
 Example:
-    python -m benchmarks.bucket_input --latency_ms=30 --mb_per_s=100 --threads=16
+    python -m benchmarks.bucket_input --latency_ms=30 --mb_per_s=100 --step_ms=440
 """
 
 import argparse
@@ -116,7 +117,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--kind", choices=("s3", "gs"), default="s3", help="of the server")
+    add("--kind", choices=("gs", "s3"), default="gs", help="of the server")
     add("--latency_ms", type=float, default=30.0, help="of each request")
     add("--mb_per_s", type=float, default=100.0, help="of all requests together, 10^6 bytes")
     add("--step_ms", type=float, default=440.0, help="a step of the device; 440, as tiny on a CPU")

@@ -15,7 +15,14 @@ def test_a_sample_is_about_one_request_of_its_own_size(capsys, monkeypatch, tmp_
         monkeypatch.setenv(name, "")  # what the benchmark sets is put back
     for name in ("AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.setenv(name, "")
-    sizes = ["--shards=2", "--samples=24", "--batch=4", "--latency_ms=2", "--step_ms=2"]
+    sizes = [
+        "--kind=s3",
+        "--shards=2",
+        "--samples=24",
+        "--batch=4",
+        "--latency_ms=2",
+        "--step_ms=2",
+    ]
     monkeypatch.setattr(sys, "argv", ["bucket_input", *sizes])
     main()
     found = json.loads(capsys.readouterr().out)
