@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from albef_jax.storage.bucket import BucketFolder
 from albef_jax.storage.paths import AnyPath, BucketPath, below, path_of
 from albef_jax.system.atomic import write_bytes
 from albef_jax.system.output_paths import check_folder
+
+_AT_ONCE = 16  # requests
 
 
 class Staged:
@@ -31,13 +34,17 @@ class Staged:
         """
         if not isinstance(self.target, BucketPath):
             return
-        for path in self.target.walk_files():
+
+        def fetch_one(path: BucketPath) -> None:
             copy = self.here / below(self.target, path)
             copy.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix in large:
                 _stand_in(copy, path.stat().st_size)
             else:
                 copy.write_bytes(path.read_bytes())
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(fetch_one, self.target.walk_files()))
 
     def send(self, *files: Path, drop: bool = False) -> None:
         """Send files to the bucket, one after the other.
@@ -56,10 +63,12 @@ class Staged:
 
     def remove_others(self) -> None:
         """Remove from the bucket what is not here."""
-        if isinstance(self.target, BucketPath):
-            for path in self.target.walk_files():
-                if not (self.here / below(self.target, path)).exists():
-                    path.unlink()
+        if not isinstance(self.target, BucketPath):
+            return
+        files = list(self.target.walk_files())
+        others = [path for path in files if not (self.here / below(self.target, path)).exists()]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(BucketPath.unlink, others))
 
     def told(self, message: object) -> str:
         """A message with the names of files as they are in the end."""
