@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -236,6 +237,28 @@ def test_a_denied_shard_is_named(bucket, cache_dir, tars):
         TarPairs(remote)
     assert f"{remote[1]}: cannot be read: access denied" in str(error.value)
     assert f"{remote[0]}:" not in str(error.value)
+
+
+def test_one_of_several_readers_scans_a_shard(bucket, cache_dir, tars):
+    """As the processes of a host do that start together."""
+    uploaded(tars, bucket.address)
+    with ThreadPoolExecutor(4) as pool, bucket.proxy.faulty(Fault(latency=0.05)):
+        found = list(pool.map(lambda _: len(TarPairs(expand(bucket.address, "*.tar"))), range(4)))
+    assert found == [6] * 4
+    scans = [request for request in bucket.proxy.requests if reads(request, "00001.tar")]
+    assert len(scans) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(bucket, cache_dir, tars):
+    uploaded(tars, bucket.address)
+    cache_dir.write_bytes(b"a file")
+    found = TarPairs(expand(bucket.address, "*.tar"))
+    equal([found[n] for n in range(6)], [TarPairs(sorted(tars.glob("*.tar")))[n] for n in range(6)])
+
+
+def reads(request, name):
+    content = "alt=media" in request or "?" not in request
+    return request.startswith("GET") and request.partition("?")[0].endswith(name) and content
 
 
 def test_a_shard_that_vanishes_is_bad_and_bounded(bucket, cache_dir, tars, tmp_path):

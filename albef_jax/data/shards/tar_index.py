@@ -12,13 +12,14 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from albef_jax.data.shards.tar_samples import Member, group, link_target
+from albef_jax.storage.eviction import LOCK, alone
 from albef_jax.storage.paths import AnyPath, BucketPath, Status
 from albef_jax.system.user_cache import user_cache
 
@@ -57,6 +58,18 @@ def open_index(shard: AnyPath) -> tuple[ShardIndex, bool]:
         ValueError: not a tar file with random access; the message has the remedy.
         OSError: the shard cannot be read.
     """
+    if not isinstance(shard, BucketPath):
+        return _kept_or_built(shard)
+    with ExitStack() as stack:
+        with suppress(OSError):  # a cache that cannot be written
+            kept = shard.kept_index()
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            # Else each process of the host would read the shard.
+            stack.enter_context(alone(kept.with_suffix(LOCK)))
+        return _kept_or_built(shard)
+
+
+def _kept_or_built(shard: AnyPath) -> tuple[ShardIndex, bool]:
     now = stamp(shard.stat())
     for file in _kept_at(shard):
         if (index := _load(file)) and index.stamp == now:
