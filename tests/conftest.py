@@ -69,6 +69,8 @@ def compile_once(request):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
+pytest_plugins = ("tests.helpers.buckets",)  # the fixtures `bucket` and `bucket_store`
+
 # What takes minutes on one worker, and is begun first: else the others wait for it at the end.
 LONGEST = (
     "docs/test_notebooks.py",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from socketserver import BaseServer
 
 ROOT = Path(__file__).parents[2]
 CACHE = ("JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_")
@@ -108,3 +109,10 @@ def group_flags(count: int = 2) -> list[list[str]]:
         [f"--coordinator={address}", f"--processes={count}", f"--process={number}"]
         for number in range(count)
     ]
+
+
+def serve(server: BaseServer) -> None:
+    """Print the port of a server, and serve until whoever started this process closes its input."""
+    print(server.server_address[1], flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
