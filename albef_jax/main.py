@@ -148,6 +148,7 @@ def main(arguments: list[str]) -> None:
 def _run() -> None:
     from albef_jax.distributed.sync import print_on_main
     from albef_jax.errors import Interrupted, RunError
+    from albef_jax.report.rendering import REPORT
     from albef_jax.run import replay_step, run
 
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
@@ -170,7 +171,7 @@ def _run() -> None:
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)
     workdir = _workdir()
-    print_on_main(join(workdir, report.name) if in_bucket(workdir) else report.resolve().as_uri())
+    print_on_main(join(workdir, REPORT) if in_bucket(workdir) else report.resolve().as_uri())
 
 
 if __name__ == "__main__":

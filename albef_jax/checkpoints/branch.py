@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from albef_jax.checkpoints.fetched import local_checkpoint
 from albef_jax.checkpoints.load import find_step
 from albef_jax.config.renamed import modernise
 from albef_jax.errors import ConfigError
@@ -17,11 +18,12 @@ from albef_jax.workdir.saved_steps import has_steps
 _KEPT = ("task", "model.")  # what the state depends on
 
 
-def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
+def branch(source: str | Path, workdir: Path, config: ConfigDict) -> str | None:
     """Give `workdir` a step of another run, with its curves up to there.
 
     Args:
-        source: a workdir, of which the newest step is taken, or one step in its `checkpoints`.
+        source: a workdir, of which the newest step is taken, or one step in its `checkpoints`; of
+            one in a bucket, the step that `load.find_step` takes.
         config: of the new run; may differ from the other's in all but the task and the model.
 
     Returns:
@@ -33,8 +35,9 @@ def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
     """
     if has_steps(workdir):
         return None
-    whole = source / "checkpoints"
-    step = find_step((whole if whole.is_dir() else source).resolve())
+    local = local_checkpoint(source)
+    whole = local / "checkpoints"
+    step = find_step((whole if whole.is_dir() else local).resolve())
     old = step.parent.parent
     file = old / "config.json"
     try:
