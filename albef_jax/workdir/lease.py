@@ -42,6 +42,8 @@ class Lease:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "machine": _machine(),
+            "started": _started(os.getpid()),
+            "lock_seconds": seconds,
         }
         self._beat = 0
         self._ended = threading.Event()
@@ -97,14 +99,18 @@ class Lease:
     def _watch(self, name: str) -> None:
         """Wait until the owner is certainly dead; one that lives shows it soon."""
         holder = self._read(name)
-        if holder.get("ended") or _has_died(holder):
+        lives = _lives(holder)
+        if lives:
+            raise self._in_use(holder)
+        if holder.get("ended") or lives is False:
             return
+        seconds = max(self._seconds, holder.get("lock_seconds", 0))
         print(
-            f"{self._workdir} was in use by {_words(holder)}; waiting {self._seconds:g} s for "
-            "a sign of life",
+            f"{self._workdir} was in use by {_words(holder)}; waiting {seconds:g} s for a sign of "
+            "life",
             flush=True,
         )
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(min(self._seconds / _BEATS / 2, 2.0))
             now = self._read(name)
@@ -159,14 +165,20 @@ def _machine() -> str | None:
         return None
 
 
-def _has_died(holder: dict[str, Any]) -> bool:
-    """Whether the owner ran on this machine, and is there no more: no need to wait."""
-    if holder.get("machine") is None or holder["machine"] != _machine():
-        return False
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, in ticks since the boot; None if there is none."""
     try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, KeyError):
-        return False
-    return False
+        about = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    return about.rpartition(")")[2].split()[19]  # the name before may have any letters
+
+
+def _lives(holder: dict[str, Any]) -> bool | None:
+    """Whether the owner runs on this machine, so that there is no need to wait.
+
+    None if it is another machine, or if that cannot be told.
+    """
+    if holder.get("ended") or not holder.get("started") or holder.get("machine") != _machine():
+        return None
+    return _started(holder["pid"]) == holder["started"]
