@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -121,6 +122,10 @@ def _whole(array: Any) -> Any:
     """The whole array in the memory of this process, if the first one needs it."""
     if not isinstance(array, jax.Array):
         return array
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(
+            _whole(jax.random.key_data(array)), impl=jax.random.key_impl(array)
+        )
     if array.is_fully_replicated:
         return np.asarray(array.addressable_data(0))
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
