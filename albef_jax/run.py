@@ -97,7 +97,7 @@ def run(
                 check_same(_what_to_do(config, eval_only))
                 config = settled(config, mesh, place.path)
                 if branch_from:
-                    _branch(branch_from, place.path, config)
+                    _branch(branch_from, place, config)
                 task = _task(config, place.path, mesh, eval_only, extend)
                 with raise_on_all_processes(ValueError):
                     further = FurtherSets(config, place.path)
@@ -181,10 +181,15 @@ def _errors_told(place: Place) -> Iterator[None]:
         raise RunError(place.told(error)) from error
 
 
-def _branch(source: str | Path, workdir: Path, config: ConfigDict) -> None:
+def _branch(source: str | Path, place: Place, config: ConfigDict) -> None:
+    """Give the workdir a step of another run, unless it has begun; all must call it."""
     with raise_on_all_processes(ValueError):
-        if is_main_process() and (done := branch(source, workdir, config)):
+        if is_main_process() and (done := branch(source, place.path, config)):
+            if place.folder and (step := newest_step(place.path)) is not None:
+                steps_in(place).upload(step, place.path / FOLDER / str(step))
             print_on_main(done)
+    if place.folder and newest_step(place.path) is None:  # of another process than the first
+        steps_in(place).fetch_newest(place.path / FOLDER)
 
 
 def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool, extend: bool) -> Task:

@@ -10,6 +10,7 @@ from albef_jax.checkpoints.fetched import local_checkpoint
 from albef_jax.checkpoints.load import find_step
 from albef_jax.config.renamed import modernise
 from albef_jax.errors import ConfigError
+from albef_jax.storage.addresses import in_bucket
 from albef_jax.system import atomic
 from albef_jax.workdir import history, trajectory
 from albef_jax.workdir.config_file import differences
@@ -52,7 +53,8 @@ def branch(source: str | Path, workdir: Path, config: ConfigDict) -> str | None:
             "alone, use init.checkpoint"
         )
     number = int(step.name)
-    entry = {"branched_from": str(step), "step": number, "changed": changed}
+    origin = f"{source}, step {number}" if in_bucket(str(source)) else str(step)
+    entry = {"branched_from": origin, "step": number, "changed": changed}
     if entry not in history.read(workdir):  # else of a start that was killed below
         history.add(workdir, entry)
     if (old / "metrics.jsonl").is_file():  # later lines are dropped when the run begins
@@ -65,4 +67,4 @@ def branch(source: str | Path, workdir: Path, config: ConfigDict) -> str | None:
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(step, draft)
     draft.replace(target)  # last: from here on the run has begun
-    return f"branched from {step}"
+    return f"branched from {origin}"

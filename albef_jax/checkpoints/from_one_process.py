@@ -3,11 +3,11 @@
 For runs in a bucket, and for what they keep beside their steps.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -18,6 +18,8 @@ from albef_jax.checkpoints.manager import Checkpoints, Items
 from albef_jax.distributed.sync import is_main_process
 from albef_jax.errors import SaveError
 from albef_jax.storage.retries import StorageError, reason
+
+ITEMS = ("params", "teacher", "train")  # of `TrainState.items`
 
 
 class FromOneProcess(Checkpoints):
@@ -31,8 +33,8 @@ class FromOneProcess(Checkpoints):
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__(directory, keep, keep_every)
 
-    def _opened(self, **options: Any) -> ocp.CheckpointManager:
-        if jax.process_count() == 1:
+    def _opened(self, handlers: Any = None, **options: Any) -> ocp.CheckpointManager:
+        if _is_alone():
             return super()._opened(**options)
         number = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(
@@ -40,7 +42,24 @@ class FromOneProcess(Checkpoints):
             active_processes={number},
             barrier_sync_key_prefix=f"{self._directory.name}{number}",
         )
-        return super()._opened(multiprocessing_options=alone, create=False, **options)
+        parts = {
+            name: ocp.PyTreeCheckpointHandler(
+                multiprocessing_options=alone,
+                type_handler_registry=_first_replica_alone(),
+                array_metadata_validator=_OfOneProcess(),
+            )
+            for name in ITEMS
+        }
+        return super()._opened(parts, multiprocessing_options=alone, create=False, **options)
+
+    def _save_args(self, tree: Any) -> ocp.args.CheckpointArgs:
+        return super()._save_args(tree) if _is_alone() else ocp.args.PyTreeSave(tree)
+
+    def _restore_args(self, abstract: Any) -> ocp.args.CheckpointArgs:
+        if _is_alone():
+            return super()._restore_args(abstract)
+        how = ocp.checkpoint_utils.construct_restore_args(abstract)
+        return ocp.args.PyTreeRestore(abstract, restore_args=how)
 
     def beside(self, directory: Path) -> "FromOneProcess":
         """For one step of this run in another directory."""
@@ -55,7 +74,7 @@ class FromOneProcess(Checkpoints):
         if step in self._saved:
             return
         self._saved.add(step)
-        if jax.process_count() > 1:
+        if not _is_alone():
             items = jax.tree.map(_whole, items)
         if is_main_process():
             super().save(step, items)
@@ -118,14 +137,32 @@ class BucketCheckpoints(FromOneProcess):
         return self._steps.move_aside(step)
 
 
+class _OfOneProcess:
+    """In place of Orbax's check that every process has written: here it is one alone."""
+
+    def validate_all_array_metadatas(self, array_metadatas: Any) -> None:
+        """Accept what one process has written."""
+
+
+def _first_replica_alone() -> Any:
+    """Handlers that write whole replicated arrays, which Orbax shares out among their devices."""
+    arrays = copy.copy(ocp.type_handlers.get_type_handler(jax.Array))
+    # The constructor takes it, but not the store of metadata that random keys need. Where this name
+    # changes, arrays are found incomplete before they are sealed.
+    arrays._use_replica_parallel = False
+    return ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays),
+        (np.ndarray, ocp.type_handlers.NumpyHandler()),
+        (int, ocp.type_handlers.ScalarHandler()),
+    )
+
+
+def _is_alone() -> bool:
+    return jax.process_count() == 1
+
+
 def _whole(array: Any) -> Any:
-    """The whole array in the memory of this process, if the first one needs it."""
-    if not isinstance(array, jax.Array):
+    """An array that the first process has all of: itself, or a copy in the memory of the host."""
+    if not isinstance(array, jax.Array) or array.is_fully_replicated:
         return array
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(
-            _whole(jax.random.key_data(array)), impl=jax.random.key_impl(array)
-        )
-    if array.is_fully_replicated:
-        return np.asarray(array.addressable_data(0))
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -48,10 +48,11 @@ class Checkpoints:
         self.pinned: int | None = None
         self._manager = self._opened()
 
-    def _opened(self, **options: Any) -> ocp.CheckpointManager:
+    def _opened(self, handlers: Any = None, **options: Any) -> ocp.CheckpointManager:
         """Orbax's manager of the directory."""
         return ocp.CheckpointManager(
             self._directory,
+            item_handlers=handlers,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_Preserved(self),
                 enable_async_checkpointing=True,
@@ -86,7 +87,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        saved = {name: self._save_args(tree) for name, tree in items.items()}
         try:
             begun = self._manager.save(step, args=ocp.args.Composite(**saved))
         except Exception as error:
@@ -114,7 +115,7 @@ class Checkpoints:
         Raises:
             ValueError: the arrays on disk do not fit `abstract`.
         """
-        wanted = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        wanted = {name: self._restore_args(tree) for name, tree in abstract.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
         return {name: restored[name] for name in abstract}
 
@@ -157,6 +158,12 @@ class Checkpoints:
                 ]
             )
         )
+
+    def _save_args(self, tree: Any) -> ocp.args.CheckpointArgs:
+        return ocp.args.StandardSave(tree)
+
+    def _restore_args(self, abstract: Any) -> ocp.args.CheckpointArgs:
+        return ocp.args.StandardRestore(abstract)
 
     def _all_steps(self) -> list[int]:
         return list(self._manager.all_steps())
