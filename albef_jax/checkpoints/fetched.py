@@ -15,6 +15,8 @@ from albef_jax.storage.addresses import in_bucket, parent_and_name
 from albef_jax.storage.bucket import BucketFolder, Entry
 from albef_jax.storage.cache_folder import cache_folder
 from albef_jax.storage.retries import StorageError
+from albef_jax.workdir.appended import AppendedFile
+from albef_jax.workdir.mirror import METRICS
 from albef_jax.workdir.trajectory import FILE, best_step
 
 _WEIGHTS = "model.safetensors"
@@ -87,6 +89,7 @@ def _of_run(run: BucketFolder, step: int | None = None) -> Path:
     def fill(local: Path) -> None:
         for name in entries:
             run.download(name, local / name)
+        AppendedFile(local / METRICS, run.folder(METRICS)).fetch()
         _fetch(steps, sealed if step is None else [step], local)
 
     return _kept(f"{run.address} {step}", made_of, fill)
