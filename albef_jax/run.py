@@ -89,7 +89,7 @@ def run(
         try:
             check_writable_name(workdir, f"--workdir={workdir}")
             _check_group()
-            mesh = make_mesh(config.mesh.fsdp)
+            mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
             with raise_on_all_processes(ConfigError):
                 held.enter_context(locked(workdir, is_main_process()))
             check_shared(workdir)
@@ -203,7 +203,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     try:
         recorded = replay.read_bundle(bundle)
         kept = json.loads((bundle / "config.json").read_bytes())
-        mesh = make_mesh(config.mesh.fsdp)
+        mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
         config = settled(config, mesh, bundle)
         compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         task = task_spec(config.task).run(config, bundle)

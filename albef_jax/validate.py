@@ -108,6 +108,7 @@ NOT_NEGATIVE = (
     "evaluation.image_block",
     "train.cached_views",
     "checkpoint.keep_every",
+    "mesh.slices",
 )
 # Lowest and highest value.
 RANGES = {
