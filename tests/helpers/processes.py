@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from socketserver import BaseServer
@@ -119,6 +120,14 @@ def group_flags(count: int = 2) -> list[list[str]]:
         [f"--coordinator={address}", f"--processes={count}", f"--process={number}"]
         for number in range(count)
     ]
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def serve(server: BaseServer) -> None:
