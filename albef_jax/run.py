@@ -115,7 +115,7 @@ def _begin(held: ExitStack, workdir: str, config: ConfigDict) -> tuple[Mesh, Pla
         held.enter_context(_disk_errors_told(Path(workdir)))
         check_writable_name(Path(workdir), f"--workdir={workdir}")
     _check_group()
-    mesh = make_mesh(config.mesh.fsdp)
+    mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
     with raise_on_all_processes(ConfigError):
         lease = held.enter_context(claimed(workdir, config.storage, is_main_process()))
     with raise_on_all_processes(ConfigError):
@@ -242,7 +242,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     try:
         recorded = replay.read_bundle(bundle)
         kept = json.loads((bundle / "config.json").read_bytes())
-        mesh = make_mesh(config.mesh.fsdp)
+        mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
         config = settled(config, mesh, bundle)
         compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         task = task_spec(config.task).run(config, bundle)

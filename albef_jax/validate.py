@@ -113,6 +113,7 @@ NOT_NEGATIVE = (
     "train.cached_views",
     "checkpoint.keep_every",
     "storage.retry_seconds",
+    "mesh.slices",
 )
 # Lowest and highest value.
 RANGES = {
