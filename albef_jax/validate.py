@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from albef_jax.checkpoints.init_from.hub import is_hub_name
 from albef_jax.config import evaluation, image_encoder, parts, renamed, schema, text_buckets
 from albef_jax.config.auto import AUTO
-from albef_jax.config.defaults import annotation_files, image_root
-from albef_jax.config.file_patterns import is_remote, nearest_file, not_here, split_list
+from albef_jax.config.data_paths import annotation_files, data_path, image_root, use_storage
+from albef_jax.config.file_patterns import is_unreadable, nearest_file, not_read, split_list
 from albef_jax.config.tasks import TASKS, task_spec
 from albef_jax.data import pair_files
 from albef_jax.data.tokenizer import vocab_path
@@ -305,6 +305,7 @@ def _start(config: ConfigDict) -> Iterator[str]:
 
 
 def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
+    use_storage(config)
     yield from evaluation.set_problems(config)
     if not eval_only:
         yield from evaluation.file_problems(config)
@@ -330,7 +331,7 @@ def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
         return
     for option in FILES:
         if config.data.get(option):
-            path = Path(config.data.root) / config.data[option]
+            path = data_path(config, config.data[option])
             if not path.is_file():
                 yield f"data.{option}: no such file: {path}{nearest_file(path)}"
     trains = spec.trains and not (eval_only and annotation_files(config, "eval_files"))
@@ -340,8 +341,9 @@ def _files(config: ConfigDict, eval_only: bool) -> Iterator[str]:
     elif not annotation_files(config, needed[0]):
         yield f"data.{needed[0]} is empty: name annotation files, or set data.source=scenes"
     for option in needed:
-        if is_remote(config.data.root) or is_remote(config.data[option]):
-            yield not_here(f"data.{option}", config.data.root or config.data[option])
+        named = (config.data.root, *split_list(config.data[option]))
+        if unreadable := next(filter(is_unreadable, named), None):
+            yield not_read(f"data.{option}", unreadable)
             return
         for path in annotation_files(config, option):
             if not path.is_file():

@@ -69,7 +69,8 @@ def compile_once(request):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
-pytest_plugins = ("tests.helpers.buckets",)  # the fixtures `bucket` and `bucket_store`
+# The fixtures `bucket` and `bucket_store`, and `cache_dir`.
+pytest_plugins = ("tests.helpers.buckets", "tests.helpers.in_buckets")
 
 # What takes minutes on one worker, and is begun first: else the others wait for it at the end.
 LONGEST = (

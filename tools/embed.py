@@ -14,9 +14,9 @@ Examples:
 
 import argparse
 import sys
-from pathlib import Path
 
-from albef_jax.system.output_paths import check_folder
+from albef_jax.storage.paths import path_of
+from albef_jax.storage.staged import check_out
 from albef_jax.system.terminal import print_anything
 
 
@@ -39,15 +39,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("model", type=Path, help="a checkpoint, as for albef_jax.load")
+    made.add_argument("model", help="a checkpoint, as for albef_jax.load")
     what = "a folder, an annotation file (JSON), or tar shards: 'shards/{000..099}.tar'"
-    made.add_argument("--images", type=Path, help=what)
+    made.add_argument("--images", help=what)
     what = "a file of captions, as for tools.search, or tar shards"
-    made.add_argument("--captions", type=Path, help=what)
+    made.add_argument("--captions", help=what)
     what = "of the .json in tar shards, which holds the captions; by default they are in .txt"
     made.add_argument("--caption_field", default="", help=what)
-    made.add_argument("--image_root", type=Path, help="where paths in annotations start from")
-    made.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    made.add_argument("--image_root", type=path_of, help="where paths in annotations start from")
+    made.add_argument("--out", type=path_of, required=True, help="folder for the shards")
     made.add_argument("--shard_size", type=int, default=4096, help="items of a shard; 4096")
     made.add_argument("--dtype", default="float32", choices=("float32", "float16"))
     made.add_argument("--tokens", action="store_true", help="the encoder's tokens, too (float16)")
@@ -66,7 +66,7 @@ def _embed(given: argparse.Namespace) -> str:
     for name in ("shard_size", "batch_size", "threads"):
         if getattr(given, name) < 1:
             raise ValueError(f"--{name}={getattr(given, name)}: must be 1 or more")
-    check_folder(given.out, "--out")
+    check_out(given.out, "--out")
     items = items_of(given.images, given.captions, given.image_root, given.caption_field)
     if items.note:
         print(items.note, file=sys.stderr)

@@ -14,7 +14,6 @@ Examples:
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,7 +23,8 @@ from albef_jax.data.prepare.from_config import make_plan, open_pairs
 from albef_jax.data.prepare.packing import BAD, DUPLICATES, pack
 from albef_jax.data.prepare.plan import PackingError, Plan
 from albef_jax.data.records import PairSource
-from albef_jax.system.output_paths import check_folder
+from albef_jax.storage.paths import AnyPath, path_of
+from albef_jax.storage.staged import check_out
 from tools.run_config import parser, start
 
 
@@ -32,7 +32,7 @@ def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
     """The options of packing."""
     made = parser(name, description)
     add = made.add_argument
-    add("--out", type=Path, required=True, help="directory of the shards")
+    add("--out", type=path_of, required=True, help="directory of the shards, or gs:// or s3://")
     add("--name", default=Plan.name, help="what file names start with")
     add("--shard_size", type=int, default=Plan.shard_size, help="items a shard; 10000 by default")
     what = "bring longer short sides to so many pixels; 0, the default, keeps the files' bytes"
@@ -45,7 +45,7 @@ def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
 
 def planned(given: argparse.Namespace, config: ConfigDict) -> tuple[PairSource, Plan]:
     """The opened source and the plan to pack it by."""
-    check_folder(given.out, "--out")
+    check_out(given.out, "--out")
     part = chosen_part(given)
     source = open_pairs(config, part)
     names = ("name", "shard_size", "resize", "quality", "origin", "licence")
@@ -58,7 +58,7 @@ def chosen_part(given: argparse.Namespace) -> Part:
     return "eval" if given.eval else "train"
 
 
-def summary(manifest: dict[str, Any], out: Path) -> str:
+def summary(manifest: dict[str, Any], out: AnyPath) -> str:
     """A few lines on what was packed."""
     shards = len(manifest["shards"])
     lines = [
@@ -80,7 +80,7 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     return "\n".join(lines)
 
 
-def told(manifest: dict[str, Any], out: Path, max_bad_share: float) -> int:
+def told(manifest: dict[str, Any], out: AnyPath, max_bad_share: float) -> int:
     """Print the summary; the exit code."""
     print(summary(manifest, out))
     if manifest["bad"] <= max_bad_share * manifest["items"]:

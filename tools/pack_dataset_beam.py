@@ -1,7 +1,8 @@
 """Packs pairs as `tools.pack_dataset` does, on many machines, with Apache Beam.
 
-Each machine opens the source itself and packs whole shards, so annotation files, images and --out
-must be on a file system that all of them mount. Without flags for Beam, this machine packs alone.
+Each machine opens the source itself and packs whole shards, so annotation files and images must be
+in a bucket or on a file system that all of them mount, and --out on such a file system. Without
+flags for Beam, this machine packs alone.
 It needs the extra 'beam'.
 
 Example:
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 
 from albef_jax.data.prepare.from_config import open_pairs
 from albef_jax.data.prepare.plan import PackingError
+from albef_jax.storage.paths import BucketPath
 from albef_jax.system.optional import needed
 from tools.pack_dataset import arguments, chosen_part, planned, told
 from tools.run_config import start
@@ -28,6 +30,11 @@ def run(given: argparse.Namespace, config: ConfigDict) -> int:
     needed("apache_beam", what, "beam", "apache-beam", raises=PackingError)
     from albef_jax.data.prepare.with_beam import HERE, pack_with_beam
 
+    if isinstance(given.out, BucketPath):
+        raise PackingError(
+            f"--out={given.out}: with Beam, shards go to a folder that all machines mount; "
+            "tools.pack_dataset packs into a bucket, from one machine"
+        )
     out = given.out.absolute()  # a worker may start elsewhere
     _, plan = planned(given, config)
     opening = partial(open_pairs, config, chosen_part(given))

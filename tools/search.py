@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from albef_jax.system.output_paths import check_folder, check_image
+from albef_jax.storage.paths import path_of
+from albef_jax.storage.staged import check_out
+from albef_jax.system.output_paths import check_image
 from albef_jax.system.terminal import print_anything
 
 _COMMANDS = ("build", "query")
@@ -32,21 +34,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build an index, go on with one, or update it")
-    build.add_argument("index", type=Path, help="folder of the index")
-    build.add_argument(
-        "--model", type=Path, required=True, help="a checkpoint, as for albef_jax.load"
-    )
+    build.add_argument("index", type=path_of, help="folder of the index")
+    build.add_argument("--model", required=True, help="a checkpoint, as for albef_jax.load")
     what = "a folder, an annotation file (JSON) whose items have 'image', or tar shards"
-    build.add_argument("--images", type=Path, help=what)
+    build.add_argument("--images", help=what)
     what = "a caption a line, .json, .jsonl, .csv with a column 'caption', or a Flickr token file"
-    build.add_argument("--captions", type=Path, help=what)
+    build.add_argument("--captions", help=what)
     what = "where paths in annotations start from; by default their folder"
-    build.add_argument("--image_root", type=Path, help=what)
-    build.add_argument("--features", type=Path, help="what tools.embed has made of the same items")
+    build.add_argument("--image_root", type=path_of, help=what)
+    build.add_argument(
+        "--features", type=path_of, help="what tools.embed has made of the same items"
+    )
     query = commands.add_parser("query", help="search; the word may be left out")
-    query.add_argument("index", type=Path, help="folder of the index")
+    query.add_argument("index", type=path_of, help="folder of the index")
     query.add_argument("query", help="a text, or the path of an image to search captions")
-    query.add_argument("--model", type=Path, help="by default where it was when building")
+    query.add_argument("--model", help="by default where it was when building")
     query.add_argument("--k", type=int, default=12, help="how many; 12 by default")
     query.add_argument("--no_rerank", action="store_true", help="by ITC alone, which is faster")
     query.add_argument("--sheet", type=Path, help="image to draw of what was found")
@@ -62,7 +64,7 @@ def _build(given: argparse.Namespace) -> None:
     from albef_jax.apps.search.items import items_of
     from albef_jax.inference.model import load
 
-    check_folder(given.index, "index")
+    check_out(given.index, "index")
     items = items_of(given.images, given.captions, given.image_root)
     if items.note:
         print(items.note, file=sys.stderr)

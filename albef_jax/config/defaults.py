@@ -5,12 +5,10 @@
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from ml_collections import ConfigDict, FieldReference, config_dict
 
 from albef_jax.config import auto
-from albef_jax.config.file_patterns import expand
 from albef_jax.config.tasks import task_spec
 from albef_jax.errors import ConfigError
 from albef_jax.models.config import PRESETS, ModelConfig, model_options
@@ -199,13 +197,3 @@ def model_config(config: ConfigDict) -> ModelConfig:
             f"{', '.join(left)}: still auto; albef_jax.tasks.shared.settle chooses for a device"
         )
     return ModelConfig(**config.model.to_dict())
-
-
-def annotation_files(config: ConfigDict, option: str) -> tuple[Path, ...]:
-    """The files of `data.train_files` or `data.eval_files`, under `data.root`."""
-    return expand(config.data.root, config.data[option])
-
-
-def image_root(config: ConfigDict) -> Path:
-    """The directory that image paths start from."""
-    return Path(config.data.root) / config.data.image_root

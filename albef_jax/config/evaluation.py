@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.file_patterns import expand, nearest_file, split_list
+from albef_jax.config.data_paths import annotation_files, data_files
+from albef_jax.config.file_patterns import nearest_file, split_list
 from albef_jax.config.tasks import task_spec
 
 _NAME = re.compile(r"[\w+-][\w.+-]*")  # of a set: also the name of a folder
@@ -61,7 +62,7 @@ def remark(config: ConfigDict) -> str:
     if not (config.evaluation.every and config.checkpoint.best) or _of_scenes(config):
         return ""
     val, final = (
-        {path.resolve() for path in expand(config.data.root, config.data[name])}
+        {path.resolve() for path in annotation_files(config, name)}
         for name in ("val_files", "eval_files")
     )
     shared = sorted(path.name for path in val & final)
@@ -119,7 +120,7 @@ def file_problems(config: ConfigDict) -> Iterator[str]:
 def _missing(config: ConfigDict, files: str, option: str) -> Iterator[str]:
     if (config.data.get("eval_source") or config.data.source) == "tfds":
         return  # names, not files
-    for path in expand(config.data.root, files):
+    for path in data_files(config, files):
         if not path.is_file():
             yield f"{option}: no such file: {path}{nearest_file(path)}"
 

@@ -1,13 +1,12 @@
 """From the configuration to sources and transforms."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import annotation_files, image_root
-from albef_jax.config.file_patterns import expand, split_list
+from albef_jax.config.data_paths import annotation_files, data_files, data_path, image_root
+from albef_jax.config.file_patterns import split_list
 from albef_jax.data import held_out, pair_files
 from albef_jax.data.annotations.by_image import PairsByImage
 from albef_jax.data.annotations.labels import folder_labels, json_labels, read_lines
@@ -29,6 +28,7 @@ from albef_jax.data.scenes.task_sources import (
     ScenesTwoImages,
 )
 from albef_jax.data.scenes.world.split import SceneSplit
+from albef_jax.storage.paths import AnyPath
 
 Part = Literal["train", "eval"]
 Opened = tuple[Any, str]  # a source, and its description
@@ -69,9 +69,9 @@ def open_eval_pairs(config: ConfigDict) -> tuple[PairSource, str]:
     return _by_image(open_pairs(config, part)), what
 
 
-def _paths(config: ConfigDict, part: PairFiles) -> tuple[Path, ...]:
+def _paths(config: ConfigDict, part: PairFiles) -> tuple[AnyPath, ...]:
     """The files of a part; none for scenes and for data sets given by name."""
-    return () if part.source in ("scenes", "tfds") else expand(config.data.root, part.files)
+    return () if part.source in ("scenes", "tfds") else data_files(config, part.files)
 
 
 def _by_image(pairs: PairSource) -> PairSource:
@@ -81,16 +81,17 @@ def _by_image(pairs: PairSource) -> PairSource:
 
 def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
     """The pairs of one kind; libraries that only one kind needs are imported here."""
-    root = config.data.root
     if part.source == "scenes":
         return _training_scenes(config)
     if part.source == "tfds":
         from albef_jax.data.shards.tfds import TfdsPairs
 
         names = split_list(part.files)
-        tfds = TfdsPairs(names, root, part.image_field, part.caption_field, part.setting)
+        tfds = TfdsPairs(
+            names, config.data.root, part.image_field, part.caption_field, part.setting
+        )
         return _oriented(config, tfds)
-    files = expand(root, part.files)
+    files = data_files(config, part.files)
     if part.source == "webdataset":
         from albef_jax.data.shards.webdataset import TarPairs
 
@@ -99,7 +100,7 @@ def open_pairs(config: ConfigDict, part: PairFiles) -> PairSource:
         from albef_jax.data.shards.array_record import ArrayRecordPairs
 
         return _oriented(config, ArrayRecordPairs(files, part.setting))
-    return _oriented(config, JsonPairs(files, Path(root) / part.image_root, part.setting))
+    return _oriented(config, JsonPairs(files, data_path(config, part.image_root), part.setting))
 
 
 def _oriented(config: ConfigDict, source: Any) -> Any:
@@ -130,7 +131,7 @@ def open_questions(config: ConfigDict, part: Part) -> Opened:
     source = JsonQuestions(
         files,
         image_root(config),
-        Path(config.data.root) / vg_root if vg_root else None,
+        data_path(config, vg_root) if vg_root else None,
         training=part == "train",
         max_answers=config.data.max_answers if part == "train" else None,
         setting=f"data.{part}_files",
@@ -141,7 +142,7 @@ def open_questions(config: ConfigDict, part: Part) -> Opened:
 def open_answer_list(config: ConfigDict) -> tuple[str, ...]:
     """The answers to rank; none if answers are generated."""
     if config.data.answer_list:
-        return read_answer_list(Path(config.data.root) / config.data.answer_list)
+        return read_answer_list(data_path(config, config.data.answer_list))
     return ANSWERS if config.data.source == "scenes" else ()
 
 
@@ -167,7 +168,7 @@ def open_labelled(config: ConfigDict) -> Opened:
         scenes = ScenesObjects(split, size, config.model.image_size, seed=config.seed)
         return scenes, f"{size} unseen scenes of one object each"
     names = config.data.classes
-    classes = read_lines(Path(config.data.root) / names, "data.classes") if names else ()
+    classes = read_lines(data_path(config, names), "data.classes") if names else ()
     if config.data.source == "folder":
         source = folder_labels(image_root(config), classes)
         return _oriented(config, source), f"the images below {image_root(config)}"
@@ -182,7 +183,7 @@ def open_referring(config: ConfigDict, part: Part) -> Opened:
         return _scenes(config, part, ScenesReferring, "phrases for objects of unseen scenes")
     files, what = _files(config, part)
     boxes = {
-        option: Path(config.data.root) / config.data[option]
+        option: data_path(config, config.data[option])
         for option in ("references", "instances", "detections")
         if config.data[option]
     }
@@ -217,7 +218,7 @@ def _from_json(config: ConfigDict, part: Part, kind: Callable) -> Opened:
     return _oriented(config, source), what
 
 
-def _files(config: ConfigDict, part: Part) -> tuple[tuple[Path, ...], str]:
+def _files(config: ConfigDict, part: Part) -> tuple[tuple[AnyPath, ...], str]:
     """The annotation files of a part, and their description."""
     files = annotation_files(config, f"{part}_files")
     if files or part == "train":

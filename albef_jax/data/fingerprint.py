@@ -1,7 +1,8 @@
 """Fingerprints of files: size, and a digest of the content.
 
 Of large files other than lists, 64 blocks are digested, and only if size or modification time has
-changed, so that terabytes of shards are not read at each start.
+changed, so that terabytes of shards are not read at each start. Of shards in a bucket, the version
+that it gives each object stands for the content.
 """
 
 import hashlib
@@ -11,24 +12,29 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from albef_jax.storage.paths import AnyPath, BucketPath
+
 Stamp = dict[str, Any]
 Stamps = dict[str, Stamp]
 
 _LARGE = 64 << 20  # bytes; smaller files are digested whole
 _BLOCKS, _BLOCK = 64, 1 << 14
-_DIGESTS = ("sha256", "sha256_of_blocks")  # of all, or of some blocks of a large file
+# Of all; of some blocks of a large file; of an object, what the bucket calls its version.
+_DIGESTS = ("sha256", "sha256_of_blocks", "version")
 _READERS = 8  # threads
 _SHOWN = 5
 
 
 def stamps(
-    lists: Iterable[Path], shards: Iterable[Path] = (), before: Mapping[str, Stamp] | None = None
+    lists: Iterable[AnyPath],
+    shards: Iterable[AnyPath] = (),
+    before: Mapping[str, Stamp] | None = None,
 ) -> Stamps:
     """The stamp of each file, by its path.
 
     Args:
         lists: annotations and manifests, which are digested whole.
-        shards: digested in part if they are large.
+        shards: digested in part if they are large, and not at all in a bucket.
         before: earlier stamps; a large file with the same size and time keeps its digest.
 
     Raises:
@@ -37,7 +43,7 @@ def stamps(
     before = before or {}
     wanted = [(file, True) for file in lists] + [(file, False) for file in shards]
 
-    def made(one: tuple[Path, bool]) -> Stamp:
+    def made(one: tuple[AnyPath, bool]) -> Stamp:
         file, whole = one
         try:
             return _stamp(file, whole, before.get(str(file), {}))
@@ -82,12 +88,20 @@ def _identity(name: str, stamp: Stamp) -> tuple:
 def _reason(before: Stamp, now: Stamp) -> str | None:
     if before["bytes"] != now["bytes"]:
         return f"{before['bytes']} bytes before, {now['bytes']} now"
+    if ("version" in before) != ("version" in now):
+        return "was in a bucket before or is in one now, where only versions are compared"
     if any(before.get(digest) != now.get(digest) for digest in _DIGESTS):
         return "has other content than before"
     return None
 
 
-def _stamp(file: Path, whole: bool, before: Stamp) -> Stamp:
+def _stamp(file: AnyPath, whole: bool, before: Stamp) -> Stamp:
+    if isinstance(file, BucketPath):
+        if whole:  # small, and read by the run anyway
+            data = file.read_bytes()
+            return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        found = file.entry()
+        return {"bytes": found.size, "version": found.version}
     with file.open("rb") as opened:
         status = os.fstat(opened.fileno())
         if whole or status.st_size <= _LARGE:

@@ -1,8 +1,9 @@
 """Reports overlaps of evaluation and training data: shared files and images."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from albef_jax.storage.paths import AnyPath
 
 
 @runtime_checkable
@@ -14,7 +15,7 @@ class NamedImages(Protocol):
         ...
 
 
-def describe(train: Iterable[Path], held_out: Sequence[Path]) -> str:
+def describe(train: Iterable[AnyPath], held_out: Sequence[AnyPath]) -> str:
     """The evaluation data in words.
 
     Args:

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from albef_jax.config.data_paths import data_files, data_path
 from albef_jax.config.file_patterns import (
-    expand,
     is_remote,
+    is_unreadable,
     nearest_file,
     not_here,
+    not_read,
     split_list,
 )
 from albef_jax.data.annotations.checks import did_you_mean
@@ -91,11 +92,11 @@ def problems(config: ConfigDict, eval_only: bool) -> Iterator[str]:
         yield from found
         if not found and not (eval_only and held_out):
             for part in mixture(config):
-                yield from _file_problems(part, config.data.root, "files")
+                yield from _file_problems(config, part, "files")
     elif not (eval_only and held_out):
-        yield from _file_problems(train_files(config), config.data.root)
+        yield from _file_problems(config, train_files(config))
     if held_out:
-        yield from _file_problems(held_out, config.data.root)
+        yield from _file_problems(config, held_out)
 
 
 def _plain(config: ConfigDict, source: str, option: str) -> PairFiles:
@@ -154,7 +155,7 @@ def _part_problems(part: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key!r} is for {' and '.join(sources)}; leave it out"
 
 
-def _file_problems(part: PairFiles, root: str, key: str = "") -> Iterator[str]:
+def _file_problems(config: ConfigDict, part: PairFiles, key: str = "") -> Iterator[str]:
     """Files and directories that do not exist."""
     setting = part.setting if not key else f"{part.setting}: {key}"
     if part.source not in SOURCES or part.source == "scenes":
@@ -162,26 +163,27 @@ def _file_problems(part: PairFiles, root: str, key: str = "") -> Iterator[str]:
     if not (entries := split_list(part.files)):
         remedy = "" if key else ", or set data.source=scenes"
         yield f"{setting} is empty: name {_FILES.get(part.source, 'data sets')}{remedy}"
-    remote = [entry for entry in (*entries, root) if is_remote(entry)]
-    if remote:
-        yield not_here(setting, remote[0])
-        return
+    named = (*entries, config.data.root)
     if part.source == "tfds":
+        yield from (not_here(setting, name) for name in [*filter(is_remote, named)][:1])
         return
-    missing = [path for path in expand(root, part.files) if not path.is_file()]
+    if unreadable := next(filter(is_unreadable, named), None):
+        yield not_read(setting, unreadable)
+        return
+    missing = [path for path in data_files(config, part.files) if not path.is_file()]
     for path in missing[:_MISSING_SHOWN]:
         yield f"{setting}: no such file: {path}{nearest_file(path)}"
     if more := missing[_MISSING_SHOWN:]:
         yield f"{setting}: ... and {len(more)} more that are not there"
     if part.source == "json":
-        yield from _root_problems(part, root, key)
+        yield from _root_problems(config, part, key)
 
 
-def _root_problems(part: PairFiles, root: str, key: str) -> Iterator[str]:
+def _root_problems(config: ConfigDict, part: PairFiles, key: str) -> Iterator[str]:
     setting = "data.image_root" if not key else f"{part.setting}: image_root"
-    if is_remote(part.image_root):
-        yield not_here(setting, part.image_root)
+    if is_unreadable(part.image_root):
+        yield not_read(setting, part.image_root)
         return
-    folder = Path(root) / part.image_root
+    folder = data_path(config, part.image_root)
     if not folder.is_dir():
         yield f"{setting}: no such directory: {folder}{nearest_file(folder)}"

@@ -12,6 +12,8 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from albef_jax.storage.paths import AnyPath, BucketPath, path_of
+
 VOCAB_DIR = Path(__file__).parent / "vocab"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -35,20 +37,26 @@ def clean_question(text: str, max_words: int) -> str:
     return " ".join(text.split(" ")[:max_words])
 
 
-def vocab_path(vocab: str | Path) -> Path:
-    """The file of a vocabulary given by built-in name or by path.
+def vocab_file(vocab: str | AnyPath) -> AnyPath:
+    """The file of a vocabulary given by built-in name, by path, or by address in a bucket.
 
     Raises:
         ValueError: neither; the message lists the built-in names.
     """
     built_in = {path.stem: path for path in sorted(VOCAB_DIR.glob("*.txt"))}
-    path = built_in.get(str(vocab), Path(vocab))
+    path = built_in.get(str(vocab)) or path_of(vocab)
     if not path.is_file():
         raise ValueError(
             f"no vocabulary {str(vocab)!r}: give one of {', '.join(built_in)}, "
             "or the path of a WordPiece vocabulary, one piece a line"
         )
     return path
+
+
+def vocab_path(vocab: str | AnyPath) -> Path:
+    """The result of `vocab_file`, or a copy of it on this machine."""
+    found = vocab_file(vocab)
+    return found.here() if isinstance(found, BucketPath) else found
 
 
 def _read_vocab(path: Path) -> dict[str, int]:

@@ -1,28 +1,28 @@
 """The files that a run is trained on, for its fingerprint."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import annotation_files
+from albef_jax.config.data_paths import annotation_files
 from albef_jax.config.file_patterns import expand
 from albef_jax.data.pair_files import PairFiles, mixture, train_files
 from albef_jax.data.shards.manifest import MANIFEST
-from albef_jax.data.tokenizer import vocab_path
+from albef_jax.data.tokenizer import vocab_file
+from albef_jax.storage.paths import AnyPath
 
 
 class Inputs(NamedTuple):
     """Files, by the way they are digested; see `fingerprint.stamps`."""
 
-    lists: tuple[Path, ...]
-    shards: tuple[Path, ...]
+    lists: tuple[AnyPath, ...]
+    shards: tuple[AnyPath, ...]
 
 
 def vocabulary(config: ConfigDict) -> Inputs:
     """The file of the vocabulary, which matters in evaluation, too."""
-    return Inputs((vocab_path(config.data.vocab),), ())
+    return Inputs((vocab_file(config.data.vocab),), ())
 
 
 def training(config: ConfigDict, source: Any) -> Inputs:
@@ -36,8 +36,8 @@ def training(config: ConfigDict, source: Any) -> Inputs:
 
 def of_pairs(parts: Iterable[PairFiles], root: str, source: Any) -> Inputs:
     """The files of pairs of one or more kinds."""
-    lists: list[Path] = []
-    shards: list[Path] = list(getattr(source, "files", ()))  # found by a library
+    lists: list[AnyPath] = []
+    shards: list[AnyPath] = list(getattr(source, "files", ()))  # found by a library
     for part in parts:
         if part.source in ("scenes", "tfds"):
             continue

@@ -23,6 +23,7 @@ import grain
 from absl import flags
 
 from albef_jax.errors import WorkerLost
+from albef_jax.storage import settings
 
 # Rows come through pipes, as fast as shared memory: a killed run leaves nothing behind, and they
 # work in containers with little shared memory.
@@ -56,7 +57,8 @@ def read_in_processes(
         _live.append(directory)
         try:
             rows = grain.experimental.WithOptionsIterDataset(rows, _BY_PIPE)
-            yield rows.mp_prefetch(options, worker_init_fn=partial(_begin, directory))
+            begin = partial(_begin, directory, settings.current())
+            yield rows.mp_prefetch(options, worker_init_fn=begin)
         except RuntimeError as error:
             if "terminated unexpectedly" not in str(error):
                 raise
@@ -84,8 +86,9 @@ def stacks() -> str:
     )
 
 
-def _begin(directory: Path, number: int, _: int) -> None:
+def _begin(directory: Path, storage: settings.Settings, number: int, _: int) -> None:
     """Set up a worker."""
+    settings.use(storage)
     # Ctrl-C and schedulers signal all processes; the training process saves, then ends the others.
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, signal.SIG_IGN)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from albef_jax.config.defaults import annotation_files
+from albef_jax.config.data_paths import annotation_files
 from albef_jax.config.file_patterns import split_list
 from albef_jax.data.annotations.checks import read_list
 from albef_jax.data.batching import steps_per_epoch

@@ -6,6 +6,7 @@ __getattr__, __dir__ = public(
     __name__,
     {
         "BucketFolder": "bucket",
+        "BucketPath": "paths",
         "in_bucket": "addresses",
         "StorageError": "retries",
     },

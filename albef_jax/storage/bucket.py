@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from albef_jax.storage import addresses
+from albef_jax.storage.ranges import read_range
 from albef_jax.storage.retries import PATIENCE, Result, StorageError, retried
 from albef_jax.system.optional import needed
 
@@ -99,6 +100,16 @@ class BucketFolder:
             return self._try(lambda fs: fs.cat_file(path), name)
         return self._try(lambda fs: fs.cat_file(path, start=start, end=stop), name)
 
+    def read_version(self, name: str, start: int, stop: int, version: str) -> bytes:
+        """The bytes of an object from `start` to before `stop`, if it is of this version.
+
+        Raises:
+            FileNotFoundError: there is no such object; or, as `Replaced`, it was written again.
+            StorageError: no access, or no answer for long.
+        """
+        bucket, key = self._bucket, self._path(name).partition("/")[2]
+        return self._try(lambda fs: read_range(fs, bucket, key, start, stop, version), name)
+
     def write(self, name: str, content: bytes) -> None:
         """Write an object, in place of one that is there."""
         self._try(lambda fs: fs.pipe_file(self._path(name), content), name)
@@ -179,6 +190,34 @@ class BucketFolder:
 
         found = {path.rstrip("/").rpartition("/")[2] for path in self._try(attempt, name)}
         return sorted(found - {"", self._path(name).rstrip("/").rpartition("/")[2]})
+
+    def is_folder(self, name: str = "") -> bool:
+        """Whether there are objects below a name, and none of exactly that name."""
+
+        def attempt(fs: Any) -> bool:
+            try:
+                return fs.info(self._path(name))["type"] == "directory"
+            except FileNotFoundError:
+                return False
+
+        return self._try(attempt, name)
+
+    def listed(self, name: str = "") -> dict[str, Entry | None]:
+        """What is right in a folder, by name in it: objects, and None for folders."""
+        path = self._path(name)
+
+        def attempt(fs: Any) -> list[dict[str, Any]]:
+            try:
+                return fs.ls(path, detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+
+        found = {one["name"].rstrip("/"): one for one in self._try(attempt, name)}
+        return {
+            whole.rpartition("/")[2]: None if about["type"] == "directory" else _entry(about)
+            for whole, about in sorted(found.items())
+            if whole != path.rstrip("/")
+        }
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there are ignored."""

@@ -37,6 +37,10 @@ class StorageError(ConfigError):
     """Object storage that cannot be used; the message has the address, the reason and a remedy."""
 
 
+class AccessDenied(StorageError):
+    """This account may not do it; another object may be readable nevertheless."""
+
+
 def retried(action: Callable[[], Result], address: str, patience: float = PATIENCE) -> Result:
     """The result of `action`, which is repeated while it fails for a passing reason.
 
@@ -48,7 +52,8 @@ def retried(action: Callable[[], Result], address: str, patience: float = PATIEN
     Raises:
         FileNotFoundError: there is nothing of that name; also where there is no such bucket.
         FileExistsError: a condition of a write does not hold.
-        StorageError: no access, or no success for `patience` seconds.
+        AccessDenied: this account may not do it.
+        StorageError: no credentials, or no success for `patience` seconds.
     """
     pause, began = _FIRST_PAUSE, time.monotonic()
     while True:
@@ -58,7 +63,7 @@ def retried(action: Callable[[], Result], address: str, patience: float = PATIEN
             raise
         except Exception as error:
             if (line := _permanent(error, address)) is not None:
-                raise StorageError(line) from error
+                raise (AccessDenied if _is_denied(error) else StorageError)(line) from error
             lasted = time.monotonic() - began
             if lasted + pause > patience:
                 raise StorageError(
@@ -87,7 +92,7 @@ def _permanent(error: Exception, address: str) -> str | None:
     if names.intersection(_NO_CREDENTIALS):
         return f"{address}: no credentials were found ({reason(error)}); {_how_to_log_in(address)}"
     code = str(getattr(error, "code", ""))
-    if isinstance(error, PermissionError) or code in ("401", "403") or _is_forbidden(error):
+    if _is_denied(error):
         return (
             f"{address}: access denied ({reason(error)}). Give this account the right to list, "
             f"read, write and delete objects there, or {_how_to_log_in(address)}"
@@ -105,8 +110,10 @@ def _permanent(error: Exception, address: str) -> str | None:
     return f"{address}: {type(error).__name__}: {reason(error)}"
 
 
-def _is_forbidden(error: Exception) -> bool:
-    """gcsfs reports code 403 as an OSError without a number."""
+def _is_denied(error: Exception) -> bool:
+    if isinstance(error, PermissionError) or str(getattr(error, "code", "")) in ("401", "403"):
+        return True
+    # gcsfs reports code 403 as an OSError without a number.
     return isinstance(error, OSError) and str(error).startswith("Forbidden")
 
 

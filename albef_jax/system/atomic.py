@@ -9,9 +9,14 @@ def write_text(path: Path, text: str) -> None:
 
     Bytes of file names that are not UTF-8 are written as escapes.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same with any content."""
     draft = path.with_name(f".{path.name}.new")
-    with draft.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
+    with draft.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

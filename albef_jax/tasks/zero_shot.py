@@ -1,7 +1,6 @@
 """Image classification by prompts, without training: class names and templates."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from albef_jax.config.data_paths import data_path
 from albef_jax.config.tasks import TaskSpec
 from albef_jax.data.annotations.labels import check_templates, read_lines
 from albef_jax.data.build import open_labelled
@@ -78,7 +78,7 @@ class ZeroShot(Task):
         if not data.templates:
             check_templates([data.template], "data.template")
             return (data.template,)
-        found = read_lines(Path(data.root) / data.templates, "data.templates")
+        found = read_lines(data_path(self.config, data.templates), "data.templates")
         check_templates(found, "data.templates")
         return found
 

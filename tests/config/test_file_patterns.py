@@ -1,6 +1,14 @@
 import pytest
 
-from albef_jax.config.file_patterns import expand, is_remote, not_here, split_list
+from albef_jax.config.file_patterns import (
+    expand,
+    is_remote,
+    is_unreadable,
+    not_here,
+    not_read,
+    split_list,
+)
+from albef_jax.storage.addresses import in_bucket
 
 
 @pytest.fixture
@@ -82,7 +90,9 @@ def test_absolute_paths_need_no_root(root):
 @pytest.mark.parametrize("name", ["gs://b/x.tar", "s3://b", "https://x/y.tar", "pipe:cat x.tar"])
 def test_addresses_are_told_from_paths(name):
     assert is_remote(name)
+    assert is_unreadable(name) == (not in_bucket(name))
     assert "mount" in not_here("data.train_files", name)
+    assert "gs://BUCKET/NAME" in not_read("data.train_files", name)
 
 
 @pytest.mark.parametrize("name", ["/data/x.tar", "coco_captions:train", "c/d:e.tar", ""])

@@ -168,7 +168,10 @@ def test_a_mixture_goes_through_config_json(config):
         ({"files": ["00000.tar"]}, "'files' must be a text"),
         ({"files": "0000{1..3}.tar"}, "files: no such file"),
         ({"image_field": "image"}, "'image_field' is for tfds; leave it out"),
-        ({"files": "gs://bucket/{0..9}.tar"}, "gs://bucket/{0..9}.tar is an address"),
+        (
+            {"files": "https://host/{0..9}.tar"},
+            "https://host/{0..9}.tar is an address that data are",
+        ),
     ],
 )
 def test_problems_of_a_mixture_are_named(config, change, message):
@@ -198,9 +201,15 @@ def test_a_mixture_is_not_looked_at_when_only_evaluating(config):
     [
         ({"source": "webdataset", "train_files": ""}, "data.train_files is empty: name tar shards"),
         ({"source": "tfds", "train_files": ""}, "data.train_files is empty: name data sets"),
-        ({"train_files": "s3://bucket/a.json"}, "is an address, and data are read from paths"),
-        ({"root": "gs://bucket"}, "gs://bucket is an address"),
-        ({"image_root": "gs://bucket/images"}, "data.image_root: gs://bucket/images is an address"),
+        (
+            {"train_files": "pipe:cat a.json"},
+            "pipe:cat a.json is an address that data are not read",
+        ),
+        ({"root": "https://host"}, "https://host is an address"),
+        (
+            {"image_root": "https://host/images"},
+            "data.image_root: https://host/images is an address",
+        ),
         ({"source": "tfds", "root": "gs://b", "train_files": "x:train"}, "gs://b is an address"),
         ({"eval_source": "jsn"}, "data.eval_source='jsn': choose one of"),
         ({"caption_field": "text"}, "data.caption_field is for data.source=webdataset and tfds"),
@@ -221,7 +230,7 @@ def test_other_tasks_read_json_alone(source):
     )
 
 
-def test_other_tasks_need_paths_too():
+def test_other_tasks_read_no_other_addresses_either():
     config = default("entailment")
-    config.data.update({"train_files": "gs://bucket/a.json"})
-    assert "data.train_files: gs://bucket/a.json is an address" in problems(config)
+    config.data.update({"train_files": "https://host/a.json"})
+    assert "data.train_files: https://host/a.json is an address" in problems(config)

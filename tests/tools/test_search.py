@@ -13,6 +13,7 @@ import jax
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.models import task_models
 from albef_jax.models.config import ModelConfig
+from albef_jax.storage.paths import path_of
 from tools.search import main
 
 SIZES = {
@@ -91,6 +92,22 @@ def test_names_that_the_console_cannot_write(call, run_and_images, tmp_path, mon
         assert code == 0 and "caf\\udce9.png" in printed and "\\u732b.png" in printed
     assert {hit["name"] for hit in json.loads(printed)} == set(names)
     assert sheet.stat().st_size > 1000
+
+
+def test_an_index_in_a_bucket(call, run_and_images, bucket, cache_dir):
+    workdir, images = run_and_images
+    for path in images.iterdir():
+        (path_of(bucket.address) / "images" / path.name).upload(path)
+    index, photos = f"{bucket.address}/index", f"--images={bucket.address}/images"
+    code, out, _ = call("build", index, f"--model={workdir}", photos)
+    assert code == 0 and f"listed in {index}/bad_samples.jsonl" in out
+    code, out, _ = call(index, "a red ball", "--json")
+    assert code == 0
+    assert {hit["path"] for hit in json.loads(out)} == {
+        f"{bucket.address}/images/{colour}.png" for colour in ("red", "green", "blue")
+    }
+    code, _, errors = call(f"{bucket.address}/none", "a red ball")
+    assert code == 2 and errors == f"error: {bucket.address}/none: no index here; build one first\n"
 
 
 def test_captions(call, run_and_images, tmp_path):

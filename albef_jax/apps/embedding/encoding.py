@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,6 +23,7 @@ from albef_jax.inference.model import MAX_WORDS, Model
 from albef_jax.inference.outputs import NotFinite
 from albef_jax.inference.programs import Programs, damaged_weights
 from albef_jax.observability import flops
+from albef_jax.storage.paths import AnyPath
 
 SHARD_SIZE = 4096
 
@@ -55,7 +55,7 @@ class Embedded:
 def embed(
     model: Model,
     items: Items,
-    folder: Path,
+    folder: AnyPath,
     *,
     model_path: str = "",
     shard_size: int = SHARD_SIZE,
@@ -105,7 +105,8 @@ def embed(
     shards.begin(folder, manifest)
     number, count = part
     mine = range(number, manifest.shards, count)
-    todo = [shard for shard in mine if not shards.is_complete(folder, shard)]
+    there = shards.complete_shards(folder, manifest)
+    todo = [shard for shard in mine if shard not in there]
     encoder = _Encoder(model, items.kind, tokens)
     began, encoded, bad = time.perf_counter(), 0, 0
     total = sum(len(manifest.span(shard)) for shard in mine)
@@ -119,7 +120,7 @@ def embed(
             shards.write_shard(folder, shard, good, worst, made[0].astype(dtype), *made[1:])
             encoded, bad = encoded + len(good), bad + len(worst)
     seconds = time.perf_counter() - began
-    done = sum(shards.is_complete(folder, shard) for shard in range(manifest.shards))
+    done = len(shards.complete_shards(folder, manifest))
     roof = encoder.roof(encoded, seconds) if encoded else None
     return Embedded((done, manifest.shards), encoded, bad, seconds, roof)
 

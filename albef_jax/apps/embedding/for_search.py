@@ -1,7 +1,5 @@
 """Features of a collection as the index of the search takes them."""
 
-from pathlib import Path
-
 import numpy as np
 
 from albef_jax.apps.embedding.encoding import items_digest
@@ -10,9 +8,10 @@ from albef_jax.apps.search.item import Items
 from albef_jax.apps.search.storage import Rows, model_digest
 from albef_jax.inference.model import Model
 from albef_jax.inference.outputs import SearchError
+from albef_jax.storage.paths import AnyPath
 
 
-def rows_of(folder: Path, items: Items, model: Model) -> Rows:
+def rows_of(folder: AnyPath, items: Items, model: Model) -> Rows:
     """The features of `embed` by item.
 
     Raises:

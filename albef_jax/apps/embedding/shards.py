@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from albef_jax.inference.outputs import SearchError
-from albef_jax.system.atomic import write_text
+from albef_jax.storage.paths import AnyPath, BucketPath, path_of
+from albef_jax.storage.retries import StorageError
+from albef_jax.storage.staged import staged, write_whole
 
 FORMAT, VERSION = "albef_jax features", 1
 MANIFEST = "manifest.json"
@@ -64,7 +66,7 @@ class Manifest:
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.items))
 
 
-def begin(folder: Path, manifest: Manifest) -> None:
+def begin(folder: AnyPath, manifest: Manifest) -> None:
     """Write the manifest, or check that the folder's own is the same.
 
     Raises:
@@ -84,12 +86,13 @@ def begin(folder: Path, manifest: Manifest) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise SearchError(f"{folder}: a folder with other files; choose a new one for --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
     facts = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
-    write_text(folder / MANIFEST, json.dumps(facts, indent=2) + "\n")
+    write_whole(folder / MANIFEST, f"{json.dumps(facts, indent=2)}\n".encode())
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: AnyPath) -> Manifest:
     """The manifest.
 
     Raises:
@@ -103,17 +106,20 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(**found)
     except FileNotFoundError:
         raise SearchError(f"{folder}: no {MANIFEST} here; make one by tools.embed") from None
+    except StorageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SearchError(f"{path}: cannot be read: {error}") from None
 
 
-def is_complete(folder: Path, shard: int) -> bool:
-    """Whether a shard is written."""
-    return (folder / f"{shard:05}.npy").is_file()
+def complete_shards(folder: AnyPath, manifest: Manifest) -> set[int]:
+    """The numbers of the shards that are written."""
+    there = {path.name for path in folder.iterdir()}
+    return {number for number in range(manifest.shards) if f"{number:05}.npy" in there}
 
 
 def write_shard(
-    folder: Path,
+    folder: AnyPath,
     shard: int,
     named: Iterable[tuple[int, str]],
     bad: Iterable[tuple[int, str, str]],
@@ -126,51 +132,55 @@ def write_shard(
         named: number and name of each row.
         bad: number and name of each item without a row, and the reason.
     """
-    stem = folder / f"{shard:05}"
+    stem = f"{shard:05}"
     lines = (json.dumps({"item": item, "name": name}) for item, name in named)
-    write_text(stem.with_suffix(".jsonl"), "".join(f"{line}\n" for line in lines))
+    write_whole(folder / f"{stem}.jsonl", "".join(f"{line}\n" for line in lines).encode())
     told = [json.dumps({"item": n, "name": name, "reason": why}) for n, name, why in bad]
     if told:
-        write_text(stem.with_suffix(".bad.jsonl"), "".join(f"{line}\n" for line in told))
+        write_whole(folder / f"{stem}.bad.jsonl", "".join(f"{line}\n" for line in told).encode())
     if tokens is not None:
-        _save(stem.with_suffix(".tokens.npy"), tokens)
-    _save(stem.with_suffix(".npy"), features)
+        _save(folder / f"{stem}.tokens.npy", tokens)
+    _save(folder / f"{stem}.npy", features)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    with draft.open("wb") as file:
-        np.save(file, array)
-    draft.replace(path)
+def _save(path: AnyPath, array: np.ndarray) -> None:
+    with staged(path.parent) as beside:
+        draft = beside.here / f".{path.name}.new"
+        with draft.open("wb") as file:
+            np.save(file, array)
+        draft.replace(beside.here / path.name)
+        beside.send(beside.here / path.name)
 
 
 @dataclass(frozen=True)
 class Features:
     """A complete collection; see `open_features`."""
 
-    folder: Path
+    folder: AnyPath
     manifest: Manifest
 
     def __iter__(self) -> Iterator[tuple[list[int], np.ndarray]]:
         """Shard by shard the items' numbers and their features `[n, E]`, mapped from the disk."""
         for shard in range(self.manifest.shards):
-            stem = self.folder / f"{shard:05}"
-            lines = stem.with_suffix(".jsonl").read_text("utf-8").splitlines()
-            features = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+            stem = f"{shard:05}"
+            lines = (self.folder / f"{stem}.jsonl").read_text("utf-8").splitlines()
+            array = self.folder / f"{stem}.npy"
+            here = array.here() if isinstance(array, BucketPath) else array
+            features = np.load(here, mmap_mode="r", allow_pickle=False)
             if len(lines) != len(features):
-                raise SearchError(f"{stem}.npy and .jsonl do not belong together; delete both")
+                raise SearchError(f"{array} and .jsonl do not belong together; delete both")
             yield [json.loads(line)["item"] for line in lines], features
 
 
-def open_features(folder: str | Path) -> Features:
+def open_features(folder: str | AnyPath) -> Features:
     """Features that `embed` has written.
 
     Raises:
         SearchError: none, or some shards are missing.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     manifest = read_manifest(folder)
-    missing = [n for n in range(manifest.shards) if not is_complete(folder, n)]
+    missing = sorted(set(range(manifest.shards)) - complete_shards(folder, manifest))
     if missing:
         raise SearchError(
             f"{folder}: {len(missing)} of {manifest.shards} shards are missing, as "

@@ -14,11 +14,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from albef_jax.data.annotations.checks import read_json, refuse
 from albef_jax.inference.outputs import SearchError
+from albef_jax.storage.paths import AnyPath
 
 # Names of the column of captions, the likeliest first.
 COLUMNS = ("caption", "captions", "comment", "sentence", "text", "description", "title")
@@ -34,14 +34,14 @@ _FORMS = (
 )
 
 
-def read_captions(file: Path) -> list[str]:
+def read_captions(file: AnyPath) -> list[str]:
     """The captions of a file, in order, including blank ones.
 
     Raises:
         SearchError: none of the forms, a line or row of another form, or not UTF-8.
         ValueError: JSON that cannot be used.
     """
-    readers: dict[str, Callable[[Path], list[str]]] = {
+    readers: dict[str, Callable[[AnyPath], list[str]]] = {
         ".json": _of_json,
         ".jsonl": lambda file: _of_json_lines(file, _text_of(file)),
         ".ndjson": lambda file: _of_json_lines(file, _text_of(file)),
@@ -56,7 +56,7 @@ def read_captions(file: Path) -> list[str]:
     return _of_text(file, _text_of(file))
 
 
-def _of_text(file: Path, text: str) -> list[str]:
+def _of_text(file: AnyPath, text: str) -> list[str]:
     """A caption a line, unless the first line shows another form."""
     lines = text.split("\n")
     first = next((line.strip() for line in lines if line.strip()), "")
@@ -73,7 +73,7 @@ def _of_text(file: Path, text: str) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def _of_token_file(file: Path, lines: list[str]) -> list[str]:
+def _of_token_file(file: AnyPath, lines: list[str]) -> list[str]:
     texts = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -88,7 +88,7 @@ def _of_token_file(file: Path, lines: list[str]) -> list[str]:
     return texts
 
 
-def _of_table(file: Path, text: str) -> list[str]:
+def _of_table(file: AnyPath, text: str) -> list[str]:
     head = text.lstrip("\n").partition("\n")[0]
     delimiter = _delimiter(head)
     if delimiter is None:
@@ -130,14 +130,14 @@ def _delimiter(head: str, headed_by: tuple[str, ...] = ()) -> str | None:
     return None
 
 
-def _of_json(file: Path) -> list[str]:
+def _of_json(file: AnyPath) -> list[str]:
     listed = read_json(file)
     if not isinstance(listed, list):
         raise SearchError(f"{file}: holds a JSON {type(listed).__name__}, not a list of captions")
     return _entries(file, enumerate(listed), "item", "items are counted from 0")
 
 
-def _of_json_lines(file: Path, text: str) -> list[str]:
+def _of_json_lines(file: AnyPath, text: str) -> list[str]:
     def parsed() -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
@@ -146,14 +146,14 @@ def _of_json_lines(file: Path, text: str) -> list[str]:
     return _entries(file, parsed(), "line", "lines are counted from 1")
 
 
-def _json_line(file: Path, number: int, line: str) -> Any:
+def _json_line(file: AnyPath, number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
         raise SearchError(f"{file}, line {number}: not JSON ({error}); fix or remove it") from None
 
 
-def _entries(file: Path, entries: Any, what: str, counted: str) -> list[str]:
+def _entries(file: AnyPath, entries: Any, what: str, counted: str) -> list[str]:
     problems: list[str] = []
     texts: list[str] = []
     for number, entry in entries:
@@ -182,7 +182,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _text_of(file: Path) -> str:
+def _text_of(file: AnyPath) -> str:
     try:
         return file.read_text("utf-8-sig")
     except OSError as error:

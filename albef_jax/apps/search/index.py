@@ -22,6 +22,9 @@ from albef_jax.inference.inputs import ImageInput, is_one_image
 from albef_jax.inference.model import Model, load
 from albef_jax.inference.outputs import SearchError
 from albef_jax.pretrained.folders import locate
+from albef_jax.storage.addresses import in_bucket
+from albef_jax.storage.paths import AnyPath, path_of, under
+from albef_jax.storage.staged import Staged, staged
 from albef_jax.version import __version__
 
 BLOCK = 256  # items between two writes, at most lost by a kill
@@ -42,7 +45,7 @@ class Hit:
     name: str
     itc: float
     itm: float | None
-    path: Path | None = None
+    path: AnyPath | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Built:
 def build_index(
     model: Model,
     items: Items,
-    folder: Path,
+    folder: str | AnyPath,
     *,
     model_path: str | Path = "",
     vocab: str | Path | None = None,
@@ -76,7 +79,8 @@ def build_index(
     Only new and changed items are encoded. Bad images are left out and reported.
 
     Args:
-        folder: of the index.
+        folder: of the index. One in a bucket gets each block of features when it is computed; there
+            is no lock, so only one process may build there.
         model_path, vocab: the arguments that loaded the model, to load it again for searching.
         block: items between two writes.
         known: features that were computed before by the same model, as `tools.embed` writes them.
@@ -108,30 +112,54 @@ def build_index(
             "digest": model_digest(model),
         },
     }
+    with staged(folder) as out:
+        out.fetch()
+        try:
+            return _build(model, items, out, about, known or {}, block, bar)
+        except SearchError as error:
+            raise SearchError(out.told(error)) from error
+
+
+def _build(
+    model: Model,
+    items: Items,
+    out: Staged,
+    about: dict[str, Any],
+    known: Rows,
+    block: int,
+    bar: bool,
+) -> Built:
+    folder = out.here
     before = _before(folder, about)
     with storage.building(folder, about):
-        rows = (known or {}) | before | storage.read_blocks(folder)
+        out.send(folder / storage.BUILDING / storage.BEGUN)
+        rows = known | before | storage.read_blocks(folder)
         todo = [item for item in items.items if item not in rows]
-        bad = _encode(model, items, todo, rows, folder, block, bar)
+        bad = _encode(model, items, todo, rows, out, block, bar)
         good = [item for item in items.items if item in rows]
         if not good:
             (worst, reason), *_ = bad
             raise SearchError(f"none of {len(bad)} images can be used, as {worst.name}: {reason}")
         features = np.stack([rows[item] for item in good])
         manifest = storage.write_index(folder, good, features, bad, about)
+    names = [file["name"] for file in manifest["files"].values()]
+    out.send(*(folder / name for name in (*names, storage.BAD, storage.MANIFEST)))
+    out.remove_others()
     return Built(manifest, len(todo) - len(bad), bad)
 
 
 def _kept_model(path: str | Path) -> str:
-    """The name of a model in the package, or else an absolute path; empty if there is none."""
+    """The name of a model in the package, an address, or else an absolute path; empty for none."""
+    if in_bucket(str(path)):
+        return str(path)
     named = locate(path) != Path(path)
     return str(path if named or not path else Path(path).absolute())
 
 
 def _kept_vocab(vocab: str | Path | None) -> str | None:
-    """A built-in name unchanged, a file as its absolute path."""
-    if vocab is None:
-        return None
+    """A built-in name or an address unchanged, a file as its absolute path."""
+    if vocab is None or in_bucket(str(vocab)):
+        return None if vocab is None else str(vocab)
     return str(Path(vocab).absolute()) if Path(vocab).is_file() else str(vocab)
 
 
@@ -160,7 +188,7 @@ def _encode(
     items: Items,
     todo: Sequence[Item],
     rows: Rows,
-    folder: Path,
+    out: Staged,
     block: int,
     bar: bool,
 ) -> list[tuple[Item, str]]:
@@ -178,7 +206,7 @@ def _encode(
                     kept.append((item, content))
             if kept:
                 features = _features(model, items.kind, [content for _, content in kept])
-                storage.write_block(folder, [item for item, _ in kept], features)
+                out.send(storage.write_block(out.here, [item for item, _ in kept], features))
                 rows.update(zip([item for item, _ in kept], features, strict=True))
             progress.update(len(given))
     return bad
@@ -196,7 +224,7 @@ def _features(model: Model, kind: str, contents: list[Any]) -> np.ndarray:
 class Index:
     """An index with its model; see `open_index`."""
 
-    folder: Path
+    folder: AnyPath
     manifest: dict[str, Any]
     model: Model
     items: list[Item]
@@ -258,7 +286,7 @@ class Index:
         images = []
         for item in found:
             try:
-                path = Path(self.manifest["root"]) / item.name
+                path = under(self.manifest["root"], item.name)
                 images.append(image_at(path))
             except BadSample as problem:
                 raise SearchError(
@@ -267,12 +295,12 @@ class Index:
                 ) from None
         return self.model.match(images, query).itm.tolist()
 
-    def _path(self, item: Item) -> Path | None:
-        return Path(self.manifest["root"]) / item.name if self.kind == "image" else None
+    def _path(self, item: Item) -> AnyPath | None:
+        return under(self.manifest["root"], item.name) if self.kind == "image" else None
 
 
 def open_index(
-    folder: str | Path,
+    folder: str | AnyPath,
     model: Model | str | Path | None = None,
     *,
     vocab: str | Path | None = None,
@@ -287,7 +315,7 @@ def open_index(
         SearchError: no index, a damaged one, or one of another model.
         CheckpointError: the model cannot be read.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     manifest = storage.read_manifest(folder)
     if manifest is None:
         unfinished = (folder / storage.BUILDING).is_dir()
@@ -296,7 +324,7 @@ def open_index(
     items, vectors = storage.read_index(folder, manifest)
     if not isinstance(model, Model):
         path, vocab = model or manifest["model"]["path"], vocab or manifest["model"]["vocab"]
-        if not path or not locate(path).exists():
+        if not path or not (in_bucket(str(path)) or locate(path).exists()):
             raise SearchError(
                 f"{folder}: its model is no longer at {path or '(unknown)'}; name it by --model"
             )

@@ -17,17 +17,19 @@ from albef_jax.config.file_patterns import split_list
 from albef_jax.data.annotations.checks import image_of, parsed_items, probe_images
 from albef_jax.data.tokenizer import well_formed
 from albef_jax.inference.outputs import SearchError
+from albef_jax.storage.paths import AnyPath, BucketPath, below, path_of, under
+from albef_jax.storage.retries import StorageError
 
 _SETTING = "--images or --captions"
 
 
 def items_of(
-    images: Path | None = None,
-    captions: Path | None = None,
-    image_root: Path | None = None,
+    images: str | AnyPath | None = None,
+    captions: str | AnyPath | None = None,
+    image_root: AnyPath | None = None,
     caption_field: str = "",
 ) -> Items:
-    """The items that a command names: one of `images` and `captions`.
+    """The items that a command names: one of `images` and `captions`; paths, or addresses.
 
     Args:
         images: a folder, including its subfolders, or of tar shards; an annotation file, whose
@@ -44,25 +46,26 @@ def items_of(
         raise SearchError("name either images (--images) or captions (--captions)")
     given, setting = (images, "--images") if captions is None else (captions, "--captions")
     assert given is not None
-    shards = shards_named(given, setting)
+    shards = shards_named(str(given), setting)
     if caption_field and not (shards and captions):
         raise SearchError("--caption_field is of captions in tar shards (--captions=shard.tar)")
     if captions is not None:
         if shards:
             return captions_of(shards, _absolute(captions), caption_field)
-        return _captions(captions)
+        return _captions(path_of(captions))
     if shards:
         return images_of(shards, _absolute(given))
-    if given.is_file():
-        return _annotated_images(given, image_root or given.parent)
-    return _folder(given)
+    path = path_of(given)
+    if path.is_file():
+        return _annotated_images(path, image_root or path.parent)
+    return _folder(path)
 
 
-def _absolute(patterns: Path) -> str:
-    return ",".join(str(Path(one).absolute()) for one in split_list(str(patterns)))
+def _absolute(patterns: str | AnyPath) -> str:
+    return ",".join(str(path_of(one).absolute()) for one in split_list(str(patterns)))
 
 
-def _folder(folder: Path) -> Items:
+def _folder(folder: AnyPath) -> Items:
     if not folder.is_dir():
         raise SearchError(f"{folder}: no such folder or annotation file")
     kinds = set(Image.registered_extensions())
@@ -84,8 +87,14 @@ def _folder(folder: Path) -> Items:
     return Items("image", str(folder.absolute()), str(folder.absolute()), found, note)
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _files(folder: AnyPath) -> Iterator[str]:
     """Files below a folder by their relative paths; hidden ones are left out."""
+    if isinstance(folder, BucketPath):
+        for path in folder.walk_files():
+            name = below(folder, path)
+            if not any(part.startswith(".") for part in name.split("/")):
+                yield name
+        return
     for here, folders, files in os.walk(folder, onerror=_cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
@@ -97,14 +106,14 @@ def _cannot_list(error: OSError) -> None:
     raise SearchError(f"{error.filename}: cannot be listed: {error.strerror}")
 
 
-def _annotated_images(file: Path, root: Path) -> Items:
+def _annotated_images(file: AnyPath, root: AnyPath) -> Items:
     names = _once(parsed_items([file], image_of, _SETTING))
     probe_images(root, names, "--image_root")
     found = tuple(_on_disk(root, name) for name in names)
     return Items("image", str(file.absolute()), str(root.absolute()), found)
 
 
-def _captions(file: Path) -> Items:
+def _captions(file: AnyPath) -> Items:
     texts = read_captions(file)
     found = tuple(Item(text) for text in _once(well_formed(text) for text in texts if text.strip()))
     if not found:
@@ -112,9 +121,11 @@ def _captions(file: Path) -> Items:
     return Items("text", str(file.absolute()), "", found)
 
 
-def _on_disk(root: Path, name: str) -> Item:
+def _on_disk(root: AnyPath, name: str) -> Item:
     try:
-        facts = (root / name).stat()
+        facts = under(root, name).stat()
+    except StorageError:
+        raise
     except (OSError, ValueError):  # reported as a bad sample when it is read
         return Item(name, -1)
     return Item(name, facts.st_size, facts.st_mtime_ns)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from albef_jax.data.images.decode import decode, resize_for_eval
 from albef_jax.data.shards.tar_paths import in_shard, read_place
 from albef_jax.data.shards.tar_shards import stored_captions, stored_image
 from albef_jax.errors import BadSample
+from albef_jax.storage.paths import AnyPath, under
 
 # An image uint8 [S, S, 3], a caption, or why the item cannot be used.
 Content = np.ndarray | str | BadSample
@@ -44,12 +44,12 @@ def _read(items: Items, side: int, item: Item) -> Content:
     try:
         if items.kind == "text":
             return caption_of(items, item)
-        return resize_for_eval(image_at(Path(items.root) / item.name, item), side)
+        return resize_for_eval(image_at(under(items.root, item.name), item), side)
     except BadSample as problem:
         return problem
 
 
-def image_at(path: Path, item: Item | None = None) -> np.ndarray:
+def image_at(path: AnyPath, item: Item | None = None) -> np.ndarray:
     """The image of a file or of a sample in a tar shard, upright, uint8 `[H, W, 3]`.
 
     Args:
@@ -74,7 +74,7 @@ def caption_of(items: Items, item: Item) -> str:
     """
     if not items.root:
         return item.name
-    path = Path(items.root) / item.name
+    path = under(items.root, item.name)
     if (place := in_shard(path)) is None:
         raise BadSample(str(path), "cannot be read: the shard is no longer there")
     files = read_place(place, (item.size, item.changed))

@@ -28,6 +28,8 @@ from albef_jax.apps.search.item import Item
 from albef_jax.inference.model import Model
 from albef_jax.inference.outputs import SearchError
 from albef_jax.inference.programs import ENCODERS
+from albef_jax.storage.paths import AnyPath
+from albef_jax.storage.retries import StorageError
 from albef_jax.system.atomic import write_text
 from albef_jax.system.optional import needed
 
@@ -38,6 +40,7 @@ except ImportError:  # Windows
 
 FORMAT, VERSION = "albef_jax index", 2  # 2: of upright images
 MANIFEST, BAD, BUILDING = "manifest.json", "bad_samples.jsonl", "building"
+BEGUN = "begun.json"  # in `building`: of which kind and model its blocks are
 
 Rows = dict[Item, np.ndarray]
 
@@ -66,7 +69,7 @@ def stem_of(items: Sequence[Item]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: AnyPath) -> dict[str, Any] | None:
     """The manifest, or None if there is none yet.
 
     Raises:
@@ -77,6 +80,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         raise SearchError(f"{path}: cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -88,7 +93,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def read_index(folder: Path, manifest: dict[str, Any]) -> tuple[list[Item], Any]:
+def read_index(folder: AnyPath, manifest: dict[str, Any]) -> tuple[list[Item], Any]:
     """The items and faiss's index of their vectors.
 
     Raises:
@@ -105,6 +110,8 @@ def read_index(folder: Path, manifest: dict[str, Any]) -> tuple[list[Item], Any]
         with vectors.open("rb") as file:
             library = faiss().read_index(faiss().PyCallbackIOReader(file.read))
         listed = [Item(**json.loads(line)) for line in items.read_text("utf-8").splitlines()]
+    except StorageError:
+        raise
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise SearchError(f"{folder}: damaged: {reason}; delete it and build again") from None
@@ -172,8 +179,8 @@ def read_blocks(folder: Path) -> Rows:
     return rows
 
 
-def write_block(folder: Path, items: Sequence[Item], features: np.ndarray) -> None:
-    """Write computed features as the next block."""
+def write_block(folder: Path, items: Sequence[Item], features: np.ndarray) -> Path:
+    """Write computed features as the next block; returns its path."""
     taken = [int(path.stem) for path in (folder / BUILDING).glob("*.npz")]
     path = folder / BUILDING / f"{max(taken, default=-1) + 1:06d}.npz"
     draft = path.with_suffix(".part")
@@ -181,6 +188,7 @@ def write_block(folder: Path, items: Sequence[Item], features: np.ndarray) -> No
     with draft.open("wb") as file:
         np.savez(file, features=features, items=np.frombuffer(names, np.uint8))
     draft.replace(path)
+    return path
 
 
 @contextmanager
@@ -199,7 +207,7 @@ def building(folder: Path, about: dict[str, Any]) -> Iterator[None]:
         raise SearchError(f"{folder}: cannot be written: {error.strerror}") from None
     with lock:
         _take(lock, folder)
-        begun = work / "begun.json"
+        begun = work / BEGUN
         facts = {"kind": about["kind"], "model": about["model"]["digest"]}
         if begun.exists() and json.loads(begun.read_bytes()) != facts:
             raise SearchError(

@@ -6,7 +6,6 @@ problems of all of them, and reads the images that items name.
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +17,9 @@ from albef_jax.data.images.paths import on_this_machine, probe
 from albef_jax.data.releases.formats import PICKLES, REFER
 from albef_jax.data.tokenizer import well_formed
 from albef_jax.errors import BadSample
+from albef_jax.storage.addresses import in_bucket
+from albef_jax.storage.paths import AnyPath, path_of
+from albef_jax.storage.retries import StorageError
 
 _PROBLEMS_SHOWN = 20
 _FIELDS_SHOWN = 5
@@ -26,7 +28,7 @@ Row = TypeVar("Row")
 
 
 def parsed_items(
-    files: Sequence[str | Path],
+    files: Sequence[str | AnyPath],
     parse: Callable[[dict[str, Any]], Row],
     setting: str = "data.train_files",
 ) -> Iterator[Row]:
@@ -46,7 +48,9 @@ def parsed_items(
     problems: list[str] = []
     for file in files:
         try:
-            items = read_list(Path(file), setting)
+            items = read_list(path_of(file), setting)
+        except StorageError:
+            raise
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -74,7 +78,7 @@ def refuse(
     raise ValueError("\n  ".join([head, *shown]))
 
 
-def read_list(file: Path, setting: str = "data.train_files") -> list:
+def read_list(file: AnyPath, setting: str = "data.train_files") -> list:
     """The items of an annotation file.
 
     Raises:
@@ -151,21 +155,27 @@ def did_you_mean(given: Any, options: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def read_image(path: Path, upright: bool = False) -> np.ndarray:
+def read_image(path: AnyPath, upright: bool = False) -> np.ndarray:
     """An image as uint8 RGB `[H, W, 3]`; raises `BadSample` if it is missing or unusable."""
     return decode(read_bytes(path), str(path), upright)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of an image file; raises `BadSample` if it cannot be read."""
+def read_bytes(path: AnyPath) -> bytes:
+    """The bytes of an image file; raises `BadSample` if it cannot be read.
+
+    Raises:
+        StorageError: a bucket gives no answer for long, which is not the image's fault.
+    """
     try:
         return on_this_machine(path).read_bytes()
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         reason = getattr(error, "strerror", None) or str(error)
         raise BadSample(str(path), f"cannot be read: {reason}") from None
 
 
-def probe_images(root: Path, images: Sequence[str], setting: str = "data.image_root") -> None:
+def probe_images(root: AnyPath, images: Sequence[str], setting: str = "data.image_root") -> None:
     """Probe some images, spread over the list.
 
     Raises:
@@ -174,10 +184,12 @@ def probe_images(root: Path, images: Sequence[str], setting: str = "data.image_r
     probe(root, images, setting)
 
 
-def joined(root: Path, images: Iterable[str]) -> Iterator[str]:
+def joined(root: AnyPath, images: Iterable[str]) -> Iterator[str]:
     """Paths as texts, with the root before relative ones; fast enough for millions."""
     start = f"{root}/"
-    return (image if image.startswith("/") else start + image for image in images)
+    return (
+        image if image.startswith("/") or in_bucket(image) else start + image for image in images
+    )
 
 
 def running_numbers(keys: Iterable[Any]) -> np.ndarray:

@@ -3,13 +3,14 @@
 import gzip
 import json
 import zlib
-from pathlib import Path
 from typing import Any
+
+from albef_jax.storage.paths import AnyPath
 
 _LINES = (".jsonl", ".ndjson")
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: AnyPath) -> Any:
     """The contents of a JSON file; for a `.jsonl` file, the list of its lines.
 
     Raises:
@@ -32,7 +33,7 @@ def read_json(file: Path) -> Any:
         raise ValueError(f"{file}: not JSON ({error}){_remedy(data)}") from None
 
 
-def read_lines(file: Path) -> list[str]:
+def read_lines(file: AnyPath) -> list[str]:
     """The lines of a text file, without the white space around them.
 
     Raises:
@@ -46,7 +47,7 @@ def read_lines(file: Path) -> list[str]:
         raise ValueError(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _lines(data: bytes, file: Path) -> list[Any]:
+def _lines(data: bytes, file: AnyPath) -> list[Any]:
     items = []
     for number, line in enumerate(data.decode("utf-8-sig").splitlines(), 1):
         if not line.strip():

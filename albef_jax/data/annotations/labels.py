@@ -1,8 +1,7 @@
 """Images with a class each: a JSON list, or a folder with a sub-folder a class."""
 
 import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from albef_jax.data.annotations.checks import (
@@ -16,6 +15,7 @@ from albef_jax.data.annotations.checks import (
 )
 from albef_jax.data.images.suffixes import IMAGE_ENDINGS
 from albef_jax.data.records import Labelled
+from albef_jax.storage.paths import AnyPath, BucketPath, below, in_order, under
 
 PLACE = "{}"  # where a template has the class name
 
@@ -35,7 +35,7 @@ class LabelledImages:
 
     upright = False  # whether the EXIF orientation is applied
 
-    def __init__(self, root: Path, rows: Sequence[_Row], classes: Sequence[str]):
+    def __init__(self, root: AnyPath, rows: Sequence[_Row], classes: Sequence[str]):
         self._root, self._rows, self.classes = root, rows, tuple(classes)
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class LabelledImages:
     def __getitem__(self, index: int) -> Labelled:
         """The image at `index`; raises `BadSample` if it is missing or unusable."""
         row = self._rows[index]
-        path = self._root / row.image
+        path = under(self._root, row.image)
         return Labelled(str(path), read_image(path, self.upright), row.label)
 
     def image_paths(self) -> Iterator[str]:
@@ -53,7 +53,7 @@ class LabelledImages:
 
 
 def json_labels(
-    files: Sequence[Path], image_root: Path, classes: Sequence[str] = ()
+    files: Sequence[AnyPath], image_root: AnyPath, classes: Sequence[str] = ()
 ) -> LabelledImages:
     """The images of JSON lists of `{"image", "label"}`, the label a class name.
 
@@ -79,7 +79,7 @@ def json_labels(
     return LabelledImages(image_root, rows, names)
 
 
-def folder_labels(root: Path, classes: Sequence[str] = ()) -> LabelledImages:
+def folder_labels(root: AnyPath, classes: Sequence[str] = ()) -> LabelledImages:
     """The images below `root`, where each sub-folder is a class, its name the folder's.
 
     Args:
@@ -92,7 +92,7 @@ def folder_labels(root: Path, classes: Sequence[str] = ()) -> LabelledImages:
     """
     if not root.is_dir():
         raise ValueError(f"data.image_root: no such directory: {root}")
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = in_order(path for path in root.iterdir() if path.is_dir())
     if not folders:
         raise ValueError(f"{root}: no sub-folders; each class is a folder of its images")
     if classes and len(classes) != len(folders):
@@ -102,17 +102,21 @@ def folder_labels(root: Path, classes: Sequence[str] = ()) -> LabelledImages:
         )
     rows = []
     for number, folder in enumerate(folders):
-        images = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in IMAGE_ENDINGS
+        images = in_order(
+            path for path in _below(folder) if path.suffix.lower().lstrip(".") in IMAGE_ENDINGS
         )
         if not images:
             raise ValueError(f"{folder}: a class without an image; remove the folder or add some")
-        rows += [_Row(str(path.relative_to(root)), number) for path in images]
+        rows += [_Row(below(root, path), number) for path in images]
     names = classes or [folder.name.replace("_", " ") for folder in folders]
     return LabelledImages(root, rows, names)
 
 
-def read_lines(path: Path, option: str) -> tuple[str, ...]:
+def _below(folder: AnyPath) -> Iterable[AnyPath]:
+    return folder.walk_files() if isinstance(folder, BucketPath) else folder.rglob("*")
+
+
+def read_lines(path: AnyPath, option: str) -> tuple[str, ...]:
     """The texts of a JSON list, or of a file with one a line; blank lines are left out.
 
     Args:

@@ -6,7 +6,6 @@ flat columns, so that millions of them take little memory.
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from posixpath import normpath
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from albef_jax.data.annotations.checks import (
 from albef_jax.data.images.decode import decode
 from albef_jax.data.records import EncodedPair, Pair
 from albef_jax.data.tokenizer import well_formed
+from albef_jax.storage.paths import AnyPath, path_of, under
 
 _MAX_ID = 2**31
 
@@ -55,11 +55,11 @@ class JsonPairs:
 
     def __init__(
         self,
-        files: Sequence[str | Path],
-        image_root: str | Path,
+        files: Sequence[str | AnyPath],
+        image_root: str | AnyPath,
         setting: str = "data.train_files",
     ):
-        self._root = Path(image_root)
+        self._root = path_of(image_root)
         self._images: list[str] = []
         self._captions: list[str] = []
         self._starts = array("q", [0])
@@ -87,7 +87,7 @@ class JsonPairs:
     def encoded(self, index: int) -> EncodedPair:
         """The pair at `index` with its image's bytes; raises `BadSample` if there are none."""
         index = range(len(self))[index]
-        path = self._root / self._images[index]
+        path = under(self._root, self._images[index])
         image_id = int(self.image_ids[index])
         return EncodedPair(str(path), read_bytes(path), self.texts(index), image_id)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from albef_jax.data.annotations.files import read_lines
 from albef_jax.data.records import Question
 from albef_jax.data.releases.formats import COMMAND
 from albef_jax.data.tokenizer import well_formed
+from albef_jax.storage.paths import AnyPath, path_of, under
 
 DATASETS = ("vqa", "vg")
 
@@ -61,16 +61,16 @@ class JsonQuestions:
 
     def __init__(
         self,
-        files: Sequence[str | Path],
-        image_root: str | Path,
-        vg_image_root: str | Path | None = None,
+        files: Sequence[str | AnyPath],
+        image_root: str | AnyPath,
+        vg_image_root: str | AnyPath | None = None,
         *,
         training: bool,
         max_answers: int | None = None,
         setting: str = "data.train_files",
     ):
         vg_root = image_root if vg_image_root is None else vg_image_root
-        self._roots = {"vqa": Path(image_root), "vg": Path(vg_root)}
+        self._roots = {"vqa": path_of(image_root), "vg": path_of(vg_root)}
         parse = _Parser(training, max_answers)
         self._rows = list(parsed_items(files, parse, setting))
         for dataset, root in self._roots.items():
@@ -83,7 +83,7 @@ class JsonQuestions:
     def __getitem__(self, index: int) -> Question:
         """The question at `index`; raises `BadSample` if its image is missing or unusable."""
         row = self._rows[index]
-        path = self._roots[row.dataset] / row.image
+        path = under(self._roots[row.dataset], row.image)
         return Question(str(path), read_image(path, self.upright), *row[1:])
 
     def texts(self, index: int) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class JsonQuestions:
     def without_image(self, index: int) -> Question:
         """The same with one black pixel, for answers that must cover every question."""
         row = self._rows[index]
-        path = self._roots[row.dataset] / row.image
+        path = under(self._roots[row.dataset], row.image)
         return Question(str(path), np.zeros((1, 1, 3), np.uint8), *row[1:])
 
 
@@ -167,7 +167,7 @@ class _Parser:
         return number
 
 
-def read_answer_list(file: str | Path) -> tuple[str, ...]:
+def read_answer_list(file: str | AnyPath) -> tuple[str, ...]:
     """The answers to choose from, each once: a JSON list of texts, or a `.txt` with one a line.
 
     Raises:
@@ -176,7 +176,7 @@ def read_answer_list(file: str | Path) -> tuple[str, ...]:
     """
     answers: dict[str, int] = {}
     problems = []
-    path = Path(file)
+    path = path_of(file)
     is_text = path.suffix.lower() == ".txt"
     entries = read_lines(path) if is_text else read_list(path, "data.answer_list")
     if not entries:

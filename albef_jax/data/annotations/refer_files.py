@@ -6,7 +6,6 @@ the file is executed; only lists, dicts, texts and numbers remain.
 
 import pickle
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from albef_jax.data.annotations.checks import refuse
 from albef_jax.data.annotations.files import read_json
 from albef_jax.data.releases.formats import PICKLES
+from albef_jax.storage.paths import AnyPath, path_of
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
@@ -43,14 +43,14 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it asks for an outside object, and only plain data is read")
 
 
-def read_references(file: str | Path) -> dict[int, Reference]:
+def read_references(file: str | AnyPath) -> dict[int, Reference]:
     """The references by ref_id, from REFER's `refs(unc).p` or from the same list as JSON.
 
     Raises:
         ValueError: the file cannot be read, holds more than plain data, or has unusable entries,
             all named in one message.
     """
-    file = Path(file)
+    file = path_of(file)
     entries = read_plain_pickle(file) if file.suffix in PICKLES else None
     if entries is None:
         entries = read_json(file)
@@ -79,7 +79,7 @@ def _reference_problem(entry: Any) -> str | None:
     return None
 
 
-def read_plain_pickle(file: Path) -> Any:
+def read_plain_pickle(file: AnyPath) -> Any:
     """The contents of a pickle of plain data.
 
     Raises:
@@ -97,23 +97,23 @@ def read_plain_pickle(file: Path) -> Any:
         ) from None
 
 
-def read_instances(file: str | Path) -> Instances:
+def read_instances(file: str | AnyPath) -> Instances:
     """True boxes and image sizes from a COCO-style `instances.json`.
 
     Raises:
         ValueError: the file cannot be read or has unusable entries, all named in one message.
     """
-    content = read_json(Path(file))
+    content = read_json(path_of(file))
     boxes: dict[int, Box] = {}
     sizes: dict[int, tuple[int, int]] = {}
     problems = []
-    for place, entry in _entries(content, "annotations", Path(file)):
+    for place, entry in _entries(content, "annotations", path_of(file)):
         box = box_of(entry.get("bbox"))
         if type(entry.get("id")) is not int or box is None:
             problems.append(f"{place}: must have a whole number 'id' and a 'bbox' of four numbers")
         else:
             boxes[entry["id"]] = box
-    for place, entry in _entries(content, "images", Path(file)):
+    for place, entry in _entries(content, "images", path_of(file)):
         numbers = [entry.get(field, -1) for field in ("id", "width", "height")]
         if not all(type(number) is int and number >= 0 for number in numbers):
             problems.append(f"{place}: must have whole numbers 'id', 'width' and 'height'")
@@ -123,7 +123,7 @@ def read_instances(file: str | Path) -> Instances:
     return Instances(boxes, sizes)
 
 
-def _entries(content: Any, field: str, file: Path) -> list[tuple[str, dict]]:
+def _entries(content: Any, field: str, file: AnyPath) -> list[tuple[str, dict]]:
     entries = content.get(field) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
@@ -132,7 +132,7 @@ def _entries(content: Any, field: str, file: Path) -> list[tuple[str, dict]]:
     return [(f"{file}, {field}, item {number}", entry) for number, entry in enumerate(entries)]
 
 
-def read_candidates(file: str | Path) -> dict[str, np.ndarray]:
+def read_candidates(file: str | AnyPath) -> dict[str, np.ndarray]:
     """Candidate boxes by image id (a text): float32 `[n, 4]`, (x, y, width, height) in pixels.
 
     A box is a list of four numbers or more, of which later ones (a score) are ignored, or an
@@ -141,7 +141,7 @@ def read_candidates(file: str | Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file cannot be read or has unusable boxes, all named in one message.
     """
-    content = read_json(Path(file))
+    content = read_json(path_of(file))
     if not isinstance(content, dict):
         raise ValueError(f"{file}: must hold one object, a list of boxes for each image id")
     candidates: dict[str, np.ndarray] = {}

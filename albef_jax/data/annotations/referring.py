@@ -1,7 +1,6 @@
 """Referring expressions in the official format of RefCOCO+, for training and for evaluation."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from albef_jax.data.annotations.refer_files import (
 )
 from albef_jax.data.records import Referring
 from albef_jax.errors import BadSample
+from albef_jax.storage.paths import AnyPath, path_of, under
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 
@@ -78,16 +78,16 @@ class JsonReferring:
 
     def __init__(
         self,
-        files: Sequence[str | Path],
-        image_root: str | Path,
+        files: Sequence[str | AnyPath],
+        image_root: str | AnyPath,
         *,
         training: bool,
-        references: str | Path | None = None,
-        instances: str | Path | None = None,
-        detections: str | Path | None = None,
+        references: str | AnyPath | None = None,
+        instances: str | AnyPath | None = None,
+        detections: str | AnyPath | None = None,
         setting: str = "data.train_files",
     ):
-        self._root = Path(image_root)
+        self._root = path_of(image_root)
         self.dropped_candidates = 0
         if training:
             self._rows = list(parsed_items(files, _parse_for_training, setting))
@@ -108,7 +108,7 @@ class JsonReferring:
             BadSample: its image is missing, unusable, or too small for the box.
         """
         row = self._rows[index]
-        path = self._root / row.image
+        path = under(self._root, row.image)
         image = read_image(path, self.upright)
         size = image.shape[1], image.shape[0]
         if row.box is not None and (problem := box_problem(row.box, size)):
@@ -142,9 +142,9 @@ class _Truth:
 
     def __init__(
         self,
-        references: str | Path | None,
-        instances: str | Path | None,
-        detections: str | Path | None,
+        references: str | AnyPath | None,
+        instances: str | AnyPath | None,
+        detections: str | AnyPath | None,
     ):
         if detections is None:
             raise ValueError("no candidate boxes: set data.detections to dets.json or cocos.json")

@@ -1,7 +1,6 @@
 """Sentences about one image (SNLI-VE) and about two (NLVR2), in the official format."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from albef_jax.data.annotations.checks import (
@@ -15,6 +14,7 @@ from albef_jax.data.annotations.checks import (
 )
 from albef_jax.data.images.suffixes import IMAGE_ENDINGS
 from albef_jax.data.records import LABELS, TRUTH, Sentence, TwoImages
+from albef_jax.storage.paths import AnyPath, path_of, under
 
 _ENDINGS = tuple(f".{ending}" for ending in IMAGE_ENDINGS)
 
@@ -45,11 +45,11 @@ class JsonSentences:
 
     def __init__(
         self,
-        files: Sequence[str | Path],
-        image_root: str | Path,
+        files: Sequence[str | AnyPath],
+        image_root: str | AnyPath,
         setting: str = "data.train_files",
     ):
-        self._root = Path(image_root)
+        self._root = path_of(image_root)
         self._rows = list(parsed_items(files, _parse_sentence, setting))
         probe_images(self._root, [row.images[0] for row in self._rows])
 
@@ -59,7 +59,7 @@ class JsonSentences:
     def __getitem__(self, index: int) -> Sentence:
         """The sentence at `index`; raises `BadSample` if its image is missing or unusable."""
         row = self._rows[index]
-        path = self._root / row.images[0]
+        path = under(self._root, row.images[0])
         return Sentence(str(path), read_image(path, self.upright), row.sentence, row.label)
 
     def texts(self, index: int) -> tuple[str, ...]:
@@ -91,11 +91,11 @@ class JsonTwoImages:
 
     def __init__(
         self,
-        files: Sequence[str | Path],
-        image_root: str | Path,
+        files: Sequence[str | AnyPath],
+        image_root: str | AnyPath,
         setting: str = "data.train_files",
     ):
-        self._root = Path(image_root)
+        self._root = path_of(image_root)
         self._rows = list(parsed_items(files, _parse_two_images, setting))
         probe_images(self._root, [image for row in self._rows for image in row.images])
 
@@ -105,7 +105,7 @@ class JsonTwoImages:
     def __getitem__(self, index: int) -> TwoImages:
         """The statement at `index`; raises `BadSample` if an image is missing or unusable."""
         row = self._rows[index]
-        left, right = (self._root / image for image in row.images)
+        left, right = (under(self._root, image) for image in row.images)
         name = f"{left} and {right}"
         images = read_image(left, self.upright), read_image(right, self.upright)
         return TwoImages(name, *images, row.sentence, row.label)

@@ -22,6 +22,8 @@ from albef_jax.data.prepare.shard import WORKING, Facts, facts_path, finished, p
 from albef_jax.data.records import PairSource
 from albef_jax.data.shards.manifest import FORMAT, MANIFEST, VERSION, read_manifest
 from albef_jax.data.tokenizer import Tokenizer
+from albef_jax.storage.paths import AnyPath
+from albef_jax.storage.staged import Staged, staged
 from albef_jax.system.atomic import write_text
 from albef_jax.version import __version__
 
@@ -31,27 +33,47 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 BAD, DUPLICATES = "bad_samples.jsonl", "duplicates.jsonl"
+PLAN = "plan.json"  # while packing is not complete
+_SHARD = ".array_record"
 
 
-def pack(source: PairSource, plan: Plan, out: Path, threads: int, bar: bool) -> dict[str, Any]:
+def pack(source: PairSource, plan: Plan, out: AnyPath, threads: int, bar: bool) -> dict[str, Any]:
     """Pack the missing shards; returns the manifest.
 
     Args:
-        out: directory of the shards; made if missing.
+        out: directory of the shards; made if missing. To one in a bucket each shard is sent when
+            it is complete; there is no lock, so only one process may pack there.
         threads: each packs one shard at a time.
         bar: show progress.
 
     Raises:
         PackingError: other shards are there, or a file cannot be written.
+        StorageError: the bucket cannot be reached.
     """
-    with opened(out, plan) as manifest:
+    with staged(out) as folder:
+        folder.fetch(_SHARD)
+        try:
+            return _pack(source, plan, folder, threads, bar)
+        except PackingError as error:
+            raise PackingError(folder.told(error)) from error
+
+
+def _pack(
+    source: PairSource, plan: Plan, folder: Staged, threads: int, bar: bool
+) -> dict[str, Any]:
+    here = folder.here
+    with opened(here, plan) as manifest:
         if manifest is not None:
             return manifest
-        todo = left_to_do(out, plan)
+        folder.send(here / WORKING / PLAN)
+        todo = left_to_do(here, plan)
         done = plan.items - sum(len(plan.places(number)) for number in todo)
         with tqdm(total=plan.items, initial=done, unit="item", disable=not bar) as progress:
-            _pack_all(source, plan, out, todo, threads, progress)
-        return complete(out, plan)
+            _pack_all(source, plan, folder, todo, threads, progress)
+        manifest = complete(here, plan)
+    folder.send(here / BAD, here / DUPLICATES, here / MANIFEST)
+    folder.remove_others()
+    return manifest
 
 
 @contextmanager
@@ -77,10 +99,10 @@ def opened(out: Path, plan: Plan) -> Iterator[dict[str, Any] | None]:
         raise PackingError(str(error)) from None
     with lock:
         _take(lock, out)
-        path = out / WORKING / "plan.json"
+        path = out / WORKING / PLAN
         if path.exists():
             _compare(out, plan, json.loads(path.read_bytes()))
-        elif left := next(out.glob("*.array_record"), None):
+        elif left := next(out.glob(f"*{_SHARD}"), None):
             raise PackingError(f"{left}: shards of unknown origin; choose another --out")
         else:
             write_text(path, json.dumps(plan.as_json(), indent=2) + "\n")
@@ -119,7 +141,7 @@ class _Stopped(Exception):
 
 
 def _pack_all(
-    source: PairSource, plan: Plan, out: Path, todo: Sequence[int], threads: int, progress: tqdm
+    source: PairSource, plan: Plan, out: Staged, todo: Sequence[int], threads: int, progress: tqdm
 ) -> None:
     tokenizer = Tokenizer(plan.vocab, 2)  # only used for uncut texts
     stop, lock = threading.Event(), threading.Lock()
@@ -130,11 +152,15 @@ def _pack_all(
         with lock:
             progress.update()
 
+    def pack_one(number: int) -> None:
+        facts = pack_shard(source, plan, number, out.here, tokenizer, packed_one)
+        if facts["file"]:
+            out.send(out.here / facts["file"], drop=True)
+        beside = facts_path(out.here, number)
+        out.send(beside.with_suffix(".digests"), beside.with_suffix(".names"), beside)
+
     with ThreadPoolExecutor(threads) as pool:
-        shards = [
-            pool.submit(pack_shard, source, plan, number, out, tokenizer, packed_one)
-            for number in todo
-        ]
+        shards = [pool.submit(pack_one, number) for number in todo]
         try:
             for shard in as_completed(shards):
                 shard.result()

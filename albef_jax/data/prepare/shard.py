@@ -24,6 +24,8 @@ from albef_jax.data.records import PairSource
 from albef_jax.data.shards.packed_record import encode_pair
 from albef_jax.data.tokenizer import Tokenizer
 from albef_jax.errors import BadSample
+from albef_jax.storage.paths import path_of
+from albef_jax.storage.retries import StorageError
 from albef_jax.system.atomic import write_text
 
 WORKING = "packing"  # directory of the facts, while packing is not complete
@@ -53,6 +55,8 @@ def finished(out: Path, plan: Plan, number: int) -> Facts | None:
             whole = (out / facts["file"]).stat().st_size == facts["bytes"]
             return facts if whole else None
         return facts
+    except StorageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -169,7 +173,9 @@ def _stamp(files: Iterable[str]) -> str:
     total = hashlib.sha256()
     for file in files:
         try:
-            status = Path(file).stat()
+            status = path_of(file).stat()
+        except StorageError:
+            raise
         except (OSError, ValueError):  # ValueError: no file can have such a name
             total.update(b"missing;")
         else:

@@ -1,13 +1,17 @@
 """Packed pairs in ArrayRecord shards, as `tools.pack_dataset` writes them: random access.
 
 The number of records of each shard is compared with the manifest of its directory when it is
-opened. Records are read on access.
+opened. Records are read on access. Shards in a bucket are fetched as a whole, before anything is
+read, since the library reads files; the digest in the manifest is compared then.
 """
 
+import hashlib
+import logging
 import resource
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +25,10 @@ from albef_jax.data.records import EncodedPair, Pair
 from albef_jax.data.shards.manifest import MANIFEST, Listed, listed
 from albef_jax.data.shards.packed_record import decode_pair
 from albef_jax.errors import BadSample
+from albef_jax.storage.paths import AnyPath, BucketPath, path_of
+from albef_jax.storage.retries import StorageError
 
+_log = logging.getLogger(__name__)
 _OPENERS = 16  # threads
 _OTHER_FILES = 256  # open files of a run besides shards
 _IDS = 2**31
@@ -44,7 +51,7 @@ class ArrayRecordPairs:
     images: the ids of a later directory are shifted behind those of the earlier ones.
 
     Args:
-        files: paths of shards.
+        files: paths of shards, or their addresses in a bucket.
         setting: where the files are named in the configuration, for messages.
 
     Raises:
@@ -53,18 +60,17 @@ class ArrayRecordPairs:
 
     upright = False  # whether the EXIF orientation is applied
 
-    def __init__(self, files: Sequence[str | Path], setting: str = "data.train_files"):
-        self._files = [Path(file) for file in files]
+    def __init__(self, files: Sequence[str | AnyPath], setting: str = "data.train_files"):
+        self._files = [path_of(file) for file in files]
         if not self._files:
             raise ValueError(f"no shards given ({setting})")
-        _allow_open_files(len(self._files))
+        _allow_open_files(self._files)
         manifests = {file.parent: listed(file.parent) for file in self._files}
-        counts = _counts(self._files, manifests)
+        here, counts = _opened(self._files, manifests)
         self._ends = list(accumulate(counts))
         self._id_starts = _id_starts(manifests)
         instructions = [
-            _Whole(str(file), 0, count, count)
-            for file, count in zip(self._files, counts, strict=True)
+            _Whole(str(file), 0, count, count) for file, count in zip(here, counts, strict=True)
         ]
         self._records = array_record.ArrayRecordDataSource(instructions, _FOR_RANDOM_ACCESS)
 
@@ -93,24 +99,41 @@ class ArrayRecordPairs:
         return EncodedPair(found.name, found.data, found.captions, image_id)
 
 
-def _counts(files: Sequence[Path], manifests: dict[Path, Listed | None]) -> list[int]:
-    """The number of records of each shard; every unusable one is named."""
+def _opened(
+    files: Sequence[AnyPath], manifests: dict[AnyPath, Listed | None]
+) -> tuple[list[Path], list[int]]:
+    """The shards on this machine and their numbers of records; every unusable one is named."""
 
-    def count(file: Path) -> int | str:
+    def open_one(file: AnyPath) -> tuple[Path, int] | str:
         try:
-            return _count(file, manifests[file.parent])
+            return _open(file, manifests[file.parent])
+        except StorageError:
+            raise
         except ValueError as error:
             return str(error)
 
+    _tell(files)
     with ThreadPoolExecutor(_OPENERS) as pool:
-        found = list(pool.map(count, files))
-    problems = [problem for problem in found if isinstance(problem, str)]
-    refuse(problems, "the shards cannot be used:")
-    return [number for number in found if isinstance(number, int)]
+        found = list(pool.map(open_one, files))
+    refuse([one for one in found if isinstance(one, str)], "the shards cannot be used:")
+    usable = [one for one in found if not isinstance(one, str)]
+    return [here for here, _ in usable], [count for _, count in usable]
 
 
-def _count(file: Path, manifest: Listed | None) -> int:
-    if not file.is_file():
+def _tell(files: Sequence[AnyPath]) -> None:
+    """Say that shards are fetched, which may take minutes."""
+    if remote := [file for file in files if isinstance(file, BucketPath)]:
+        _log.warning(
+            "fetching %d shards as far as they are not here, as %s", len(remote), remote[0]
+        )
+
+
+def _open(file: AnyPath, manifest: Listed | None) -> tuple[Path, int]:
+    try:
+        there = file.is_file()
+    except PermissionError as error:
+        raise ValueError(f"{file}: cannot be read: {error.strerror}") from None
+    if not there:
         raise ValueError(f"{file}: no such file")
     if manifest and file.name not in manifest.records:
         raise ValueError(
@@ -118,7 +141,8 @@ def _count(file: Path, manifest: Listed | None) -> int:
             "of its own"
         )
     remedy = "copy it again, or delete it and its manifest and pack again"
-    reader = ArrayRecordReader(str(file), "readahead_buffer_size:0,max_parallelism:0")
+    here = _here(file, manifest, remedy) if isinstance(file, BucketPath) else file
+    reader = ArrayRecordReader(str(here), "readahead_buffer_size:0,max_parallelism:0")
     records = reader.num_records() if reader.ok() else 0
     try:
         reader.close()
@@ -132,10 +156,25 @@ def _count(file: Path, manifest: Listed | None) -> int:
         raise ValueError(
             f"{file}: {records} records, the {MANIFEST} beside it says {expected}; {remedy}"
         )
-    return records
+    return here, records
 
 
-def _id_starts(manifests: dict[Path, Listed | None]) -> dict[Path, int]:
+def _here(file: BucketPath, manifest: Listed | None, remedy: str) -> Path:
+    """A copy of a shard, which stays while this process lives."""
+
+    def check(expected: str, copy: Path) -> None:
+        with copy.open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() != expected:
+                raise ValueError(f"{file}: not the SHA-256 that {MANIFEST} has; {remedy}")
+
+    expected = manifest.sha256.get(file.name) if manifest else None
+    try:
+        return file.here(partial(check, expected)) if expected else file.here()
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be fetched: {error.strerror or error}") from None
+
+
+def _id_starts(manifests: dict[AnyPath, Listed | None]) -> dict[AnyPath, int]:
     """The offset of the image ids of each directory."""
     starts, start = {}, 0
     for directory, manifest in manifests.items():
@@ -151,9 +190,13 @@ def _id_starts(manifests: dict[Path, Listed | None]) -> dict[Path, int]:
     return starts
 
 
-def _allow_open_files(shards: int) -> None:
-    """Raise the limit of open files, since each shard stays open once it is read."""
-    needed = shards + _OTHER_FILES
+def _allow_open_files(files: Sequence[AnyPath]) -> None:
+    """Raise the limit of open files, since each shard stays open once it is read.
+
+    One from a bucket is open twice: the cache keeps it from being removed.
+    """
+    shards = len(files)
+    needed = shards + sum(isinstance(file, BucketPath) for file in files) + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

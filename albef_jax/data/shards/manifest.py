@@ -1,8 +1,10 @@
 """`manifest.json` of a directory of shards. It is written last and so marks complete packing."""
 
 import json
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from albef_jax.storage.paths import AnyPath
+from albef_jax.storage.retries import StorageError
 
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "albef_jax.shards", 1
@@ -14,13 +16,15 @@ class Listed(NamedTuple):
     Attributes:
         records: number of records of each shard, by file name.
         image_id_limit: above every image_id of the directory.
+        sha256: of the shards, by file name, as far as it is known.
     """
 
     records: dict[str, int]
     image_id_limit: int
+    sha256: dict[str, str]
 
 
-def read_manifest(directory: Path) -> dict[str, Any] | None:
+def read_manifest(directory: AnyPath) -> dict[str, Any] | None:
     """The manifest of a directory; None if there is none.
 
     Raises:
@@ -33,6 +37,8 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except StorageError:
+        raise
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -44,13 +50,14 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     return found
 
 
-def listed(directory: Path) -> Listed | None:
+def listed(directory: AnyPath) -> Listed | None:
     """The result of `read_manifest` for a reader of shards."""
     found = read_manifest(directory)
     if found is None:
         return None
     try:
         records = {shard["file"]: int(shard["records"]) for shard in found["shards"]}
-        return Listed(records, int(found["image_id_limit"]))
+        digests = {shard["file"]: shard["sha256"] for shard in found["shards"] if "sha256" in shard}
+        return Listed(records, int(found["image_id_limit"]), digests)
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{directory / MANIFEST}: damaged; pack again") from None

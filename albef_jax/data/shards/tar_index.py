@@ -3,7 +3,8 @@
 img2dataset and WebDataset write such shards: the files of a sample share a key, such as
 `000000123.jpg`, `000000123.txt`, `000000123.json` (`tar_samples` has the rules). The index is kept
 beside the shard, or in the user's cache if that directory is read-only, and is rebuilt when the
-shard's size or modification time changes.
+shard's size or modification time changes. That of a shard in a bucket is kept in the cache of
+buckets, for the version that was scanned.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from albef_jax.data.shards.tar_samples import Member, group, link_target
+from albef_jax.storage.paths import AnyPath, BucketPath, Status
 from albef_jax.system.user_cache import user_cache
 
 _FORMAT = 2  # of the kept index
@@ -43,12 +45,12 @@ class ShardIndex:
     strays: np.ndarray
 
 
-def stamp(status: os.stat_result) -> tuple[int, int]:
+def stamp(status: os.stat_result | Status) -> tuple[int, int]:
     """The size and the modification time of a file, to notice changes."""
     return status.st_size, status.st_mtime_ns
 
 
-def open_index(shard: Path) -> tuple[ShardIndex, bool]:
+def open_index(shard: AnyPath) -> tuple[ShardIndex, bool]:
     """The index of a shard, and whether it was kept from earlier.
 
     Raises:
@@ -67,7 +69,7 @@ def open_index(shard: Path) -> tuple[ShardIndex, bool]:
     return index, False
 
 
-def build_index(shard: Path) -> ShardIndex:
+def build_index(shard: AnyPath) -> ShardIndex:
     """The index of a shard by a walk through its headers (see `open_index`)."""
     found = stamp(shard.stat())
     samples, strays = group(members(shard))
@@ -84,7 +86,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def members(shard: Path) -> Iterator[Member]:
+def members(shard: AnyPath) -> Iterator[Member]:
     """The files and links of a tar file, in order.
 
     Raises:
@@ -132,8 +134,10 @@ def _check_start(start: bytes) -> None:
             )
 
 
-def _kept_at(shard: Path) -> tuple[Path, ...]:
+def _kept_at(shard: AnyPath) -> tuple[Path, ...]:
     """Possible paths of an index: beside the shard, hidden from globs, or in the user's cache."""
+    if isinstance(shard, BucketPath):
+        return (shard.kept_index(),)
     beside = shard.with_name(f".{shard.name}.index.npz")
     if (cache := user_cache()) is None:
         return (beside,)

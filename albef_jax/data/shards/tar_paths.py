@@ -2,7 +2,6 @@
 
 import threading
 from functools import lru_cache
-from pathlib import Path
 from posixpath import normpath
 from typing import NamedTuple
 
@@ -10,6 +9,8 @@ from albef_jax.data.shards.tar_index import ShardIndex, open_index
 from albef_jax.data.shards.tar_index import stamp as stamp_of
 from albef_jax.data.shards.tar_shards import Files, read_files
 from albef_jax.errors import BadSample
+from albef_jax.storage.paths import AnyPath, below
+from albef_jax.storage.retries import StorageError
 
 _OPEN = 16  # shards whose indexes are kept in memory
 _one_at_a_time = threading.Lock()
@@ -18,15 +19,15 @@ _one_at_a_time = threading.Lock()
 class Place(NamedTuple):
     """A shard, and the name of a sample in it."""
 
-    shard: Path
+    shard: AnyPath
     key: str
 
 
-def in_shard(path: Path) -> Place | None:
+def in_shard(path: AnyPath) -> Place | None:
     """The sample that a path names; None for a path that leads through no tar file."""
     for parent in path.parents:
         if parent.suffix == ".tar" and parent.is_file():
-            return Place(parent, path.relative_to(parent).as_posix())
+            return Place(parent, below(parent, path))
     return None
 
 
@@ -64,6 +65,8 @@ def read_place(place: Place, stamp: tuple[int, int] | None = None) -> Files:
             shard, rows = _opened(place.shard, now)
     except OSError as error:
         raise BadSample(name, f"cannot be read: {error.strerror}") from None
+    except StorageError:
+        raise
     except ValueError as error:
         raise BadSample(name, f"its shard cannot be used: {error}") from None
     if place.key not in rows:
@@ -72,7 +75,7 @@ def read_place(place: Place, stamp: tuple[int, int] | None = None) -> Files:
 
 
 @lru_cache(_OPEN)
-def _opened(shard: Path, stamp: tuple[int, int]) -> tuple[ShardIndex, dict[str, int]]:
+def _opened(shard: AnyPath, stamp: tuple[int, int]) -> tuple[ShardIndex, dict[str, int]]:
     """The index of a shard, and the row of each name; `stamp` tells apart what it was and is."""
     index, _ = open_index(shard)
     return index, {name: row for row, name in enumerate(keys_of(index))}

@@ -8,8 +8,8 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,13 @@ from albef_jax.data.annotations.checks import did_you_mean, refuse
 from albef_jax.data.shards.tar_index import ShardIndex, open_index, stamp
 from albef_jax.data.shards.tar_samples import IMAGE, JSON, TEXT, Stray
 from albef_jax.errors import BadSample
+from albef_jax.storage.paths import AnyPath, BucketPath, in_order, path_of
+from albef_jax.storage.ranges import Replaced
+from albef_jax.storage.retries import StorageError
 
 _log = logging.getLogger(__name__)
 _PROBES = 8
+_SCANNED_AT_ONCE = 8  # threads
 _FILES = {IMAGE: "images", TEXT: ".txt", JSON: ".json"}
 Files = dict[int, bytes]  # of a sample, by IMAGE, TEXT and JSON
 
@@ -42,10 +46,10 @@ class TarShards:
         ValueError: unusable shards, all named in one message.
     """
 
-    def __init__(self, files: Sequence[str | Path], setting: str, with_images: bool = True):
+    def __init__(self, files: Sequence[str | AnyPath], setting: str, with_images: bool = True):
         if not files:
             raise ValueError(f"no shards given ({setting})")
-        self.paths = sorted(map(Path, files))
+        self.paths = in_order(map(path_of, files))
         self.shards, empty = _open_all(self.paths, setting, with_images)
         self._starts = np.cumsum([0, *(len(shard.keys) for shard in self.shards)])
         self.notes = tuple(self._notes(empty))
@@ -62,7 +66,7 @@ class TarShards:
             for name, reason in shard.strays:
                 yield Stray(f"{path}/{name.decode('utf-8', 'replace')}", reason.decode())
 
-    def _notes(self, empty: Sequence[Path]) -> Iterator[str]:
+    def _notes(self, empty: Sequence[AnyPath]) -> Iterator[str]:
         if empty:
             yield f"{len(empty)} shards hold no samples, as {empty[0]}"
         if count := sum(len(shard.strays) for shard in self.shards):
@@ -122,23 +126,38 @@ class TarShards:
         return list(fields)
 
 
-def read_files(path: Path, shard: ShardIndex, row: int, name: str) -> Files:
+def read_files(path: AnyPath, shard: ShardIndex, row: int, name: str) -> Files:
     """The files of a shard's sample.
 
     Raises:
         BadSample: the shard has vanished, or is no longer that of the index.
     """
+    there = {
+        kind: (int(offset), int(size))
+        for kind, (offset, size) in enumerate(shard.places[row])
+        if offset >= 0
+    }
     try:
-        with path.open("rb", buffering=0) as file:
-            if stamp(os.fstat(file.fileno())) != shard.stamp:
-                raise BadSample(name, "the shard was changed during the run; start it again")
-            return {
-                kind: os.pread(file.fileno(), int(size), int(offset))
-                for kind, (offset, size) in enumerate(shard.places[row])
-                if offset >= 0
-            }
+        contents = _read_spans(path, shard, list(there.values()))
+    except Replaced:
+        contents = None
     except OSError as error:
         raise BadSample(name, f"cannot be read: {error.strerror}") from None
+    if contents is None:
+        raise BadSample(name, "the shard was changed during the run; start it again")
+    return dict(zip(there, contents, strict=True))
+
+
+def _read_spans(
+    path: AnyPath, shard: ShardIndex, spans: Sequence[tuple[int, int]]
+) -> list[bytes] | None:
+    """Parts of a shard; None if it is no longer that of the index."""
+    if isinstance(path, BucketPath):
+        return path.read_spans(spans) if stamp(path.stat()) == shard.stamp else None
+    with path.open("rb", buffering=0) as file:
+        if stamp(os.fstat(file.fileno())) != shard.stamp:
+            return None
+        return [os.pread(file.fileno(), size, offset) for offset, size in spans]
 
 
 def stored_image(name: str, files: Files) -> bytes:
@@ -172,21 +191,16 @@ def stored_captions(name: str, files: Files, field: str) -> Any:
 
 
 def _open_all(
-    paths: Sequence[Path], setting: str, with_images: bool
-) -> tuple[list[ShardIndex], list[Path]]:
+    paths: Sequence[AnyPath], setting: str, with_images: bool
+) -> tuple[list[ShardIndex], list[AnyPath]]:
     """The index of each shard, and which shards are empty."""
     problems: list[str] = []
     shards: list[ShardIndex] = []
-    empty: list[Path] = []
+    empty: list[AnyPath] = []
     told = False
-    for number, path in enumerate(paths):
-        try:
-            shard, kept = open_index(path)
-        except ValueError as error:
-            problems.append(f"{path}: {error}")
-            continue
-        except OSError as error:
-            problems.append(f"{path}: cannot be read: {error.strerror}")
+    for number, (path, (shard, kept)) in enumerate(zip(paths, _indexes(paths), strict=True)):
+        if isinstance(shard, str):
+            problems.append(shard)
             continue
         if not (kept or told):
             told = True
@@ -198,6 +212,23 @@ def _open_all(
         shards.append(shard)
     refuse(problems, f"the shards of {setting} cannot be used:")
     return shards, empty
+
+
+def _indexes(paths: Sequence[AnyPath]) -> Iterator[tuple[ShardIndex | str, bool]]:
+    """The index of each shard, or what is wrong with it; and whether it was kept from earlier."""
+
+    def opened(path: AnyPath) -> tuple[ShardIndex | str, bool]:
+        try:
+            return open_index(path)
+        except StorageError:
+            raise
+        except ValueError as error:
+            return f"{path}: {error}", True
+        except OSError as error:
+            return f"{path}: cannot be read: {error.strerror}", True
+
+    with ThreadPoolExecutor(_SCANNED_AT_ONCE) as pool:
+        yield from pool.map(opened, paths)
 
 
 def _left_over(shard: ShardIndex) -> str:

@@ -4,12 +4,12 @@ Shuffling and resuming are exact, as for any other source.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from albef_jax.data.annotations.checks import usable_captions
 from albef_jax.data.images.decode import decode
 from albef_jax.data.records import EncodedPair, Pair
 from albef_jax.data.shards.tar_shards import TarShards, stored_captions, stored_image
+from albef_jax.storage.paths import AnyPath
 
 
 class TarPairs(TarShards):
@@ -35,7 +35,7 @@ class TarPairs(TarShards):
 
     def __init__(
         self,
-        files: Sequence[str | Path],
+        files: Sequence[str | AnyPath],
         caption_field: str = "",
         setting: str = "data.train_files",
     ):

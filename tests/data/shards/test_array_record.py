@@ -3,6 +3,7 @@ import pickle
 import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,12 +188,12 @@ def test_the_limit_of_open_files_is_raised_for_many_shards(monkeypatch):
     limits = [(1024, 4096)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.append(new))
-    array_record._allow_open_files(100)
+    array_record._allow_open_files([Path("a")] * 100)
     assert limits == [(1024, 4096)]
-    array_record._allow_open_files(3000)
+    array_record._allow_open_files([Path("a")] * 3000)
     assert limits[-1] == (3256, 4096)
     with pytest.raises(ValueError, match="5000 shards, but a process may open 4096 files"):
-        array_record._allow_open_files(5000)
+        array_record._allow_open_files([Path("a")] * 5000)
 
 
 @pytest.mark.parametrize("name", ["v[1]", "a@2", "x*", "{a,b}", "a?b", "two words", "50%", "a\\b"])
