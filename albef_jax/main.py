@@ -150,12 +150,15 @@ def _run() -> None:
     from albef_jax.errors import Interrupted, RunError
     from albef_jax.report.rendering import REPORT
     from albef_jax.run import replay_step, run
+    from albef_jax.storage.staged import staged
 
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value
     try:
         if _REPLAY.value:
-            sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
+            with staged(_REPLAY.value) as bundle:
+                bundle.fetch()
+                sys.exit(0 if replay_step(config, bundle.here) else 1)
         span = ProfileWindow.parse(_PROFILE.value) if _PROFILE.value else None
         report = run(
             config,

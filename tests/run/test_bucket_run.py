@@ -1,6 +1,8 @@
 """Whole runs whose workdir is in a bucket, by one process and by several without a shared disk."""
 
+import importlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -30,6 +32,21 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def workdir(bucket):
     return join(bucket.address, "run")
+
+
+@pytest.fixture
+def command_line(monkeypatch, capsys):
+    """Says a command of `tools`, and returns what it prints."""
+
+    def say(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        capsys.readouterr()
+        code = importlib.import_module(tool).main()
+        told = capsys.readouterr()
+        assert code == 0, told.err
+        return told.out
+
+    return say
 
 
 def config(**storage):
@@ -110,6 +127,24 @@ def test_checkpoints_are_read_by_their_address(workdir, one_device, bucket):
     start(branched, longer, branch_from=workdir)
     assert outcome(branched)["step"] == 8
     assert [line["step"] for line in outcome(branched)["log"]] == [3, 6, 8]
+
+
+def test_tools_read_and_write_addresses(workdir, one_device, bucket, tmp_path, command_line):
+    start(workdir)
+    start(join(bucket.address, "other"))
+    described = command_line("tools.describe", workdir)
+    for name in ("model.safetensors", "file.pth", "orbax"):
+        target = join(bucket.address, f"converted/{name}")
+        assert "written" in command_line("tools.convert_checkpoint", workdir, target)
+        found = command_line("tools.describe", target)
+        assert found.splitlines()[-1] == described.splitlines()[-1]  # the digest
+    with pytest.raises(AssertionError, match="exists; choose another name, or pass --overwrite"):
+        command_line("tools.convert_checkpoint", workdir, target)
+    command_line("tools.convert_checkpoint", workdir, target, "--overwrite")
+    assert read_checkpoint(target).step == 6
+    page = tmp_path / "page.html"
+    told = command_line("tools.compare_runs", workdir, f"{bucket.address}/other", f"--out={page}")
+    assert "other" in told and page.is_file()
 
 
 def group(workdir, processes, *flags):
