@@ -21,6 +21,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from albef_jax.checkpoints.bucket_steps import BucketSteps
 from albef_jax.config import renamed
 from albef_jax.config.file_patterns import is_remote, not_here
 from albef_jax.config.none_flags import set_none, without_none
@@ -28,6 +29,8 @@ from albef_jax.config.recipe_files import resolved
 from albef_jax.distributed import launch
 from albef_jax.errors import ConfigError
 from albef_jax.observability.profile_window import ProfileWindow
+from albef_jax.storage.addresses import in_bucket, join
+from albef_jax.storage.bucket import BucketFolder
 from albef_jax.system.terminal import print_anything
 from albef_jax.validate import validate
 from albef_jax.workdir.saved_steps import has_steps
@@ -35,7 +38,9 @@ from albef_jax.workdir.saved_steps import has_steps
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe, with an optional preset: configs/pretrain.py:4m.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/TASK.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run, or an address as gs://BUCKET/RUN; runs/TASK."
+)
 _EVAL_ONLY = flags.DEFINE_bool(
     "eval_only", False, "Evaluate the best or newest checkpoint, or init.checkpoint; do not train."
 )
@@ -71,7 +76,10 @@ def _parse(arguments: list[str]) -> list[str]:
         if _CONFIG.value is None:
             raise ConfigError("--config is missing; try --config configs/pretrain.py")
         set_none(_CONFIG.value, emptied)
-        started = bool(_REPLAY.value) or has_steps(_workdir())
+        workdir = _workdir()
+        if is_remote(workdir) and not in_bucket(workdir):
+            raise ConfigError(not_here("--workdir", workdir))
+        started = bool(_REPLAY.value) or _has_begun(workdir)
         validate(_CONFIG.value, _EVAL_ONLY.value, started=started)
         if (_EXTEND.value or _BRANCH.value) and (_EVAL_ONLY.value or _REPLAY.value):
             raise ConfigError("--extend and --branch train: leave out --eval_only and --replay")
@@ -79,9 +87,6 @@ def _parse(arguments: list[str]) -> list[str]:
             ProfileWindow.parse(_PROFILE.value)
             if _EVAL_ONLY.value or _REPLAY.value:
                 raise ConfigError("--profile traces training: leave out --eval_only and --replay")
-        workdir = _WORKDIR.value or ""
-        if is_remote(workdir):
-            raise ConfigError(not_here("--workdir", workdir))
         _group()
         return rest
     except flags.Error as error:
@@ -97,8 +102,14 @@ def _refuse_old_names(arguments: list[str]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _workdir() -> Path:
-    return Path(_WORKDIR.value or f"runs/{_CONFIG.value.task}")
+def _workdir() -> str:
+    return _WORKDIR.value or f"runs/{_CONFIG.value.task}"
+
+
+def _has_begun(workdir: str) -> bool:
+    if not in_bucket(workdir):
+        return has_steps(Path(workdir))
+    return bool(BucketSteps(BucketFolder(workdir, _CONFIG.value.storage.retry_seconds)).sealed())
 
 
 def _group() -> launch.Group | None:
@@ -137,13 +148,17 @@ def main(arguments: list[str]) -> None:
 def _run() -> None:
     from albef_jax.distributed.sync import print_on_main
     from albef_jax.errors import Interrupted, RunError
+    from albef_jax.report.rendering import REPORT
     from albef_jax.run import replay_step, run
+    from albef_jax.storage.staged import staged
 
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value
     try:
         if _REPLAY.value:
-            sys.exit(0 if replay_step(config, Path(_REPLAY.value)) else 1)
+            with staged(_REPLAY.value) as bundle:
+                bundle.fetch()
+                sys.exit(0 if replay_step(config, bundle.here) else 1)
         span = ProfileWindow.parse(_PROFILE.value) if _PROFILE.value else None
         report = run(
             config,
@@ -152,13 +167,14 @@ def _run() -> None:
             eval_only=_EVAL_ONLY.value,
             profile=span,
             extend=_EXTEND.value,
-            branch_from=Path(_BRANCH.value) if _BRANCH.value else None,
+            branch_from=_BRANCH.value,
         )
     except RunError as error:
         _fail(error)
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)
-    print_on_main(report.resolve().as_uri())
+    workdir = _workdir()
+    print_on_main(join(workdir, REPORT) if in_bucket(workdir) else report.resolve().as_uri())
 
 
 if __name__ == "__main__":

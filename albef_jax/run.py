@@ -11,7 +11,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from albef_jax.checkpoints.at_place import checkpoints_at, steps_in
 from albef_jax.checkpoints.branch import branch
+from albef_jax.checkpoints.bucket_steps import FOLDER
 from albef_jax.checkpoints.manager import Checkpoints
 from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.config.tasks import task_spec
@@ -38,6 +40,7 @@ from albef_jax.evaluate import queries
 from albef_jax.models.albef import count_parameters
 from albef_jax.observability.profile_window import ProfileWindow
 from albef_jax.report.rendering import REPORT, render
+from albef_jax.storage.addresses import in_bucket
 from albef_jax.system import atomic
 from albef_jax.tasks.shared.base import Task
 from albef_jax.tasks.shared.evaluation import Evaluation
@@ -51,32 +54,34 @@ from albef_jax.train.state import TrainState
 from albef_jax.version import __version__
 from albef_jax.workdir import trajectory
 from albef_jax.workdir.config_file import compare_configs, flatten, open_workdir
-from albef_jax.workdir.lock import locked
+from albef_jax.workdir.place import Place, claimed, opened
+from albef_jax.workdir.saved_steps import newest_step
 from albef_jax.workdir.trained_on import check_data
 from albef_jax.workdir.writable import explain_write_error
 
 
 def run(
     config: ConfigDict,
-    workdir: Path,
+    workdir: str | Path,
     command: str,
     *,
     eval_only: bool,
     profile: ProfileWindow | None = None,
     extend: bool = False,
-    branch_from: Path | None = None,
+    branch_from: str | Path | None = None,
 ) -> Path:
     """Train unless `eval_only`, then evaluate and write the report.
 
     Args:
         config: validated.
+        workdir: a path, or an address in a bucket.
         command: how the run was started, for the report.
         profile: steps to trace.
         extend: go on with another length or schedule (`workdir.config_file.EXTENDED`).
         branch_from: begin with the state of another run, see `checkpoints.branch`.
 
     Returns:
-        The report's path.
+        The report's path; of a workdir in a bucket, where a copy of it was.
 
     Raises:
         Interrupted: asked to stop by a signal; the state is saved.
@@ -85,39 +90,59 @@ def run(
             or there is nothing to evaluate.
     """
     eval_only = eval_only or not task_spec(config.task).trains
-    with _disk_errors_told(workdir), ExitStack() as held:
-        try:
-            check_writable_name(workdir, f"--workdir={workdir}")
-            _check_group()
-            mesh = make_mesh(config.mesh.fsdp)
-            with raise_on_all_processes(ConfigError):
-                held.enter_context(locked(workdir, is_main_process()))
-            check_shared(workdir)
-            check_same(_what_to_do(config, eval_only))
-            config = settled(config, mesh, workdir)
-            if branch_from:
-                _branch(branch_from, workdir, config)
-            task = _task(config, workdir, mesh, eval_only, extend)
-            with raise_on_all_processes(ValueError):
-                further = FurtherSets(config, workdir)
-        except ValueError as error:
-            raise RunError(error) from error
-        return _run(task, further, workdir, command, mesh, eval_only, profile)
+    try:
+        with ExitStack() as held:
+            try:
+                mesh, place = _begin(held, str(workdir), config)
+                check_same(_what_to_do(config, eval_only))
+                config = settled(config, mesh, place.path)
+                if branch_from:
+                    _branch(branch_from, place, config)
+                task = _task(config, place.path, mesh, eval_only, extend)
+                with raise_on_all_processes(ValueError):
+                    further = FurtherSets(config, place.path)
+            except ValueError as error:
+                raise RunError(error) from error
+            return _run(task, further, place, command, mesh, eval_only, profile)
+    except SaveError as error:  # of the last files
+        raise RunError(error) from error
+
+
+def _begin(held: ExitStack, workdir: str, config: ConfigDict) -> tuple[Mesh, Place]:
+    """The devices, and the workdir, locked by the first process; all must call it."""
+    remote = in_bucket(workdir)
+    if not remote:
+        held.enter_context(_disk_errors_told(Path(workdir)))
+        check_writable_name(Path(workdir), f"--workdir={workdir}")
+    _check_group()
+    mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
+    with raise_on_all_processes(ConfigError):
+        lease = held.enter_context(claimed(workdir, config.storage, is_main_process()))
+    with raise_on_all_processes(ConfigError):
+        place = held.enter_context(opened(workdir, config.storage, lease, jax.process_index()))
+        held.enter_context(_errors_told(place))
+        if remote:
+            held.enter_context(_disk_errors_told(place.path))
+            steps_in(place).fetch_newest(place.path / FOLDER)
+    if remote:
+        check_same({"step to go on from": newest_step(place.path)})
+    else:
+        check_shared(place.path)
+    return mesh, place
 
 
 def _run(
     task: Task,
     further: FurtherSets,
-    workdir: Path,
+    place: Place,
     command: str,
     mesh: Mesh,
     eval_only: bool,
     profile: ProfileWindow | None,
 ) -> Path:
-    config = task.config
-    _announce(config, task, mesh, workdir)
-    kept = config.checkpoint
-    with Checkpoints(workdir / "checkpoints", kept.keep, kept.keep_every) as checkpoints:
+    config, workdir = task.config, place.path
+    _announce(config, task, mesh, place.name)
+    with checkpoints_at(place, config.checkpoint) as checkpoints:
         if eval_only and checkpoints.latest() is None and not config.init.checkpoint:
             if not task_spec(config.task).trains:
                 raise RunError(f"task {config.task} trains nothing: set init.checkpoint")
@@ -125,7 +150,7 @@ def _run(
                 f"--eval_only: no checkpoint under {workdir}; train first, or set init.checkpoint"
             )
         try:
-            state = _state(task, workdir, mesh, checkpoints, eval_only, profile)
+            state = _state(task, place, mesh, checkpoints, eval_only, profile)
         except (ConfigError, CheckpointError, SaveError, WorkerLost) as error:
             raise RunError(error) from error
         except (TooManyBadSamples, NothingToEvaluate) as error:  # in training, or judging it
@@ -147,10 +172,24 @@ def _run(
     return render(evaluation.template, workdir, evaluation.results, command, **context)
 
 
-def _branch(source: Path, workdir: Path, config: ConfigDict) -> None:
+@contextmanager
+def _errors_told(place: Place) -> Iterator[None]:
+    """Errors name the workdir as the user does, not its local copy."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(place.told(error)) from error
+
+
+def _branch(source: str | Path, place: Place, config: ConfigDict) -> None:
+    """Give the workdir a step of another run, unless it has begun; all must call it."""
     with raise_on_all_processes(ValueError):
-        if is_main_process() and (done := branch(source, workdir, config)):
+        if is_main_process() and (done := branch(source, place.path, config)):
+            if place.folder and (step := newest_step(place.path)) is not None:
+                steps_in(place).upload(step, place.path / FOLDER / str(step))
             print_on_main(done)
+    if place.folder and newest_step(place.path) is None:  # of another process than the first
+        steps_in(place).fetch_newest(place.path / FOLDER)
 
 
 def _task(config: ConfigDict, workdir: Path, mesh: Mesh, eval_only: bool, extend: bool) -> Task:
@@ -203,7 +242,7 @@ def replay_step(config: ConfigDict, bundle: Path) -> bool:
     try:
         recorded = replay.read_bundle(bundle)
         kept = json.loads((bundle / "config.json").read_bytes())
-        mesh = make_mesh(config.mesh.fsdp)
+        mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
         config = settled(config, mesh, bundle)
         compare_configs(bundle / "config.json", kept, json.loads(config.to_json()))
         task = task_spec(config.task).run(config, bundle)
@@ -237,7 +276,7 @@ def _check_devices(config: ConfigDict, mesh: Mesh) -> None:
             )
 
 
-def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None:
+def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: str) -> None:
     params = jax.eval_shape(task.init_state).params
     parameters, trained = map(count_parameters, (params, task.frozen.trained(params)))
     still = f", {trained / 1e6:.1f} M of them trained" if trained < parameters else ""
@@ -256,12 +295,13 @@ def _announce(config: ConfigDict, task: Task, mesh: Mesh, workdir: Path) -> None
 
 def _state(
     task: Task,
-    workdir: Path,
+    place: Place,
     mesh: Mesh,
     checkpoints: Checkpoints,
     eval_only: bool,
     profile: ProfileWindow | None,
 ) -> TrainState:
+    workdir = place.path
     if eval_only:
         return _chosen(task, workdir, mesh, checkpoints)
     config = task.config
@@ -278,6 +318,7 @@ def _state(
         writers=config.log.writers,
         profile=profile,
     )
+    place.collect()
     task.bad_samples.merge(last=True)
     if judge and judge.best_step not in (None, int(state.step)):
         print_on_main(f"step {judge.best_step} is the best by {judge.score}")

@@ -18,6 +18,7 @@ from albef_jax.data.tokenizer import vocab_path
 from albef_jax.errors import ConfigError
 from albef_jax.observability import metrics
 from albef_jax.pretrained.folders import locate
+from albef_jax.storage.addresses import in_bucket
 
 REMAT = ("none", "dots", "full", AUTO)
 # Of options that are lists of losses: which they may name, and how many at least.
@@ -112,6 +113,7 @@ NOT_NEGATIVE = (
     "train.cached_views",
     "checkpoint.keep_every",
     "storage.retry_seconds",
+    "mesh.slices",
 )
 # Lowest and highest value.
 RANGES = {
@@ -291,7 +293,7 @@ FILES = ("answer_list", "references", "instances", "detections", "classes", "tem
 def _start(config: ConfigDict) -> Iterator[str]:
     """What the run begins with."""
     start = locate(config.init.checkpoint)
-    if config.init.checkpoint and not start.exists():
+    if not in_bucket(config.init.checkpoint) and not start.exists():
         yield f"init.checkpoint: no such file or directory: {start}{nearest_file(start)}"
     for option in ("text", "vision"):
         name = config.init[option]

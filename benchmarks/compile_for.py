@@ -10,6 +10,7 @@ Examples:
     python -m benchmarks.compile_for h100 --pairs=64
     python -m benchmarks.compile_for h100 --set attention=cudnn remat_image=dots remat_text=dots
     python -m benchmarks.compile_for v5ex4 --preset=small --out=step.hlo
+    python -m benchmarks.compile_for v5ex16 --slices=2 --fsdp=8
 """
 
 import argparse
@@ -53,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=25, help="tokens of a caption")
     parser.add_argument("--queue", type=int, default=65_536)
     parser.add_argument("--fsdp", type=int, default=1, help="devices that share parameters")
+    parser.add_argument("--slices", type=int, default=1, help="of TPUs: slices of equal size")
     parser.add_argument(
         "--set",
         nargs="+",
@@ -79,7 +81,7 @@ def prepare(given: argparse.Namespace) -> tuple[str, int, ModelConfig]:
         model = changed(preset(given.preset, dtype="bfloat16", **sizes), given.set)
     except ValueError as error:
         stop(f"the model: {error}")
-    for name in ("pairs", "group", "length", "queue", "fsdp"):
+    for name in ("pairs", "group", "length", "queue", "fsdp", "slices"):
         if getattr(given, name) < 1:
             stop(f"--{name}={getattr(given, name)}: must be at least 1")
     if given.length > model.max_positions:
@@ -88,8 +90,12 @@ def prepare(given: argparse.Namespace) -> tuple[str, int, ModelConfig]:
         stop(f"--pairs={given.pairs}: no multiple of --group={given.group}, nor below it")
     if given.queue % (given.pairs * count):
         stop(f"--queue={given.queue}: no multiple of the {given.pairs * count} pairs of a step")
-    if count % given.fsdp:
-        stop(f"--fsdp={given.fsdp}: does not divide {count} devices")
+    layouts = DEVICES[kind].slices or {}
+    if given.slices > 1 and (count % given.slices or count // given.slices not in layouts):
+        stop(f"--slices={given.slices}: {given.target} does not consist of so many TPU slices")
+    if count // given.slices % given.fsdp:
+        whole = "devices" if given.slices == 1 else "devices of a slice"
+        stop(f"--fsdp={given.fsdp}: does not divide {count // given.slices} {whole}")
     if given.out and not given.out.parent.is_dir():
         stop(f"--out={given.out}: there is no folder {given.out.parent}")
     wheels = ("libtpu",) if DEVICES[kind].slices else ("jax_cuda13_plugin", "jax_cuda12_plugin")
@@ -110,6 +116,7 @@ def analysed(
     from albef_jax.losses.masked_lm import capacity
     from albef_jax.observability import flops
     from benchmarks import overlap, roofline
+    from benchmarks.collectives import sent_between_slices
     from benchmarks.hlo import parse
 
     device, text = DEVICES[kind], compiled.as_text()
@@ -143,6 +150,7 @@ def analysed(
         "by_kind": roofline.by_kind(kernels),
         "by_part": roofline.by_part(kernels),
         "collectives": overlap.summary(overlap.messages(program, device)),
+        "mb_between_slices": round(sent_between_slices(text) / 1e6, 3),
         "heaviest": roofline.heaviest(kernels),
     }
 
@@ -167,6 +175,8 @@ def rows(found: dict[str, Any]) -> list[str]:
             f"{one['times']} x {one['kind']} of {', '.join(one['dtypes'])}: {one['mb']:.1f} MB, of "
             f"which {one['mb_beside_kernels']:.1f} MB beside kernels"
         )
+    if found["mb_between_slices"]:
+        lines.append(f"sent to other slices: {found['mb_between_slices']:.1f} MB")
     fits = "fits" if found["fits"] else "DOES NOT FIT"
     return [
         *lines,
@@ -202,7 +212,7 @@ def main() -> None:
 
     from benchmarks.described import compiled_step, described_mesh, step_config
 
-    mesh = described_mesh(kind, count, given.fsdp)
+    mesh = described_mesh(kind, count, given.fsdp, given.slices)
     config = step_config(model, min(given.group, given.pairs))
     print(f"compiling for {given.target} ...", file=sys.stderr, flush=True)
     began = time.perf_counter()

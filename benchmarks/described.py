@@ -6,11 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
-from albef_jax.distributed.mesh import AXES, batch_sharding, state_shardings
+from albef_jax.distributed.mesh import batch_sharding, make_mesh, state_shardings
 from albef_jax.losses.pretraining import PretrainingLoss, Recipe
 from albef_jax.models.config import ModelConfig
 from albef_jax.train import xla_flags
@@ -30,18 +29,19 @@ _ALONE = {
 }
 
 
-def described_mesh(kind: str, count: int = 1, fsdp: int = 1) -> Mesh:
+def described_mesh(kind: str, count: int = 1, fsdp: int = 1, slices: int = 1) -> Mesh:
     """A mesh of devices that are only described; sets what their compiler reads of the environment.
 
     Args:
         kind: one of `benchmarks.devices.DEVICES`.
         count: how many; more than a host has are spread over hosts.
+        slices: of TPUs, how many slices they are cut into.
     """
     found: Any
     if DEVICES[kind].slices:
         os.environ.update(_ALONE)
         found = topologies.get_topology_desc(
-            platform="tpu", topology_name=topology(kind, count)
+            platform="tpu", topology_name=topology(kind, count // slices), num_slices=slices
         ).devices
     else:
         given = os.environ.get("XLA_FLAGS", "")
@@ -50,8 +50,7 @@ def described_mesh(kind: str, count: int = 1, fsdp: int = 1) -> Mesh:
             kind, "cuda", target_config=description(kind), topology=topology(kind, count)
         ).devices
     ordered: list[Any] = sorted(found, key=lambda device: device.process_index)[:count]
-    devices: np.ndarray = np.array(ordered).reshape(count // fsdp, fsdp)
-    return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
+    return make_mesh(fsdp, slices, ordered)
 
 
 def step_config(model: ModelConfig, group: int) -> StepConfig[PretrainingLoss]:

@@ -143,7 +143,7 @@ def one_device():
     """
     alone = make_mesh(devices=jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("albef_jax.run.make_mesh", lambda fsdp: alone)
+        patch.setattr("albef_jax.run.make_mesh", lambda *_: alone)
         for method in ("step", "memory"):
             patch.setattr(Task, method, once_for_equal_tasks(getattr(Task, method)))
         begin = once_for_equal_tasks(lambda task: partial(FRESH, task))

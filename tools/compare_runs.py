@@ -25,7 +25,12 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", metavar="[NAME=]DIR", help="workdirs of one task")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="[NAME=]DIR",
+        help="workdirs of one task, or their addresses in a bucket",
+    )
     what = "the page to write; comparison.html by default"
     parser.add_argument("--out", type=Path, default=Path("comparison.html"), help=what)
     given = parser.parse_args()

@@ -5,6 +5,7 @@ Examples:
     python -m tools.convert_checkpoint runs/demo demo.pth
     python -m tools.convert_checkpoint refcoco.pth refcoco.safetensors --task=grounding
     python -m tools.convert_checkpoint runs/demo out/model.safetensors
+    python -m tools.convert_checkpoint gs://bucket/runs/4m s3://bucket/4m.safetensors
 """
 
 import argparse
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import jax
 
-from albef_jax.checkpoints.convert.conversion import convert, format_report
+from albef_jax.checkpoints.convert.conversion import format_report
+from albef_jax.checkpoints.convert.to_bucket import convert_anywhere
 from albef_jax.checkpoints.official.name_table import TABLES
 from albef_jax.errors import CheckpointError
+from albef_jax.storage.addresses import in_bucket
 from albef_jax.system.output_paths import CannotWrite, check_folder
 from albef_jax.system.terminal import print_anything
 
@@ -27,9 +30,9 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = "a .pth or .safetensors file, a workdir, its checkpoints or one step, or a release"
-    parser.add_argument("src", type=Path, help=what)
+    parser.add_argument("src", help=what)
     what = "NAME.pth, NAME.safetensors or a new directory; FOLDER/model.safetensors: a release"
-    parser.add_argument("dst", type=Path, help=what)
+    parser.add_argument("dst", help=f"{what}; either may be in a bucket")
     parser.add_argument(
         "--task", choices=TABLES, help="needed if names fit two tasks (retrieval, grounding)"
     )
@@ -57,8 +60,9 @@ def main() -> int:
     allow = tuple(filter(None, (name.strip() for name in options.allow.split(","))))
     try:
         # A file or folder is first written beside its destination, so the parent folder matters.
-        check_folder(options.dst.parent, "dst")
-        report = convert(
+        if not in_bucket(options.dst):
+            check_folder(Path(options.dst).parent, "dst")
+        report = convert_anywhere(
             options.src,
             options.dst,
             task=options.task,

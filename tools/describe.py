@@ -10,7 +10,6 @@ Examples:
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import jax
 
@@ -27,7 +26,9 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, help="a file, a workdir, one of its steps, or a release")
+    parser.add_argument(
+        "path", help="a file, a workdir, one of its steps, or a release; may be in a bucket"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")  # an accelerator may be busy with a run

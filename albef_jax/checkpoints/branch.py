@@ -6,9 +6,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from albef_jax.checkpoints.fetched import local_checkpoint
 from albef_jax.checkpoints.load import find_step
 from albef_jax.config.renamed import modernise
 from albef_jax.errors import ConfigError
+from albef_jax.storage.addresses import in_bucket
 from albef_jax.system import atomic
 from albef_jax.workdir import history, trajectory
 from albef_jax.workdir.config_file import differences
@@ -17,11 +19,12 @@ from albef_jax.workdir.saved_steps import has_steps
 _KEPT = ("task", "model.")  # what the state depends on
 
 
-def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
+def branch(source: str | Path, workdir: Path, config: ConfigDict) -> str | None:
     """Give `workdir` a step of another run, with its curves up to there.
 
     Args:
-        source: a workdir, of which the newest step is taken, or one step in its `checkpoints`.
+        source: a workdir, of which the newest step is taken, or one step in its `checkpoints`; of
+            one in a bucket, the step that `load.find_step` takes.
         config: of the new run; may differ from the other's in all but the task and the model.
 
     Returns:
@@ -33,8 +36,9 @@ def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
     """
     if has_steps(workdir):
         return None
-    whole = source / "checkpoints"
-    step = find_step((whole if whole.is_dir() else source).resolve())
+    local = local_checkpoint(source)
+    whole = local / "checkpoints"
+    step = find_step((whole if whole.is_dir() else local).resolve())
     old = step.parent.parent
     file = old / "config.json"
     try:
@@ -49,7 +53,8 @@ def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
             "alone, use init.checkpoint"
         )
     number = int(step.name)
-    entry = {"branched_from": str(step), "step": number, "changed": changed}
+    origin = f"{source}, step {number}" if in_bucket(str(source)) else str(step)
+    entry = {"branched_from": origin, "step": number, "changed": changed}
     if entry not in history.read(workdir):  # else of a start that was killed below
         history.add(workdir, entry)
     if (old / "metrics.jsonl").is_file():  # later lines are dropped when the run begins
@@ -62,4 +67,4 @@ def branch(source: Path, workdir: Path, config: ConfigDict) -> str | None:
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(step, draft)
     draft.replace(target)  # last: from here on the run has begun
-    return f"branched from {step}"
+    return f"branched from {origin}"

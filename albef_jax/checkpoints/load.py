@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from albef_jax.checkpoints.fetched import local_checkpoint
 from albef_jax.checkpoints.integrity import NAME, damage
 from albef_jax.checkpoints.official import state_dict, weights_file
 from albef_jax.checkpoints.official.name_table import TABLES
@@ -65,12 +66,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             or else the newest; its `checkpoints` directory, or one step in it; a release, which is
             a folder with `model.safetensors` and `config.json`; the name of one that comes with the
             package (`pretrained.NAMES`); or a file with the official names: `.safetensors`, or a
-            `.pth` under any other name.
+            `.pth` under any other name. Any of them may be an address in a bucket.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    path = locate(path)
+    path = locate(local_checkpoint(path))
     if path.is_dir() and not is_release(path):
         check_readable_name(path)
         return _read_step(find_step(path.resolve()))

@@ -38,16 +38,32 @@ class Checkpoints:
         CheckpointError: Orbax could not find what it writes there.
     """
 
+    _remedy = "Make room or repair the disk"
+
     def __init__(self, directory: Path, keep: int, keep_every: int = 0):
         check_writable_name(directory, str(directory))
         self._directory = directory.resolve()
+        self._name = str(self._directory)  # for messages
+        self._keep, self._keep_every = keep, keep_every
         self.pinned: int | None = None
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=_Preserved(self, keep, keep_every),
-            enable_async_checkpointing=True,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        self._manager = self._opened()
+
+    def _opened(self, handlers: Any = None, **options: Any) -> ocp.CheckpointManager:
+        """Orbax's manager of the directory."""
+        return ocp.CheckpointManager(
+            self._directory,
+            item_handlers=handlers,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=_Preserved(self),
+                enable_async_checkpointing=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+                **options,
+            ),
         )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def beside(self, directory: Path) -> "Checkpoints":
+        """For one step of this run in another directory."""
+        return Checkpoints(directory, keep=1)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -71,13 +87,13 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        saved = {name: self._save_args(tree) for name, tree in items.items()}
         try:
             begun = self._manager.save(step, args=ocp.args.Composite(**saved))
         except Exception as error:
             raise self._save_error(error) from error
         if not begun:
-            raise SaveError(f"{self._directory}: step {step} is older than what is there")
+            raise SaveError(f"{self._name}: step {step} is older than what is there")
 
     def wait(self) -> None:
         """Wait until all saves are finished.
@@ -99,7 +115,7 @@ class Checkpoints:
         Raises:
             ValueError: the arrays on disk do not fit `abstract`.
         """
-        wanted = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        wanted = {name: self._restore_args(tree) for name, tree in abstract.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
         return {name: restored[name] for name in abstract}
 
@@ -120,10 +136,9 @@ class Checkpoints:
             CheckpointError: there is no step, or none that can be read and fits `abstract`.
         """
         unusable: dict[int, str] = {}
-        steps = sorted(self._manager.all_steps(), key=lambda step: (step != first, -step))
+        steps = sorted(self._all_steps(), key=lambda step: (step != first, -step))
         for step in broadcast_from_main(steps):
-            share = (jax.process_index(), jax.process_count())
-            reason = _of_any(damage(self._directory / str(step), share=share))
+            reason = _of_any(self._damage(step))
             if reason is None:
                 try:
                     found = self.restore(step, abstract)
@@ -137,12 +152,26 @@ class Checkpoints:
         raise CheckpointError(
             "\n".join(
                 [
-                    f"{self._directory}: no checkpoint can be used",
+                    f"{self._name}: no checkpoint can be used",
                     *(f"  step {step}: {reason}" for step, reason in unusable.items()),
                     "Nothing was changed. Repair them, or move this directory away to start over.",
                 ]
             )
         )
+
+    def _save_args(self, tree: Any) -> ocp.args.CheckpointArgs:
+        return ocp.args.StandardSave(tree)
+
+    def _restore_args(self, abstract: Any) -> ocp.args.CheckpointArgs:
+        return ocp.args.StandardRestore(abstract)
+
+    def _all_steps(self) -> list[int]:
+        return list(self._manager.all_steps())
+
+    def _damage(self, step: int) -> str | None:
+        """Damage in this process's share of the files."""
+        share = (jax.process_index(), jax.process_count())
+        return damage(self._directory / str(step), share=share)
 
     def _tell(self, unusable: dict[int, str], used: int, move_aside: bool) -> None:
         for step, reason in unusable.items():
@@ -150,7 +179,7 @@ class Checkpoints:
                 continue
             kept = self._move_aside(step) if move_aside else None
             print(
-                f"WARNING: the checkpoint of step {step} in {self._directory} cannot be used: "
+                f"WARNING: the checkpoint of step {step} in {self._name} cannot be used: "
                 f"{reason}. Falling back to step {used}."
                 + (f" The damaged one is kept as {kept}." if kept else ""),
                 file=sys.stderr,
@@ -175,32 +204,40 @@ class Checkpoints:
                 if (reason := lack(written)) is not None:
                     raise SaveError(f"{written.name} is not whole: {reason}")
                 write_checksums(written)
+                self._written(int(written.name.partition(".")[0]), written)
+
+    def _written(self, step: int, written: Path) -> None:
+        """A step is whole and sealed, and about to get its name."""
+
+    def preserves(self, steps: Sequence[int]) -> list[bool]:
+        """Which of the steps stay when another has been saved, oldest first."""
+        newest = len(steps) - self._keep
+        return [
+            place >= newest
+            or step == self.pinned
+            or bool(self._keep_every and step % self._keep_every == 0)
+            for place, step in enumerate(steps)
+        ]
 
     def _save_error(self, error: Exception) -> SaveError:
         self._manager.reload()  # Orbax lists a step as soon as its save has begun
-        steps = sorted(self._manager.all_steps())
+        steps = sorted(self._all_steps())
         intact = f"steps {', '.join(map(str, steps))} are intact" if steps else "there is none yet"
         return SaveError(
-            f"{self._directory}: a checkpoint could not be written: {_reason(error)}. Of those "
-            f"before it, {intact}. Make room or repair the disk; the same command continues."
+            f"{self._name}: a checkpoint could not be written: {_reason(error)}. Of those before "
+            f"it, {intact}. {self._remedy}; the same command continues."
         )
 
 
 class _Preserved(PreservationPolicy):
-    """Which steps stay when another has been saved."""
+    """As `Checkpoints.preserves` says."""
 
-    def __init__(self, checkpoints: Checkpoints, keep: int, keep_every: int):
-        self._checkpoints, self._keep, self._keep_every = checkpoints, keep, keep_every
+    def __init__(self, checkpoints: Checkpoints):
+        self._checkpoints = checkpoints
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """For each of the steps, oldest first."""
-        newest = len(checkpoints) - self._keep
-        return [
-            place >= newest
-            or one.step == self._checkpoints.pinned
-            or bool(self._keep_every and one.step % self._keep_every == 0)
-            for place, one in enumerate(checkpoints)
-        ]
+        return self._checkpoints.preserves([one.step for one in checkpoints])
 
 
 def _of_any(reason: str | None) -> str | None:

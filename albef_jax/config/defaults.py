@@ -35,8 +35,13 @@ def default(task: str = "pretrain") -> ConfigDict:
             "data": _data(),
             "train": _train(),
             "optimizer": _optimizer(),
-            # Devices are a [data, fsdp] mesh; fsdp cuts parameters, teacher and optimizer.
-            "mesh": {"fsdp": 1},
+            "mesh": {
+                # Devices are a [data, fsdp] mesh; fsdp cuts parameters, teacher and optimizer.
+                "fsdp": 1,
+                # Groups of devices with a slower network between them, which fsdp stays inside of;
+                # 0: those that the devices name.
+                "slices": 0,
+            },
             "checkpoint": {
                 "every_steps": 1000,
                 "keep": 2,  # the newest

@@ -2,13 +2,15 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from albef_jax.distributed.slices import by_slice
 
 AXES = ("data", "fsdp")
 # Virtual CPU devices share one pool of threads. A device blocks one thread in each collective it
@@ -20,28 +22,34 @@ if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
 MIN_SHARDED_SIZE = 2**12
 
 
-def make_mesh(fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
-    """All devices as `[devices / fsdp, fsdp]`, those of a process side by side.
+def make_mesh(fsdp: int = 1, slices: int = 0, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices as `[devices / fsdp, fsdp]`: one slice after the other along `data`, each in one
+    piece along `fsdp`, and the devices of a process side by side.
+
+    Args:
+        slices: as of `slices.by_slice`.
 
     Raises:
-        ValueError: the number of devices is not a multiple of `fsdp`, or processes have unequal
-            numbers of them.
+        ValueError: the number of devices is not a multiple of `fsdp`, or slices or processes have
+            unequal numbers of them.
     """
     devices = jax.devices() if devices is None else devices
     counts = Counter(device.process_index for device in devices)
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"process {number} has {n}" for number, n in sorted(counts.items()))
         raise ValueError(f"all processes need the same number of devices, but {listed}")
-    if len(devices) % fsdp:
-        raise ValueError(
-            f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices; choose a divisor"
-        )
+    parts = [_in_one_slice(part, fsdp) for part in by_slice(devices, slices, fsdp)]
+    return Mesh(np.concatenate(parts), AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _in_one_slice(devices: Sequence[jax.Device], fsdp: int) -> np.ndarray:
+    """The devices of a slice as `[devices / fsdp, fsdp]`."""
     shape = (len(devices) // fsdp, fsdp)
     mesh = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
     # On TPUs neighbours in the mesh may belong to different hosts. Rows of a batch are read in the
     # order of processes (`data.batching`), so devices must lie in that order, too.
     ordered = sorted(mesh.devices.flat, key=lambda device: device.process_index)
-    return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=(AxisType.Auto,) * 2)
+    return np.array(ordered).reshape(shape)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

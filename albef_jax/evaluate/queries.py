@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from albef_jax.storage.paths import AnyPath
 from albef_jax.system import atomic
 
 FILE = "queries.csv"
@@ -38,13 +39,12 @@ def _written(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def read(folder: Path) -> list[dict[str, str]]:
+def read(folder: AnyPath) -> list[dict[str, str]]:
     """The rows, all texts; none without the file."""
     file = folder / FILE
     if not file.is_file():
         return []
-    with file.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+    return list(csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8"), newline="")))
 
 
 def worst(rows: Sequence[Row], count: int) -> list[Row]:

@@ -54,7 +54,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
     """A model from a workdir, an Orbax directory, a `.pth` or a `.safetensors`.
 
     Args:
-        path: of the checkpoint.
+        path: of the checkpoint, or its address in a bucket.
         vocab: name or path of the vocabulary; by default the run's own, or BERT's.
         batch_size: how many images or texts go to the device at once.
 
@@ -63,7 +63,7 @@ def load(path: str | Path, *, vocab: str | Path | None = None, batch_size: int =
         ValueError: a vocabulary larger than the model's.
     """
     whole_number("batch_size", batch_size, 1)  # before reading the file
-    found = read_checkpoint(Path(path))
+    found = read_checkpoint(path)
     known = found.config or {}
     # Options that later versions dropped set how layers run, not what they compute.
     names = {field.name for field in fields(ModelConfig)}

@@ -182,12 +182,15 @@ def read_lines(path: Path) -> list[dict[str, float]]:
 
     A last line cut off by a crash is dropped.
     """
-    if not path.exists():
-        return []
+    return parse_lines(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def parse_lines(text: str) -> list[dict[str, float]]:
+    """The whole lines of a metrics file's content."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
-            lines.append(json.loads(text))
+            lines.append(json.loads(line))
         except json.JSONDecodeError:
             break
     return lines

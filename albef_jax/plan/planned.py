@@ -15,6 +15,7 @@ from albef_jax.config import auto
 from albef_jax.config.tasks import task_spec
 from albef_jax.distributed.accelerators import OFFERS, Offer
 from albef_jax.distributed.mesh import AXES, state_shardings
+from albef_jax.distributed.slices import check_divisors
 from albef_jax.plan import recorded
 from albef_jax.plan.length import Items, items, steps
 from albef_jax.plan.speed import Speed, speed
@@ -158,8 +159,7 @@ def _checked(config: ConfigDict, device: str, count: int) -> tuple[Offer, Abstra
         raise ValueError(
             f"train.batch_size={batch} does not divide over {count} devices; the nearest is {near}"
         )
-    if count % fsdp:
-        raise ValueError(f"mesh.fsdp={fsdp} does not divide the {count} devices")
+    check_divisors(count, config.mesh.slices or 1, fsdp)
     return offer, AbstractMesh((count // fsdp, fsdp), AXES)
 
 

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from albef_jax.config.defaults import default
 from albef_jax.config.renamed import modernise
 from albef_jax.config.tasks import TASKS
-from albef_jax.observability.metrics import read_lines
+from albef_jax.observability.metrics import parse_lines, read_lines
 from albef_jax.report.bounds import with_bounds
 from albef_jax.report.charts import Lines
+from albef_jax.storage.bucket import BucketFolder
+from albef_jax.storage.paths import AnyPath, BucketPath, path_of
+from albef_jax.workdir.appended import joined
 from albef_jax.workdir.config_file import flatten
 
 # The number of line styles of a page.
@@ -33,7 +35,7 @@ class Run:
     """
 
     name: str
-    workdir: Path
+    workdir: AnyPath
     config: dict[str, Any]
     lines: Lines
     results: dict[str, Any] | None
@@ -71,18 +73,25 @@ def read_runs(given: Sequence[str]) -> list[Run]:
     return runs
 
 
-def _name(text: str) -> tuple[str, Path]:
+def _name(text: str) -> tuple[str, AnyPath]:
     name, equals, path = text.partition("=")
-    if equals and name and not Path(text).exists():
-        return name, Path(path)
-    return Path(text).resolve().name, Path(text)
+    if equals and name and not path_of(text).exists():
+        return name, path_of(path)
+    return path_of(text).resolve().name, path_of(text)
 
 
-def _read(name: str, workdir: Path) -> Run:
+def _logged(workdir: AnyPath) -> list[dict[str, float]]:
+    if isinstance(workdir, BucketPath):
+        parts, _ = joined(BucketFolder(f"{workdir}/metrics.jsonl"))
+        return parse_lines(parts.decode())
+    return read_lines(workdir / "metrics.jsonl")
+
+
+def _read(name: str, workdir: AnyPath) -> Run:
     if not (workdir / "config.json").is_file():
         raise CannotCompare(f"{workdir}: no config.json, so not the workdir of a run")
     config = modernise(_json(workdir / "config.json"))
-    lines = read_lines(workdir / "metrics.jsonl")
+    lines = _logged(workdir)
     if not lines:
         raise CannotCompare(
             f"{workdir}: no line in metrics.jsonl; a run has one after log.every_steps steps, and "
@@ -103,7 +112,7 @@ def _read(name: str, workdir: Path) -> Run:
     )
 
 
-def _json(path: Path) -> dict:
+def _json(path: AnyPath) -> dict:
     try:
         found = json.loads(path.read_text("utf-8"))
     except ValueError as error:

@@ -4,9 +4,14 @@ Run by `make accelerators`, in an environment with jax's CUDA wheels and libtpu.
 """
 
 import json
+from functools import partial
 
+import jax
 import pytest
 
+from albef_jax.models import albef
+from albef_jax.models.config import preset
+from benchmarks.model_changes import changed
 from tests.helpers.described_devices import printed
 
 # Wide beside its length, so that padding of the scores' 37 tokens to 40 hardly counts.
@@ -56,3 +61,13 @@ def test_a_step_for_a_tpu():
     # Nothing is padded for a TPU's products until they run.
     assert step["gflop_a_pair"] == pytest.approx(step["gflop_a_pair_counted"], rel=0.003)
     assert {"image forward", "image backward", "optimizer", "teacher"} <= set(step["by_part"])
+
+
+@pytest.mark.parametrize("fsdp", [1, 8])
+def test_between_two_slices_an_eighth_of_the_gradients_goes(fsdp):
+    """XLA sums them in each slice of eight first; parameters are gathered in a slice alone."""
+    step = found("v5ex16", "--slices=2", f"--fsdp={fsdp}", wheel="libtpu")
+    model = changed(preset("tiny", dtype="bfloat16"), SMALL)
+    params = jax.eval_shape(partial(albef.init, model), jax.random.key(0))
+    gradients = 4 * sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6
+    assert gradients / 8 < step["mb_between_slices"] < (1.1 if fsdp == 1 else 1.5) * gradients / 8

@@ -38,6 +38,9 @@ def refused(monkeypatch, *words: str) -> str:
         (["h100", "--pairs=96"], "--pairs=96: no multiple of --group=64"),
         (["h100x8", "--queue=1000"], "no multiple of the 512 pairs"),
         (["h100x8", "--fsdp=3"], "--fsdp=3: does not divide 8 devices"),
+        (["v5ex16", "--slices=2", "--fsdp=16"], "--fsdp=16: does not divide 8 devices of a slice"),
+        (["v5ex16", "--slices=3"], "--slices=3: v5ex16 does not consist of so many TPU slices"),
+        (["h100x16", "--slices=2"], "--slices=2: h100x16 does not consist of so many TPU slices"),
         (["h100", "--out=nowhere/step.hlo"], "there is no folder nowhere"),
     ],
 )
@@ -81,6 +84,7 @@ FOUND = {
     "collectives": [
         {"kind": "all-reduce", "dtypes": ["f32"], "times": 2, "mb": 94.0, "mb_beside_kernels": 0.0}
     ],
+    "mb_between_slices": 105.0,
     "fits": False,
     "arguments_gib": 3.25,
     "temporary_gib": 90.0,
@@ -99,6 +103,7 @@ def test_the_table_and_the_warnings():
     table = "\n".join(compile_for.rows(FOUND))
     assert "DOES NOT FIT in 79.1 GiB" in table
     assert "2 x all-reduce of f32: 94.0 MB, of which 0.0 MB beside kernels" in table
+    assert "sent to other slices: 105.0 MB" in table
     assert "head  albef_jax/models/a.py:3" in table
     said = compile_for.warnings(FOUND, preset("base"))
     assert len(said) == 3 and "96.9%" in said[0]

@@ -253,7 +253,7 @@ def tiny_config(files):
 def test_a_run_over_rotten_data_finishes_and_names_every_one(tmp_path, monkeypatch):
     files, reasons = rotten_files(tmp_path, "webdataset")
     one = make_mesh(devices=jax.devices()[:1])  # compiles faster than eight
-    monkeypatch.setattr("albef_jax.run.make_mesh", lambda fsdp: one)
+    monkeypatch.setattr("albef_jax.run.make_mesh", lambda *_: one)
     workdir = tmp_path / "run"
     run(tiny_config(files), workdir, "the command", eval_only=False)
     lines = (workdir / "bad_samples.jsonl").read_text("utf-8").splitlines()

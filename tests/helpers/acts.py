@@ -216,7 +216,12 @@ def meeting(directory: Path) -> dict:
     }
 
 
-ACTS = {act.__name__: act for act in (meeting, losing, failing)}
+def greeting(_: Path) -> dict:
+    """Who is there."""
+    return {"number": jax.process_index(), "present": sync.gather_from_all(jax.process_index())}
+
+
+ACTS = {act.__name__: act for act in (meeting, greeting, losing, failing)}
 
 
 def main() -> None:
@@ -228,7 +233,7 @@ def main() -> None:
     parser.add_argument("--process", type=int)
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
-    group = find(given.coordinator, given.processes, given.process, {})
+    group = find(given.coordinator, given.processes, given.process, os.environ)
     with joined(group, join_seconds=given.seconds, peer_seconds=given.seconds):
         print(json.dumps(ACTS[given.act](given.directory)), flush=True)
 

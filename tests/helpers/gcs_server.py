@@ -3,7 +3,8 @@
 It is gcp-storage-emulator, with what that lacks and tests of locks need:
 
 - preconditions (`ifGenerationMatch`) and `generation`, checked and acted on in one step;
-- uploads whose bytes arrive as they were sent, even if the last is a carriage return;
+- uploads whose bytes arrive as they were sent, even if the last is a carriage return; nothing of
+  those whose connection breaks off;
 - objects that move (`moveTo`), and uploads that are given up;
 - several connections at once, kept open between requests.
 
@@ -13,16 +14,16 @@ It ends with its standard input.
 import json
 import re
 import threading
+from email.message import Message
 from functools import partial
-from http.server import ThreadingHTTPServer
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gcp_storage_emulator import server
 from gcp_storage_emulator.storage import Storage
 
-from tests.helpers.processes import serve
+from tests.helpers.processes import QuietServer, serve
 
 LOCK = threading.Lock()
 READ_ELSE = server._read_data
@@ -42,7 +43,10 @@ class Handler(server.RequestHandler):
 
     def _answer(self, method: str) -> None:
         connection = self.rfile, self.wfile
-        sent = server._read_raw_data(self) or b""
+        sent = whole_body(self.rfile, self.headers)
+        if sent is None:
+            self.close_connection = True
+            return
         del self.headers["Transfer-Encoding"], self.headers["Content-Length"]
         self.headers["Content-Length"] = str(len(sent))
         self.rfile, self.wfile = BytesIO(sent), BytesIO()
@@ -87,6 +91,23 @@ class Handler(server.RequestHandler):
 
     def do_PATCH(self):
         self._answer("PATCH")
+
+
+def whole_body(source: BinaryIO, headers: Message) -> bytes | None:
+    """What a request carries; None if the connection ended before it."""
+    if headers.get("Transfer-Encoding", "").lower() != "chunked":
+        size = int(headers.get("Content-Length", 0))
+        sent = source.read(size)
+        return sent if len(sent) == size else None
+    pieces = []
+    while line := source.readline():
+        size = int(line, 16)
+        pieces.append(source.read(size))
+        if not source.readline().endswith(b"\n"):
+            break
+        if not size:
+            return b"".join(pieces)
+    return None
 
 
 def unmet(storage: Storage, method: str, path: str, kind: str, sent: bytes) -> int:
@@ -134,4 +155,4 @@ def read_data(handler: Handler, query: dict[str, list[str]]) -> Any:
 
 if __name__ == "__main__":
     server._read_data = read_data
-    serve(ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, Memory(use_memory_fs=True))))
+    serve(QuietServer(("127.0.0.1", 0), partial(Handler, Memory(use_memory_fs=True))))

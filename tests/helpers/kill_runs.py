@@ -1,6 +1,7 @@
 """Kill a training run at random moments, and see that what comes out is the unbroken run.
 
     python -m tests.helpers.kill_runs --kills 50
+    python -m tests.helpers.kill_runs --kills 10 --bucket=s3
 
 Each run is started by command line and killed with SIGKILL again and again: while it starts,
 between steps, while it saves, while it evaluates. The same command is repeated until it ends. Then
@@ -25,8 +26,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from albef_jax.checkpoints.bucket_steps import BucketSteps
+from albef_jax.checkpoints.integrity import damage
 from albef_jax.checkpoints.load import _read_item
 from albef_jax.observability.metrics import read_lines
+from albef_jax.storage.addresses import in_bucket, join
+from albef_jax.storage.bucket import BucketFolder
+from albef_jax.workdir.mirror import Mirror
+from albef_jax.workdir.place import staging
+from albef_jax.workdir.saved_steps import newest_step
+from tests.helpers.buckets import BUCKET, store
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = ("start", "step", "saving", "evaluation")
@@ -37,9 +46,13 @@ PATIENCE = 600
 
 @dataclass
 class Child:
-    """One start of the run, and what it has printed so far."""
+    """One start of the run, and what it has printed so far.
 
-    workdir: Path
+    Attributes:
+        workdir: a path, or an address in a bucket.
+    """
+
+    workdir: str | Path
     cache: Path
     lines: list[str] = field(default_factory=list)
 
@@ -123,7 +136,7 @@ def disturb(child: Child, moment: str, pace: Pace, rng: random.Random) -> bool:
     elif moment == "step":
         reached, span = child.wait_until(lambda: child.said("step ")), pace.training
     elif moment == "saving":
-        directory = child.workdir / "checkpoints"
+        directory = local(child.workdir) / "checkpoints"
         there = len(child.lines) + rng.randrange(8)  # not always the first one
         reached = child.wait_until(
             lambda: len(child.lines) >= there and any(directory.glob("*-tmp*"))
@@ -140,12 +153,42 @@ def disturb(child: Child, moment: str, pace: Pace, rng: random.Random) -> bool:
     return False
 
 
-def outcome(workdir: Path) -> dict:
+def local(workdir: str | Path) -> Path:
+    """Where the run writes first."""
+    address = str(workdir)
+    return staging(address) / "process-0" if in_bucket(address) else Path(workdir)
+
+
+def kept(workdir: str | Path) -> Path:
+    """A directory with what the run has kept; of one in a bucket, what lies there."""
+    address = str(workdir)
+    if not in_bucket(address):
+        return Path(workdir)
+    folder, copy = BucketFolder(address), local(workdir).with_name("kept")
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    Mirror(copy, folder, seconds=60).fetch()
+    BucketSteps(folder).fetch_newest(copy / "checkpoints")
+    return copy
+
+
+def remove(workdir: str | Path) -> None:
+    address = str(workdir)
+    if in_bucket(address):
+        folder = BucketFolder(address)
+        folder.delete(folder.entries())
+    else:
+        shutil.rmtree(workdir)
+
+
+def outcome(workdir: str | Path) -> dict:
     """All that a run leaves, but for clock times."""
-    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
-    step = workdir / "checkpoints" / str(max(steps))
+    workdir = kept(workdir)
+    newest = newest_step(workdir)
+    step = workdir / "checkpoints" / str(newest)
+    assert damage(step) is None
     trees = {
-        "step": max(steps),
+        "step": newest,
         "params": _read_item(step / "params"),
         "teacher": _read_item(step / "teacher"),
         "train": _read_item(step / "train", ("opt_state", "queue", "step")),
@@ -164,8 +207,13 @@ def assert_same(ours: dict, theirs: dict) -> None:
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
 
 
-def kill_runs(kills: int, seed: int, directory: Path, per_run: int = 10) -> dict[str, int]:
+def kill_runs(
+    kills: int, seed: int, directory: Path, per_run: int = 10, bucket: str | None = None
+) -> dict[str, int]:
     """Runs until `kills` kills are done, each run compared with the unbroken one.
+
+    Args:
+        bucket: an address below which the workdirs of the killed runs are.
 
     Returns:
         The number of kills by moment.
@@ -179,7 +227,8 @@ def kill_runs(kills: int, seed: int, directory: Path, per_run: int = 10) -> dict
     wanted = outcome(directory / "unbroken")
     done = dict.fromkeys(MOMENTS, 0)
     while (total := sum(done.values())) < kills:
-        workdir = directory / f"killed-after-{total}"
+        name = f"killed-after-{total}"
+        workdir = join(bucket, name) if bucket else directory / name
         killed = True
         for _ in range(min(per_run, kills - total)):
             moment = rng.choice(MOMENTS)
@@ -193,7 +242,7 @@ def kill_runs(kills: int, seed: int, directory: Path, per_run: int = 10) -> dict
             if last.end():
                 raise AssertionError("".join(last.lines))
         assert_same(outcome(workdir), wanted)
-        shutil.rmtree(workdir)
+        remove(workdir)
         print(f"{sum(done.values())} of {kills} kills, all bits equal: {done}", flush=True)
     return done
 
@@ -202,9 +251,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bucket", choices=("s3", "gs"), help="on a server on loopback")
     arguments = parser.parse_args()
+    given = arguments.kills, arguments.seed
     with tempfile.TemporaryDirectory() as directory:
-        kill_runs(arguments.kills, arguments.seed, Path(directory))
+        if arguments.bucket is None:
+            kill_runs(*given, Path(directory))
+            return
+        os.environ["XDG_CACHE_HOME"] = directory
+        with store(arguments.bucket) as server:
+            os.environ |= server.environment
+            kill_runs(*given, Path(directory), bucket=f"{arguments.bucket}://{BUCKET}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from socketserver import BaseServer
@@ -48,11 +49,14 @@ def free_port() -> int:
 class Process:
     """A Python process, and what it has printed so far."""
 
-    def __init__(self, arguments: Sequence[str], devices: int):
+    def __init__(
+        self, arguments: Sequence[str], devices: int, variables: Mapping[str, str] | None = None
+    ):
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "SLURM_"))},
             "JAX_PLATFORMS": "cpu",
             **quick_start(devices),
+            **(variables or {}),
         }
         self.lines: list[str] = []
         self.process = subprocess.Popen(
@@ -92,9 +96,16 @@ class Process:
 
 
 @contextmanager
-def started(commands: Sequence[Sequence[str]], devices: int = 2) -> Iterator[list[Process]]:
-    """A process for each command, which sees `devices` virtual devices."""
-    processes = [Process(command, devices) for command in commands]
+def started(
+    commands: Sequence[Sequence[str]],
+    devices: int = 2,
+    variables: Sequence[Mapping[str, str]] | None = None,
+) -> Iterator[list[Process]]:
+    """A process for each command, which sees `devices` virtual devices, and its own `variables`."""
+    each = variables or [{}] * len(commands)
+    processes = [
+        Process(command, devices, own) for command, own in zip(commands, each, strict=True)
+    ]
     try:
         yield processes
     finally:
@@ -109,6 +120,14 @@ def group_flags(count: int = 2) -> list[list[str]]:
         [f"--coordinator={address}", f"--processes={count}", f"--process={number}"]
         for number in range(count)
     ]
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def serve(server: BaseServer) -> None:

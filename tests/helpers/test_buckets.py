@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
 
 import fsspec
 import pytest
 
 from tests.helpers.buckets import BUCKET, forget_filesystems
+from tests.helpers.faulty_proxy import Fault
 
 
 @pytest.fixture
@@ -91,6 +94,30 @@ def test_nothing_is_in_a_bucket_that_does_not_exist(bucket, files):
     for ask in (files.ls, files.cat_file, lambda name: files.pipe_file(name, b"")):
         with pytest.raises(FileNotFoundError):
             ask(missing)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upload_that_breaks_off_leaves_nothing(bucket, chunked):
+    _, _, path = bucket.address.partition(f"//{BUCKET}/")
+    where = f"/{BUCKET}/{path}/half", "PUT"
+    if bucket.kind == "gs":
+        upload = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={path}/half"
+        where = upload, "POST"
+
+    def send():
+        connection = HTTPConnection("127.0.0.1", bucket.proxy.port, timeout=20)
+        try:
+            pieces = [bytes(1000), bytes(1000)]
+            connection.request(*where[::-1], iter(pieces) if chunked else b"".join(pieces))
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    with bucket.proxy.faulty(Fault(drop_after=1500)), pytest.raises((HTTPException, OSError)):
+        send()
+    time.sleep(0.2)  # for the server to be wrong in
+    assert bucket.names() == []
+    assert send() == 200 and bucket.names() == ["half"]
 
 
 def test_a_generation_is_deleted_once(bucket, files):

@@ -3,11 +3,12 @@
 import threading
 import time
 from http.client import HTTPConnection, HTTPException, IncompleteRead
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from tests.helpers.faulty_proxy import Fault, FaultyProxy, set_faults
+from tests.helpers.processes import QuietServer
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -30,7 +31,7 @@ class Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def echo():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+    with QuietServer(("127.0.0.1", 0), Echo) as server:
         threading.Thread(target=server.serve_forever).start()
         yield server.server_address[1]
         server.shutdown()

@@ -20,6 +20,14 @@ def test_fifty_kills(tmp_path):
     assert all(kills.values()), "no kill at one of the moments"
 
 
+@pytest.mark.slow
+def test_fifty_kills_of_runs_in_a_bucket(tmp_path, bucket, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kills = kill_runs(50, seed=0, directory=tmp_path, bucket=bucket.address)
+    assert sum(kills.values()) == 50
+    assert all(kills.values()), "no kill at one of the moments"
+
+
 def test_a_difference_would_be_noticed():
     ours = {"params": {"kernel": [1.0, 2.0]}, "log": [{"loss": 3.0}]}
     assert_same(ours, {"params": {"kernel": [1.0, 2.0]}, "log": [{"loss": 3.0}]})

@@ -46,7 +46,7 @@ def results(workdir):
 
 def run_alone(workdir, devices, monkeypatch):
     mesh = make_mesh(devices=jax.devices()[:devices])
-    monkeypatch.setattr("albef_jax.run.make_mesh", lambda fsdp: mesh)
+    monkeypatch.setattr("albef_jax.run.make_mesh", lambda *_: mesh)
     return run(two_processes(), workdir, "the command", eval_only=False)
 
 
@@ -141,7 +141,7 @@ def test_other_tasks_too(task, tmp_path, monkeypatch):
     with started([[*command, *flags, *group] for group in group_flags()]) as processes:
         assert [process.end() for process in processes] == [0, 0], processes[0].text
     mesh = make_mesh(devices=jax.devices()[:4])
-    monkeypatch.setattr("albef_jax.run.make_mesh", lambda fsdp: mesh)
+    monkeypatch.setattr("albef_jax.run.make_mesh", lambda *_: mesh)
     from tests.helpers.tiny_run import task_config
 
     run(task_config(task), tmp_path / "alone", "the command", eval_only=False)

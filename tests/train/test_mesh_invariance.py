@@ -186,5 +186,17 @@ def test_no_activations_are_moved(spread, tiny):
     assert not {shape for shape in long - whole if shape[:3] != patch[:3]}
 
 
+def test_parameters_are_gathered_inside_a_slice(spread, tiny):
+    """Between two slices of four devices, gradients are summed and features gathered, no more."""
+    fsdp, (_, _, text) = spread
+    slices = make_mesh(fsdp, slices=2).devices.reshape(2, -1)
+    assert (slices == np.array(jax.devices()).reshape(2, 4)).all()  # so it is the same program
+    between = bytes_by_kind([one for one in collectives(text) if one.crosses(4)])
+    assert between.keys() == {"all-reduce", "all-gather"}
+    # Gradients of what is cut, an fsdp-th of it; some small ones come in several parts.
+    assert between["all-reduce"] <= (1.2 if fsdp == 1 else 0.5) * size(tiny.params)
+    assert between["all-gather"] <= 2 * 4 * BATCH * tiny.config.embed_dim
+
+
 def test_nothing_goes_to_the_host(spread):
     assert host_transfers(spread[1].program) == []

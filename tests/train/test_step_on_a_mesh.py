@@ -139,11 +139,16 @@ def alone(small_arrays_are_sharded):
     return run(make_mesh(1, devices=jax.devices()[:1]))
 
 
-@pytest.fixture(scope="module", params=[1, 2, 8], ids=lambda fsdp: f"fsdp {fsdp}")
+@pytest.fixture(
+    scope="module",
+    params=[(1, 1), (2, 1), (8, 1), (2, 2)],
+    ids=lambda shape: "fsdp {}, slices {}".format(*shape),
+)
 def spread(small_arrays_are_sharded, request):
     """Eight devices, the batch over all of them, parameters over some."""
-    found = run(make_mesh(request.param))
-    assert found.shard == (48 // request.param, 8)
+    fsdp, slices = request.param
+    found = run(make_mesh(fsdp, slices))
+    assert found.shard == (48 // fsdp, 8)
     return found
 
 

@@ -49,7 +49,7 @@ class Report:
 
 
 def convert(
-    src: Path,
+    src: str | Path,
     dst: Path,
     *,
     task: str | None = None,

@@ -14,7 +14,7 @@ _TRAIN = ("batch_size", "epochs", "steps")
 _PARTS: tuple[Part, ...] = ("student", "teacher", "queues")
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: str | Path) -> dict[str, Any]:
     """Task, sizes, step, recipe, parts, parameters and digest of the checkpoint at `path`.
 
     Raises:

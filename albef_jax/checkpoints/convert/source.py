@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from albef_jax.checkpoints import load
+from albef_jax.checkpoints.fetched import local_checkpoint
 from albef_jax.checkpoints.official import inventory, state_dict
 from albef_jax.checkpoints.official.inventory import Inventory
 from albef_jax.checkpoints.tree_sizes import sizes_of
@@ -46,13 +47,13 @@ class Source:
             raise CheckpointError(f"{self.origin}: {error}") from error
 
 
-def read_source(path: Path, task: str | None = None) -> Source:
+def read_source(path: str | Path, task: str | None = None) -> Source:
     """The checkpoint at `path`; `task` chooses if the names fit two tasks.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it is not of that task.
     """
-    path = locate(path)
+    path = locate(local_checkpoint(path))
     if path.is_dir() and not load.is_release(path):
         found = load.read_checkpoint(path)
         task = task or found.task

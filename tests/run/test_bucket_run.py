@@ -1,0 +1,210 @@
+"""Whole runs whose workdir is in a bucket, by one process and by several without a shared disk."""
+
+import importlib
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from albef_jax.checkpoints.bucket_steps import BucketSteps
+from albef_jax.checkpoints.load import read_checkpoint
+from albef_jax.errors import RunError
+from albef_jax.run import run
+from albef_jax.storage.addresses import join
+from albef_jax.storage.bucket import BucketFolder
+from tests.helpers.faulty_proxy import Fault
+from tests.helpers.kill_runs import assert_same, kill_runs, outcome
+from tests.helpers.processes import group_flags, started
+from tests.helpers.tiny_run import scenes_config
+
+COMMAND = ["-m", "albef_jax.main", "--config", "tests/helpers/tiny_run.py:two"]
+DEVICES = 4  # of all processes together
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Local copies of this test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def workdir(bucket):
+    return join(bucket.address, "run")
+
+
+@pytest.fixture
+def command_line(monkeypatch, capsys):
+    """Says a command of `tools`, and returns what it prints."""
+
+    def say(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        capsys.readouterr()
+        code = importlib.import_module(tool).main()
+        told = capsys.readouterr()
+        assert code == 0, told.err
+        return told.out
+
+    return say
+
+
+def config(**storage):
+    made = scenes_config()
+    made.storage.update({"retry_seconds": 2, "lock_seconds": 2, **storage})
+    return made
+
+
+def start(workdir, made=None, **options):
+    return run(made or config(), workdir, "the command", eval_only=False, **options)
+
+
+def test_it_is_the_run_of_a_disk(workdir, one_device, tmp_path, cache, capsys):
+    start(workdir)
+    assert f"all is kept in {workdir}" in capsys.readouterr().out
+    start(tmp_path / "disk")
+    assert_same(outcome(workdir), outcome(tmp_path / "disk"))
+    there = BucketFolder(workdir).entries()
+    kept = ["config.json", "queries.csv", "report/index.html", "results.json", "trained_on.json"]
+    assert set(kept) <= there.keys()
+    assert not list((cache / "albef_jax" / "workdirs").rglob("process-*"))  # nothing stays here
+    start(workdir)
+    assert "training is complete at step 6" in capsys.readouterr().out
+
+
+def test_a_run_that_is_stopped_goes_on(workdir, one_device, tmp_path, monkeypatch):
+    """Its last save fails, as when a host is lost: the next start goes on from the one before."""
+    upload = BucketSteps.upload
+
+    def lost(self, step, written):
+        if step == 6:
+            raise ConnectionError("the network is gone")
+        upload(self, step, written)
+
+    with monkeypatch.context() as patch, pytest.raises(RunError) as error:
+        patch.setattr(BucketSteps, "upload", lost)
+        start(workdir)
+    told = str(error.value)
+    assert "the network is gone" in told and "steps 3 are intact" in told and "\n" not in told
+    start(workdir)
+    start(tmp_path / "disk")
+    assert_same(outcome(workdir), outcome(tmp_path / "disk"))
+
+
+def test_another_configuration_is_refused_by_the_name_that_the_user_knows(workdir, one_device):
+    start(workdir)
+    other = config()
+    other.train.momentum = 0.5
+    with pytest.raises(RunError) as error:
+        start(workdir, other)
+    assert f"{workdir}/config.json belongs to another configuration" in str(error.value)
+    assert "train.momentum: 0.995 there, 0.5 now" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "faults", "told"),
+    [
+        ("{kind}://nowhere/run", (), "there is no bucket nowhere; make it, or correct the name"),
+        ("{kind}://bucket/run", (Fault(status=403),), "access denied"),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_one_line(bucket, address, faults, told):
+    with bucket.proxy.faulty(*faults), pytest.raises(RunError) as error:
+        start(address.format(kind=bucket.kind))
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_checkpoints_are_read_by_their_address(workdir, one_device, bucket):
+    start(workdir)
+    for address in (workdir, f"{workdir}/checkpoints", f"{workdir}/checkpoints/6"):
+        found = read_checkpoint(address)
+        assert found.step == 6 and found.task == "pretrain" and found.config["seed"] == 0
+    made = config()
+    made.init.checkpoint = workdir
+    start(join(bucket.address, "next"), made)
+    branched = join(bucket.address, "branched")
+    longer = scenes_config(steps=8)
+    start(branched, longer, branch_from=workdir)
+    assert outcome(branched)["step"] == 8
+    assert [line["step"] for line in outcome(branched)["log"]] == [3, 6, 8]
+
+
+def test_tools_read_and_write_addresses(workdir, one_device, bucket, tmp_path, command_line):
+    start(workdir)
+    start(join(bucket.address, "other"))
+    described = command_line("tools.describe", workdir)
+    for name in ("model.safetensors", "file.pth", "orbax"):
+        target = join(bucket.address, f"converted/{name}")
+        assert "written" in command_line("tools.convert_checkpoint", workdir, target)
+        found = command_line("tools.describe", target)
+        assert found.splitlines()[-1] == described.splitlines()[-1]  # the digest
+    with pytest.raises(AssertionError, match="exists; choose another name, or pass --overwrite"):
+        command_line("tools.convert_checkpoint", workdir, target)
+    command_line("tools.convert_checkpoint", workdir, target, "--overwrite")
+    assert read_checkpoint(target).step == 6
+    page = tmp_path / "page.html"
+    told = command_line("tools.compare_runs", workdir, f"{bucket.address}/other", f"--out={page}")
+    assert "other" in told and page.is_file()
+
+
+def group(workdir, processes, *flags):
+    command = [*COMMAND, f"--workdir={workdir}", *flags]
+    return [[*command, *own] for own in group_flags(processes)]
+
+
+def finish(workdir, processes):
+    with started(group(workdir, processes), DEVICES // processes) as running:
+        codes = [one.end() for one in running]
+        assert not any(codes), running[0].text
+        return running[0].text
+
+
+def assert_close(found, wanted):
+    for ours, theirs in zip(found["log"], wanted["log"], strict=True):
+        np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=0, atol=1e-5)
+
+
+def test_two_processes_without_a_shared_disk(workdir, tmp_path):
+    """Each has local copies of its own; a single process goes on from theirs."""
+    finish(workdir, 2)
+    finish(tmp_path / "disk", 2)
+    found, wanted = outcome(workdir), outcome(tmp_path / "disk")
+    assert_same(found, wanted)
+
+
+@pytest.mark.slow
+def test_one_of_four_hosts_is_killed_and_replaced_and_their_number_changes(workdir, tmp_path):
+    """Two slices of two processes; then the same again, then two processes, then one."""
+    flags = ("--config.mesh.slices=2", "--config.distributed.peer_seconds=10")
+    finish(tmp_path / "disk", 4)
+    wanted = outcome(tmp_path / "disk")
+    with started(group(workdir, 4, *flags), 1) as running:
+        running[0].wait_until_said("step 3/")
+        running[3].process.kill()
+        codes = [one.end() for one in running]
+        assert codes[:3] == [75, 75, 75], running[0].text
+    with started(group(workdir, 4, *flags), 1) as running:
+        assert not any(one.end() for one in running), running[0].text
+        assert "continuing from the checkpoint of step" in running[0].text
+    assert_same(outcome(workdir), wanted)
+    steps = BucketSteps(BucketFolder(workdir))
+    for processes in (2, 1):
+        steps.keep([2])  # as if later ones had not been saved
+        assert "continuing from the checkpoint of step 2" in finish(workdir, processes)
+        assert_close(outcome(workdir), wanted)
+
+
+def test_ten_kills(bucket, tmp_path, cache):
+    """A run killed at any moment comes out as if nobody had disturbed it."""
+    if bucket.kind == "gs":
+        pytest.skip("in the slow tests")
+    kills = kill_runs(10, seed=3, directory=tmp_path, bucket=bucket.address)
+    assert sum(kills.values()) == 10
+
+
+def test_nothing_is_left_of_a_start_that_was_refused(workdir, one_device, cache):
+    with pytest.raises(RunError):
+        start(workdir, branch_from=str(cache / "nothing"))
+    assert not list((cache / "albef_jax" / "workdirs").rglob("process-*"))
+    shutil.rmtree(cache, ignore_errors=True)
+    start(workdir)
