@@ -97,7 +97,7 @@ def measure(proxy: Any, given: argparse.Namespace, folder: Path) -> dict[str, ob
         began = time.perf_counter()
         source = TarPairs(paths)
         indexed = time.perf_counter() - began
-        for region in (folder / "cache" / "regions").rglob("*"):
+        for region in (folder / "cache" / "data" / "regions").rglob("*"):
             if region.is_file():  # the scan has left them
                 region.unlink()
         found: dict[str, object] = {"index_s": round(indexed, 2)}

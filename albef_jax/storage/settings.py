@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from albef_jax.storage.cache import Cache
-from albef_jax.storage.retries import PATIENCE, StorageError
-from albef_jax.system.user_cache import user_cache
+from albef_jax.storage.cache_folder import cache_folder
+from albef_jax.storage.retries import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,8 @@ class Settings:
     cache_gb: float = 50.0
 
     def folder(self) -> Path:
-        """The folder of the cache.
-
-        Raises:
-            StorageError: none is named, and the user has no cache.
-        """
-        if self.cache_dir:
-            return Path(self.cache_dir).expanduser()
-        if (found := user_cache()) is None:
-            raise StorageError("storage.cache_dir is empty, and this user has no home: name one")
-        return found / "buckets"
+        """The folder of the cache, beside other copies of what lies in buckets."""
+        return cache_folder(self.cache_dir) / "data"
 
     def cache(self) -> Cache:
         """The cache, one for all in this process that have these settings."""

@@ -117,6 +117,6 @@ def test_a_network_that_fails_is_no_bad_sample(bucket, cache_dir, tars, workers,
 
 
 def emptied(cache_dir):
-    for path in (cache_dir / "regions").rglob("*"):
+    for path in (cache_dir / "data" / "regions").rglob("*"):
         if path.is_file():
             path.unlink()

@@ -176,4 +176,4 @@ def test_worker_processes_read_from_the_bucket(bucket, cache_dir, images):
     got = list(batches(JsonPairs([images / "b.json"], images), 1, num_steps=1))
     for ours, theirs in zip(got, expected, strict=True):
         assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
-    assert list((cache_dir / "regions").iterdir())
+    assert list((cache_dir / "data" / "regions").iterdir())
