@@ -75,13 +75,18 @@ def joined(group: Group | None, join_seconds: float, peer_seconds: float) -> Ite
         code = 2
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except jax.errors.JaxRuntimeError:  # in a message to a lost process, or in all processes
+    except BaseException as error:
         traceback.print_exc()
-        _leave(1, LOST)
-    except BaseException:
-        traceback.print_exc()
+        if _is_of_communication(error):  # with a lost process, or in all processes
+            _leave(1, LOST)
         code = 1
     _leave(code)
+
+
+def _is_of_communication(error: BaseException) -> bool:
+    """Whether JAX raised it; a broken connection between CPUs is a `ValueError` in some places."""
+    broken = isinstance(error, ValueError) and "Gloo" in str(error)
+    return broken or isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _meet(group: Group, join_seconds: float, peer_seconds: float) -> None:

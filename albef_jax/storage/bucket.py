@@ -13,7 +13,7 @@ from typing import Any
 
 from albef_jax.storage import addresses
 from albef_jax.storage.ranges import read_range
-from albef_jax.storage.retries import PATIENCE, Result, StorageError, retried
+from albef_jax.storage.retries import PATIENCE, Result, StorageError, reason, retried
 from albef_jax.system.optional import needed
 
 _CONNECT, _READ = 10, 60  # seconds
@@ -112,7 +112,7 @@ class BucketFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object, in place of one that is there."""
-        self._try(lambda fs: fs.pipe_file(self._path(name), content), name)
+        self._write(lambda fs: fs.pipe_file(self._path(name), content), name)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object unless it is there; of several who try at once, one succeeds.
@@ -129,11 +129,11 @@ class BucketFolder:
                 return fs.cat_file(self._path(name)) == content
             return True
 
-        return self._try(attempt, name)
+        return self._write(attempt, name)
 
     def upload(self, file: Path, name: str) -> None:
         """Write an object with the content of a file."""
-        self._try(lambda fs: fs.put_file(str(file), self._path(name)), name)
+        self._write(lambda fs: fs.put_file(str(file), self._path(name)), name)
 
     def download(self, name: str, file: Path) -> None:
         """Write the content of an object to a file, whose folder must be there.
@@ -232,6 +232,15 @@ class BucketFolder:
     def copy(self, name: str, target: str) -> None:
         """Copy an object inside the bucket, without its passing through this machine."""
         self._try(lambda fs: fs.cp_file(self._path(name), self._path(target)), name)
+
+    def _write(self, action: Callable[[Any], Result], name: str) -> Result:
+        try:
+            return self._try(action, name)
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"{self.address_of(name)} cannot be written ({reason(error)}): is there a bucket "
+                f"{self._bucket}?"
+            ) from error
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._bucket, self._key, name.strip("/")) if part)
