@@ -250,7 +250,7 @@ def test_help_has_an_example():
     [
         (("--profile=5",), "error: --profile"),
         (("--profile=5:2", "--eval_only"), "error: --profile"),
-        (("--workdir=gs://bucket/run",), "error: --workdir: gs://bucket/run is an address"),
+        (("--workdir=https://host/run",), "error: --workdir: https://host/run is an address"),
     ],
 )
 def test_wrong_flags_are_refused_before_the_run(arguments, start, capsys, monkeypatch):
