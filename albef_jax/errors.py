@@ -55,6 +55,13 @@ class UnsoundScores(ValueError):
     """A model gave NaN or infinity; the message names the first item."""
 
 
+def came_from(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether an error, or one that it was raised for, is of a kind."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 class Interrupted(Exception):
     """The run was asked to stop, and has saved its state.
 

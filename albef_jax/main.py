@@ -116,14 +116,14 @@ def _group() -> launch.Group | None:
     return launch.find(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, os.environ)
 
 
-def _fail(error: Exception):
+def _fail(error: Exception, code: int = 2):
     lines = str(error.args[0] if isinstance(error, KeyError) else error).splitlines()
     if any(line.startswith("Traceback") for line in lines):
         lines = lines[-1:]  # ml_collections wraps an error of a recipe with all its frames
     if isinstance(error, AttributeError | KeyError):
         lines += renamed.hints(lines[-1].partition("Error: ")[2] or lines[-1])
     print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def main(arguments: list[str]) -> None:
@@ -147,10 +147,12 @@ def main(arguments: list[str]) -> None:
 
 def _run() -> None:
     from albef_jax.distributed.sync import print_on_main
-    from albef_jax.errors import Interrupted, RunError
+    from albef_jax.errors import Interrupted, RunError, came_from
     from albef_jax.report.rendering import REPORT
     from albef_jax.run import replay_step, run
+    from albef_jax.storage.retries import NoAnswer
     from albef_jax.storage.staged import staged
+    from albef_jax.train.resilience.watchdog import EXIT_CODE as TRY_AGAIN
 
     command = " ".join(["python -m albef_jax.main", *sys.argv[1:]])
     config = _CONFIG.value
@@ -170,7 +172,7 @@ def _run() -> None:
             branch_from=_BRANCH.value,
         )
     except RunError as error:
-        _fail(error)
+        _fail(error, TRY_AGAIN if came_from(error, NoAnswer) else 2)
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)
     workdir = _workdir()

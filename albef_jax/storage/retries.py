@@ -37,6 +37,10 @@ class StorageError(ConfigError):
     """Object storage that cannot be used; the message has the address, the reason and a remedy."""
 
 
+class NoAnswer(StorageError):
+    """No success for as long as one may wait; later the same may succeed."""
+
+
 class AccessDenied(StorageError):
     """This account may not do it; another object may be readable nevertheless."""
 
@@ -53,7 +57,8 @@ def retried(action: Callable[[], Result], address: str, patience: float = PATIEN
         FileNotFoundError: there is nothing of that name; also where there is no such bucket.
         FileExistsError: a condition of a write does not hold.
         AccessDenied: this account may not do it.
-        StorageError: no credentials, or no success for `patience` seconds.
+        NoAnswer: no success for `patience` seconds.
+        StorageError: no credentials, or a request that is refused.
     """
     pause, began = _FIRST_PAUSE, time.monotonic()
     while True:
@@ -66,7 +71,7 @@ def retried(action: Callable[[], Result], address: str, patience: float = PATIEN
                 raise (AccessDenied if _is_denied(error) else StorageError)(line) from error
             lasted = time.monotonic() - began
             if lasted + pause > patience:
-                raise StorageError(
+                raise NoAnswer(
                     f"{address}: no success for {lasted:.0f} s: {reason(error)}. The same command "
                     f"goes on from what is saved; storage.retry_seconds={patience:g} is how long "
                     "to try"

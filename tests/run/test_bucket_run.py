@@ -9,10 +9,11 @@ import pytest
 
 from albef_jax.checkpoints.bucket_steps import BucketSteps
 from albef_jax.checkpoints.load import read_checkpoint
-from albef_jax.errors import RunError
+from albef_jax.errors import RunError, came_from
 from albef_jax.run import run
 from albef_jax.storage.addresses import join
 from albef_jax.storage.bucket import BucketFolder
+from albef_jax.storage.retries import NoAnswer
 from tests.helpers.faulty_proxy import Fault
 from tests.helpers.kill_runs import assert_same, kill_runs, outcome
 from tests.helpers.processes import group_flags, started
@@ -112,6 +113,15 @@ def test_a_bucket_that_cannot_be_used_is_one_line(bucket, address, faults, told)
     with bucket.proxy.faulty(*faults), pytest.raises(RunError) as error:
         start(address.format(kind=bucket.kind))
     assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_bucket_that_gives_no_answer_for_long_is_worth_another_start(bucket):
+    if bucket.kind == "gs":
+        pytest.skip("gcsfs itself tries for half a minute")
+    with bucket.proxy.faulty(Fault(status=503)), pytest.raises(RunError) as error:
+        start(join(bucket.address, "run"))
+    assert "no success for" in str(error.value) and "\n" not in str(error.value)
+    assert came_from(error.value, NoAnswer)  # for which the program ends with code 75
 
 
 def test_checkpoints_are_read_by_their_address(workdir, one_device, bucket):
