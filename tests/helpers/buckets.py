@@ -18,8 +18,8 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import Request, urlopen
@@ -162,14 +162,27 @@ def forget_filesystems() -> None:
         sys.modules["gcsfs"].core.GCSFileSystem.clear_instance_cache()
 
 
-@pytest.fixture(scope="session", params=["s3", "gs"])
-def bucket_store(request) -> Iterator[Store]:
-    """One server of each kind for a session of tests."""
+@pytest.fixture(scope="session")
+def stores() -> Iterator[Callable[[str], Store]]:
+    """One server of each kind for a session of tests, started when it is first asked for."""
+    running: dict[str, Store] = {}
+    with ExitStack() as held:
+
+        def started(kind: str) -> Store:
+            if kind not in running:
+                running[kind] = held.enter_context(store(kind))
+            return running[kind]
+
+        yield started
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket_store(request, stores) -> Store:
+    """A server of each kind."""
     missing = [name for name in NEEDS[request.param] if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{' and '.join(missing)} not installed: pip install 'albef_jax[dev]'")
-    with store(request.param) as running:
-        yield running
+    return stores(request.param)
 
 
 @pytest.fixture

@@ -54,11 +54,12 @@ class Child:
 
     workdir: str | Path
     cache: Path
+    preset: str = ""
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         command = [sys.executable, "-m", "albef_jax.main"]
-        command += ["--config", str(ROOT / "tests" / "helpers" / "tiny_run.py")]
+        command += ["--config", f"{ROOT / 'tests' / 'helpers' / 'tiny_run.py'}:{self.preset}"]
         command += ["--workdir", str(self.workdir)]
         environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(self.cache),
@@ -119,8 +120,8 @@ class Pace:
     evaluation: float
 
 
-def run_whole(workdir: Path, cache: Path) -> Pace:
-    child, times = Child(workdir, cache), [time.monotonic()]
+def run_whole(workdir: Path, cache: Path, preset: str = "") -> Pace:
+    child, times = Child(workdir, cache, preset), [time.monotonic()]
     for line in ("step ", "evaluating"):
         child.wait_until(lambda line=line: child.said(line))
         times.append(time.monotonic())
@@ -208,12 +209,18 @@ def assert_same(ours: dict, theirs: dict) -> None:
 
 
 def kill_runs(
-    kills: int, seed: int, directory: Path, per_run: int = 10, bucket: str | None = None
+    kills: int,
+    seed: int,
+    directory: Path,
+    per_run: int = 10,
+    bucket: str | None = None,
+    preset: str = "",
 ) -> dict[str, int]:
     """Runs until `kills` kills are done, each run compared with the unbroken one.
 
     Args:
         bucket: an address below which the workdirs of the killed runs are.
+        preset: of `tiny_run.py`.
 
     Returns:
         The number of kills by moment.
@@ -222,8 +229,8 @@ def kill_runs(
         AssertionError: a run failed, or came out different.
     """
     rng, cache = random.Random(seed), directory / "compiled"
-    run_whole(directory / "first", cache)  # fills the cache
-    pace = run_whole(directory / "unbroken", cache)
+    run_whole(directory / "first", cache, preset)  # fills the cache
+    pace = run_whole(directory / "unbroken", cache, preset)
     wanted = outcome(directory / "unbroken")
     done = dict.fromkeys(MOMENTS, 0)
     while (total := sum(done.values())) < kills:
@@ -232,13 +239,13 @@ def kill_runs(
         killed = True
         for _ in range(min(per_run, kills - total)):
             moment = rng.choice(MOMENTS)
-            killed = disturb(Child(workdir, cache), moment, pace, rng)
+            killed = disturb(Child(workdir, cache, preset), moment, pace, rng)
             if not killed:
                 break
             done[moment] += 1
             print(moment, end=" ", flush=True)
         if killed:
-            last = Child(workdir, cache)
+            last = Child(workdir, cache, preset)
             if last.end():
                 raise AssertionError("".join(last.lines))
         assert_same(outcome(workdir), wanted)

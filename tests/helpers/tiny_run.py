@@ -103,12 +103,19 @@ def two_processes() -> ConfigDict:
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """For runs by command line: many checkpoints, and a log line each step; or a task's name."""
+    """For runs by command line: saved and logged often, `short` or `two`; or a task's name."""
     if preset == "two":
         return two_processes()
+    if preset == "short":
+        return often_saved(steps=8)
     if preset:
         return task_config(preset)
-    config = scenes_config(steps=30)
+    return often_saved(steps=30)
+
+
+def often_saved(steps: int) -> ConfigDict:
+    """Every second step is saved, every step is logged."""
+    config = scenes_config(steps=steps)
     config.checkpoint.every_steps = 2
     config.log.every_steps = 1
     return config

@@ -15,8 +15,10 @@ from albef_jax.storage.addresses import join
 from albef_jax.storage.bucket import BucketFolder
 from albef_jax.storage.retries import NoAnswer
 from tests.helpers.faulty_proxy import Fault
-from tests.helpers.kill_runs import assert_same, kill_runs, outcome
+from tests.helpers.in_buckets import uploaded
+from tests.helpers.kill_runs import assert_same, outcome
 from tests.helpers.processes import group_flags, started
+from tests.helpers.tar_files import sample, shard
 from tests.helpers.tiny_run import scenes_config
 
 COMMAND = ["-m", "albef_jax.main", "--config", "tests/helpers/tiny_run.py:two"]
@@ -162,8 +164,8 @@ def group(workdir, processes, *flags):
     return [[*command, *own] for own in group_flags(processes)]
 
 
-def finish(workdir, processes):
-    with started(group(workdir, processes), DEVICES // processes) as running:
+def finish(workdir, processes, *flags):
+    with started(group(workdir, processes, *flags), DEVICES // processes) as running:
         codes = [one.end() for one in running]
         assert not any(codes), running[0].text
         return running[0].text
@@ -174,42 +176,38 @@ def assert_close(found, wanted):
         np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=0, atol=1e-5)
 
 
-def test_two_processes_without_a_shared_disk(workdir, tmp_path):
-    """Each has local copies of its own; a single process goes on from theirs."""
-    finish(workdir, 2)
-    finish(tmp_path / "disk", 2)
-    found, wanted = outcome(workdir), outcome(tmp_path / "disk")
-    assert_same(found, wanted)
-
-
 @pytest.mark.slow
-def test_one_of_four_hosts_is_killed_and_replaced_and_their_number_changes(workdir, tmp_path):
-    """Two slices of two processes; then the same again, then two processes, then one."""
-    flags = ("--config.mesh.slices=2", "--config.distributed.peer_seconds=10")
-    finish(tmp_path / "disk", 4)
+def test_one_of_four_hosts_is_killed_and_replaced_and_their_number_changes(
+    bucket, workdir, tmp_path
+):
+    """Two slices of two processes; then the same again, then two processes, then one.
+
+    They read tar shards in the bucket.
+    """
+    for number in range(2):
+        samples = map(sample, range(24 * number, 24 * number + 24))
+        shard(tmp_path / "up" / f"{number}.tar", *samples)
+    uploaded(tmp_path / "up", join(bucket.address, "data"))
+    data = ("source=webdataset", f"root={bucket.address}", "train_files=data/{0..1}.tar")
+    flags = [f"--config.data.{option}" for option in data]
+    flags += ["--config.evaluation.every=", "--config.checkpoint.best="]
+    finish(tmp_path / "disk", 4, *flags)
     wanted = outcome(tmp_path / "disk")
-    with started(group(workdir, 4, *flags), 1) as running:
+    slices = ("--config.mesh.slices=2", "--config.distributed.peer_seconds=10")
+    with started(group(workdir, 4, *flags, *slices), 1) as running:
         running[0].wait_until_said("step 3/")
         running[3].process.kill()
         codes = [one.end() for one in running]
         assert codes[:3] == [75, 75, 75], running[0].text
-    with started(group(workdir, 4, *flags), 1) as running:
+    with started(group(workdir, 4, *flags, *slices), 1) as running:
         assert not any(one.end() for one in running), running[0].text
         assert "continuing from the checkpoint of step" in running[0].text
     assert_same(outcome(workdir), wanted)
     steps = BucketSteps(BucketFolder(workdir))
     for processes in (2, 1):
         steps.keep([2])  # as if later ones had not been saved
-        assert "continuing from the checkpoint of step 2" in finish(workdir, processes)
+        assert "continuing from the checkpoint of step 2" in finish(workdir, processes, *flags)
         assert_close(outcome(workdir), wanted)
-
-
-def test_ten_kills(bucket, tmp_path, cache):
-    """A run killed at any moment comes out as if nobody had disturbed it."""
-    if bucket.kind == "gs":
-        pytest.skip("in the slow tests")
-    kills = kill_runs(10, seed=3, directory=tmp_path, bucket=bucket.address)
-    assert sum(kills.values()) == 10
 
 
 def test_nothing_is_left_of_a_start_that_was_refused(workdir, one_device, cache):

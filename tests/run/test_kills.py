@@ -20,6 +20,14 @@ def test_fifty_kills(tmp_path):
     assert all(kills.values()), "no kill at one of the moments"
 
 
+def test_ten_kills_of_runs_in_a_bucket(tmp_path, bucket, monkeypatch):
+    if bucket.kind == "gs":
+        pytest.skip("among the slow tests")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kills = kill_runs(10, 3, tmp_path, bucket=bucket.address, preset="short")
+    assert sum(kills.values()) == 10
+
+
 @pytest.mark.slow
 def test_fifty_kills_of_runs_in_a_bucket(tmp_path, bucket, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -11,6 +11,7 @@ from albef_jax.checkpoints.integrity import damage
 from albef_jax.distributed.mesh import make_mesh
 from albef_jax.observability.metrics import read_lines
 from albef_jax.run import run
+from albef_jax.storage.addresses import join
 from tests.helpers.kill_runs import TIMES, assert_same, outcome
 from tests.helpers.processes import group_flags, started
 from tests.helpers.tiny_run import two_processes
@@ -97,6 +98,17 @@ def test_one_process_goes_on(whole, tmp_path, monkeypatch):
     assert len(log(again)) == 6
     assert_close(log(again), log(workdir))
     assert results(again) == results(workdir)
+
+
+def test_in_a_bucket_they_need_no_shared_disk(whole, bucket, tmp_path, monkeypatch):
+    """Each has local copies of its own; the outcome is that of a shared disk."""
+    if bucket.kind == "gs":
+        pytest.skip("one kind will do")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    workdir = join(bucket.address, "run")
+    with started(commands(workdir)) as processes:
+        assert [process.end() for process in processes] == [0, 0], processes[0].text
+    assert_same(outcome(workdir), outcome(whole[0]))
 
 
 @pytest.mark.slow
