@@ -154,6 +154,15 @@ def test_tools_read_and_write_addresses(workdir, one_device, bucket, tmp_path, c
         command_line("tools.convert_checkpoint", workdir, target)
     command_line("tools.convert_checkpoint", workdir, target, "--overwrite")
     assert read_checkpoint(target).step == 6
+    others = BucketFolder(join(bucket.address, "converted"))
+    others.write("orbax/notes.txt", b"mine")
+    others.write("notes.txt", b"mine")
+    with pytest.raises(AssertionError, match="with more in it than a converted checkpoint"):
+        command_line("tools.convert_checkpoint", workdir, target, "--overwrite")
+    command_line("tools.convert_checkpoint", workdir, others.address, "--release", "--overwrite")
+    assert others.read("notes.txt") == others.read("orbax/notes.txt") == b"mine"
+    with pytest.raises(AssertionError, match="is a whole bucket; name a folder in it"):
+        command_line("tools.convert_checkpoint", workdir, f"{bucket.kind}://bucket", "--release")
     page = tmp_path / "page.html"
     told = command_line("tools.compare_runs", workdir, f"{bucket.address}/other", f"--out={page}")
     assert "other" in told and page.is_file()
