@@ -24,6 +24,7 @@ class Staged:
 
     def __init__(self, target: AnyPath, here: Path):
         self.target, self.here = target, here
+        self._known: set[str] = set()  # names that were fetched or sent
 
     def fetch(self, *large: str) -> None:
         """Bring what is in the bucket here.
@@ -36,7 +37,9 @@ class Staged:
             return
 
         def fetch_one(path: BucketPath) -> None:
-            copy = self.here / below(self.target, path)
+            name = below(self.target, path)
+            self._known.add(name)
+            copy = self.here / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix in large:
                 _stand_in(copy, path.stat().st_size)
@@ -55,20 +58,21 @@ class Staged:
         if not isinstance(self.target, BucketPath):
             return
         for file in files:
-            (self.target / below(self.here, file)).upload(file)
+            name = below(self.here, file)
+            (self.target / name).upload(file)
+            self._known.add(name)
             if drop:
                 size = file.stat().st_size
                 file.unlink()
                 _stand_in(file, size)
 
-    def remove_others(self) -> None:
-        """Remove from the bucket what is not here."""
+    def remove_gone(self) -> None:
+        """Remove from the bucket what was fetched or sent, and is here no more."""
         if not isinstance(self.target, BucketPath):
             return
-        files = list(self.target.walk_files())
-        others = [path for path in files if not (self.here / below(self.target, path)).exists()]
+        gone = [self.target / name for name in self._known if not (self.here / name).exists()]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(BucketPath.unlink, others))
+            list(pool.map(BucketPath.unlink, gone))
 
     def told(self, message: object) -> str:
         """A message with the names of files as they are in the end."""

@@ -144,7 +144,7 @@ def _build(
         manifest = storage.write_index(folder, good, features, bad, about)
     names = [file["name"] for file in manifest["files"].values()]
     out.send(*(folder / name for name in (*names, storage.BAD, storage.MANIFEST)))
-    out.remove_others()
+    out.remove_gone()
     return Built(manifest, len(todo) - len(bad), bad)
 
 

@@ -72,7 +72,7 @@ def _pack(
             _pack_all(source, plan, folder, todo, threads, progress)
         manifest = complete(here, plan)
     folder.send(here / BAD, here / DUPLICATES, here / MANIFEST)
-    folder.remove_others()
+    folder.remove_gone()
     return manifest
 
 
