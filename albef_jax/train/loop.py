@@ -234,7 +234,7 @@ def train(
             except TrainingDiverged as stopped:
                 watchdog.waiting_for(f"the bundle of step {number}")
                 stopped.bundle = replay.write_bundle(
-                    workdir, state, batch, mesh, number, stopped.metrics
+                    workdir, state, batch, mesh, number, stopped.metrics, checkpoints
                 )
                 raise
             last = number == task.total_steps

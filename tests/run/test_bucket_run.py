@@ -1,6 +1,7 @@
 """Whole runs whose workdir is in a bucket, by one process and by several without a shared disk."""
 
 import importlib
+import re
 import shutil
 import sys
 
@@ -10,16 +11,17 @@ import pytest
 from albef_jax.checkpoints.bucket_steps import BucketSteps
 from albef_jax.checkpoints.load import read_checkpoint
 from albef_jax.errors import RunError, came_from
-from albef_jax.run import run
+from albef_jax.run import replay_step, run
 from albef_jax.storage.addresses import join
 from albef_jax.storage.bucket import BucketFolder
 from albef_jax.storage.retries import NoAnswer
+from albef_jax.storage.staged import staged
 from tests.helpers.faulty_proxy import Fault
 from tests.helpers.in_buckets import uploaded
 from tests.helpers.kill_runs import assert_same, outcome
 from tests.helpers.processes import group_flags, started
 from tests.helpers.tar_files import sample, shard
-from tests.helpers.tiny_run import scenes_config
+from tests.helpers.tiny_run import diverging, scenes_config
 
 COMMAND = ["-m", "albef_jax.main", "--config", "tests/helpers/tiny_run.py:two"]
 DEVICES = 4  # of all processes together
@@ -139,6 +141,17 @@ def test_checkpoints_are_read_by_their_address(workdir, one_device, bucket):
     start(branched, longer, branch_from=workdir)
     assert outcome(branched)["step"] == 8
     assert [line["step"] for line in outcome(branched)["log"]] == [3, 6, 8]
+
+
+def test_a_step_that_was_not_finite_is_replayed_from_its_address(workdir, one_device):
+    made = diverging()
+    with pytest.raises(RunError, match=r"the same command with --replay=\S+") as error:
+        start(workdir, made)
+    bundle = re.search(r"--replay=(\S+)", str(error.value))[1]
+    assert bundle.startswith(f"{workdir}/replay-")
+    with staged(bundle) as copy:
+        copy.fetch()
+        assert replay_step(diverging(), copy.here)
 
 
 def test_tools_read_and_write_addresses(workdir, one_device, bucket, tmp_path, command_line):

@@ -53,11 +53,15 @@ def write_bundle(
     mesh: Mesh,
     step: int,
     metrics: dict[str, float],
+    checkpoints: Checkpoints,
 ) -> Path:
     """Write the bundle of `step`, which left `state` as it was.
 
     A run that is started again stops again, and each bundle is as large as a checkpoint: beyond
     `MOST` none is written.
+
+    Args:
+        checkpoints: of the run.
 
     Returns:
         The bundle, or the newest that is there.
@@ -70,8 +74,8 @@ def write_bundle(
     bundle.mkdir(exist_ok=True)
     arrays: dict[str, Any] = batch  # the stubs of savez take names for its own arguments
     np.savez(bundle / f"batch-{jax.process_index()}.npz", **arrays)
-    with Checkpoints(bundle / "checkpoints", keep=1) as checkpoints:
-        checkpoints.save(step - 1, state.replace(step=state.step - 1).items())
+    with checkpoints.beside(bundle / "checkpoints") as kept:
+        kept.save(step - 1, state.replace(step=state.step - 1).items())
     key = np.asarray(jax.random.key_data(state.key)).tolist()
     if is_main_process():
         if (workdir / "config.json").exists():

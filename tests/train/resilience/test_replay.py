@@ -90,8 +90,8 @@ def test_a_workdir_keeps_few_bundles(tmp_path):
         (tmp_path / f"replay-{number}").mkdir()
         (tmp_path / f"replay-{number}" / "replay.json").write_text("{}")
     last = f"replay-{replay.MOST - 1}"
-    assert replay.write_bundle(tmp_path, None, {}, None, 77, {}) == tmp_path / last
-    assert replay.write_bundle(tmp_path, None, {}, None, 0, {}) == tmp_path / "replay-0"
+    assert replay.write_bundle(tmp_path, None, {}, None, 77, {}, None) == tmp_path / last
+    assert replay.write_bundle(tmp_path, None, {}, None, 0, {}, None) == tmp_path / "replay-0"
     assert len(list(tmp_path.iterdir())) == replay.MOST
 
 
