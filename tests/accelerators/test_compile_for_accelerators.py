@@ -63,6 +63,7 @@ def test_a_step_for_a_tpu():
     assert {"image forward", "image backward", "optimizer", "teacher"} <= set(step["by_part"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [1, 8])
 def test_between_two_slices_an_eighth_of_the_gradients_goes(fsdp):
     """XLA sums them in each slice of eight first; parameters are gathered in a slice alone."""

@@ -40,6 +40,13 @@ def workdir(bucket):
 
 
 @pytest.fixture
+def one_kind(bucket):
+    """For long tests: what differs between kinds is tested in tests/storage, tests/checkpoints."""
+    if bucket.kind == "gs":
+        pytest.skip("one kind will do")
+
+
+@pytest.fixture
 def command_line(monkeypatch, capsys):
     """Says a command of `tools`, and returns what it prints."""
 
@@ -77,7 +84,7 @@ def test_it_is_the_run_of_a_disk(workdir, one_device, tmp_path, cache, capsys):
     assert "training is complete at step 6" in capsys.readouterr().out
 
 
-def test_a_run_that_is_stopped_goes_on(workdir, one_device, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_goes_on(one_kind, workdir, one_device, tmp_path, monkeypatch):
     """Its last save fails, as when a host is lost: the next start goes on from the one before."""
     upload = BucketSteps.upload
 
@@ -96,7 +103,9 @@ def test_a_run_that_is_stopped_goes_on(workdir, one_device, tmp_path, monkeypatc
     assert_same(outcome(workdir), outcome(tmp_path / "disk"))
 
 
-def test_another_configuration_is_refused_by_the_name_that_the_user_knows(workdir, one_device):
+def test_another_configuration_is_refused_by_the_name_that_the_user_knows(
+    one_kind, workdir, one_device
+):
     start(workdir)
     other = config()
     other.train.momentum = 0.5
@@ -128,7 +137,7 @@ def test_a_bucket_that_gives_no_answer_for_long_is_worth_another_start(bucket):
     assert came_from(error.value, NoAnswer)  # for which the program ends with code 75
 
 
-def test_checkpoints_are_read_by_their_address(workdir, one_device, bucket):
+def test_checkpoints_are_read_by_their_address(one_kind, workdir, one_device, bucket):
     start(workdir)
     for address in (workdir, f"{workdir}/checkpoints", f"{workdir}/checkpoints/6"):
         found = read_checkpoint(address)
@@ -143,7 +152,7 @@ def test_checkpoints_are_read_by_their_address(workdir, one_device, bucket):
     assert [line["step"] for line in outcome(branched)["log"]] == [3, 6, 8]
 
 
-def test_a_step_that_was_not_finite_is_replayed_from_its_address(workdir, one_device):
+def test_a_step_that_was_not_finite_is_replayed_from_its_address(one_kind, workdir, one_device):
     made = diverging()
     with pytest.raises(RunError, match=r"the same command with --replay=\S+") as error:
         start(workdir, made)
@@ -232,7 +241,7 @@ def test_one_of_four_hosts_is_killed_and_replaced_and_their_number_changes(
         assert_close(outcome(workdir), wanted)
 
 
-def test_nothing_is_left_of_a_start_that_was_refused(workdir, one_device, cache):
+def test_nothing_is_left_of_a_start_that_was_refused(one_kind, workdir, one_device, cache):
     with pytest.raises(RunError):
         start(workdir, branch_from=str(cache / "nothing"))
     assert not list((cache / "albef_jax" / "workdirs").rglob("process-*"))
