@@ -16,7 +16,7 @@ from albef_jax.checkpoints.complete import lack
 from albef_jax.checkpoints.integrity import damage, write_checksums
 from albef_jax.checkpoints.paths import check_writable_name
 from albef_jax.distributed.sync import broadcast_from_main, gather_from_all, is_main_process
-from albef_jax.errors import CheckpointError, SaveError
+from albef_jax.errors import CheckpointError, ConfigError, SaveError
 
 Items = dict[str, Any]
 
@@ -252,7 +252,9 @@ def _of_any(reason: str | None) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """The message, shortened in the middle; its end matters most."""
+    """The message; of an error that is not ours shortened in the middle, its end matters most."""
+    if isinstance(error, ConfigError | SaveError):
+        return str(error)
     text = " ".join(str(error).split()).partition(" [tensorstore_spec")[0] or repr(error)
     return (
         text if len(text) <= _REASON else f"{text[: _REASON // 3]} ... {text[-_REASON // 3 * 2 :]}"

@@ -158,6 +158,7 @@ def test_a_lasting_failure_is_one_line_and_loses_nothing(opened, folder, bucket)
             checkpoints.wait()
         told = str(error.value)
         assert "\n" not in told and "access denied" in told and "steps 1 are intact" in told
+        assert "Give this account the right to list, read, write and delete objects there" in told
     with opened() as again:
         assert restored(again) == (1, 1.0)
 
