@@ -57,7 +57,7 @@ from albef_jax.workdir.config_file import compare_configs, flatten, open_workdir
 from albef_jax.workdir.place import Place, claimed, opened
 from albef_jax.workdir.saved_steps import newest_step
 from albef_jax.workdir.trained_on import check_data
-from albef_jax.workdir.writable import explain_write_error
+from albef_jax.workdir.writable import disk_errors_told
 
 
 def run(
@@ -112,7 +112,7 @@ def _begin(held: ExitStack, workdir: str, config: ConfigDict) -> tuple[Mesh, Pla
     """The devices, and the workdir, locked by the first process; all must call it."""
     remote = in_bucket(workdir)
     if not remote:
-        held.enter_context(_disk_errors_told(Path(workdir)))
+        held.enter_context(disk_errors_told(Path(workdir)))
         check_writable_name(Path(workdir), f"--workdir={workdir}")
     _check_group()
     mesh = make_mesh(config.mesh.fsdp, config.mesh.slices)
@@ -122,7 +122,7 @@ def _begin(held: ExitStack, workdir: str, config: ConfigDict) -> tuple[Mesh, Pla
         place = held.enter_context(opened(workdir, config.storage, lease, jax.process_index()))
         held.enter_context(_errors_told(place))
         if remote:
-            held.enter_context(_disk_errors_told(place.path))
+            held.enter_context(disk_errors_told(place.path))
             steps_in(place).fetch_newest(place.path / FOLDER)
     if remote:
         check_same({"step to go on from": newest_step(place.path)})
@@ -217,17 +217,6 @@ def _what_to_do(config: ConfigDict, eval_only: bool) -> dict[str, Any]:
     """What all processes of a job must agree in."""
     options = {f"value of {name}": value for name, value in flatten(config.to_dict()).items()}
     return {"version": __version__, "jax": jax.__version__, "--eval_only": eval_only, **options}
-
-
-@contextmanager
-def _disk_errors_told(workdir: Path) -> Iterator[None]:
-    """A full disk is one line, whatever was being written; what is there stays."""
-    try:
-        yield
-    except OSError as error:
-        if (line := explain_write_error(workdir, error)) is None:
-            raise
-        raise RunError(line) from error
 
 
 def replay_step(config: ConfigDict, bundle: Path) -> bool:

@@ -3,9 +3,11 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from albef_jax.errors import ConfigError
+from albef_jax.errors import ConfigError, RunError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_DIRECTORY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
@@ -36,6 +38,21 @@ def explain_write_error(workdir: Path, error: OSError) -> str | None:
     failed, ours = Path(error.filename).absolute(), workdir.absolute()
     related = failed.is_relative_to(ours) or ours.is_relative_to(failed)
     return _line(workdir, error) if related else None
+
+
+@contextmanager
+def disk_errors_told(workdir: Path) -> Iterator[None]:
+    """A full disk is one line, whatever was being written; what is there stays.
+
+    Raises:
+        RunError: in place of an error of writing to `workdir`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (line := explain_write_error(workdir, error)) is None:
+            raise
+        raise RunError(line) from error
 
 
 def _try(directory: Path) -> None:
