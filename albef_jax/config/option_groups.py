@@ -25,10 +25,11 @@ def frozen_image_options(config: ConfigDict) -> None:
 
 
 def contrast_options(config: ConfigDict) -> None:
-    """A teacher with queues."""
+    """A teacher with queues, and what a pair is compared with."""
     config.train.update(
         {"contrast_group": 64, "queue_size": 65_536, "momentum": 0.995, "alpha": 0.4}
     )
+    config.train.negatives = "hard"  # of ITM: hard | random
 
 
 def finetune_options(config: ConfigDict, batch_size: int, epochs: int, lr: float) -> None:

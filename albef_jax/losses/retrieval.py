@@ -6,7 +6,7 @@ Shape letters: B pairs in G groups of g, T text tokens, E embed_dim, Q queue len
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Int, Num
@@ -66,11 +66,13 @@ def student_forward(
     keys: Keys,
     negatives: Negatives | Noise,
     dropout_key: Array | None,
+    hard: bool = True,
 ) -> Student:
     """All the student's outputs.
 
     Args:
-        negatives: the hard negatives to use, or the noise to draw them with.
+        negatives: those to use, or the noise to draw them with.
+        hard: draw negatives by similarity, not evenly.
     """
     text_key, fusion_key = albef.split_key(dropout_key)
     image_embeds = albef.encode_image(config, params, inputs.image)
@@ -86,6 +88,7 @@ def student_forward(
         contrast_group,
         negatives,
         inputs.image_id,
+        hard,
     )
     fused_cls = fuse_matches(
         config,
@@ -116,13 +119,19 @@ def losses(
 
 @dataclass(frozen=True)
 class RetrievalLoss(Loss):
-    """ITC and ITM on a batch of `image`, `text_ids`, `text_mask` and `image_id`."""
+    """ITC and ITM on a batch of `image`, `text_ids`, `text_mask` and `image_id`.
+
+    Args:
+        contrast_group: pairs that are each other's in-batch keys and negatives (official code: 32).
+        negatives: of ITM: `hard`, drawn by similarity, or `random`, drawn evenly.
+    """
 
     model: ModelConfig
     contrast_group: int
+    negatives: Literal["hard", "random"] = "hard"
 
     def decide(self, keys: dict[str, jax.Array], batch: Batch) -> Noise:
-        """Draw the noise for hard negatives."""
+        """Draw the noise for negatives."""
         groups = len(batch["text_ids"]) // self.contrast_group
         return draw_noise(keys["decisions"], groups, self.contrast_group)
 
@@ -146,6 +155,7 @@ class RetrievalLoss(Loss):
             Keys(queue.image, queue.text, queue.image_id),
             random.decisions,
             random.student_dropout,
+            hard=self.negatives == "hard",
         )
         metrics = losses(student, inputs.alpha, inputs.totals["matches"])
         metrics["temperature"] = params["temperature"]

@@ -165,7 +165,8 @@ class Grounding(Task):
 
     def loss(self) -> Loss:
         """ITC and ITM, as for retrieval."""
-        return RetrievalLoss(self.trained_model, self.config.train.contrast_group)
+        train = self.config.train
+        return RetrievalLoss(self.trained_model, train.contrast_group, train.negatives)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Accuracy of the box that the heat map chooses, for both branches."""

@@ -30,7 +30,6 @@ def options(config: ConfigDict) -> None:
     frozen_image_options(config)
     config.train.update({"alpha_ramp_epochs": 1.0, "mlm_probability": 0.15})
     config.train.losses = "itc,mlm,itm"  # leave one out to see what it does
-    config.train.negatives = "hard"  # of ITM: hard | random
     config.train.same_image_positives = False  # captions of one image: no negatives
     config.train.distilled = "itc,mlm"  # losses with the teacher's soft targets; "" for none
     config.data.scenes.update({"noise": 0.0, "captions": 5})

@@ -58,7 +58,8 @@ class Retrieval(Task):
 
     def loss(self) -> Loss:
         """ITC and ITM."""
-        return RetrievalLoss(self.trained_model, self.config.train.contrast_group)
+        train = self.config.train
+        return RetrievalLoss(self.trained_model, train.contrast_group, train.negatives)
 
     def evaluate(self, state: TrainState, mesh: Mesh) -> Evaluation:
         """Recall both ways, by ITC alone and re-ranked by ITM."""

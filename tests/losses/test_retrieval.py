@@ -1,6 +1,7 @@
 """Fine-tuning for retrieval against separate passes, with targets and negatives written out."""
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,8 +12,10 @@ from scipy.special import log_softmax, softmax
 
 from albef_jax.losses import retrieval
 from albef_jax.losses.alignment import Alignment, Keys
+from albef_jax.losses.base import LossInputs, Random
 from albef_jax.losses.contrastive import Contrast, Positives, Similarities
 from albef_jax.losses.matching import Negatives, draw_noise
+from albef_jax.losses.queue import Queue
 from albef_jax.losses.retrieval import Inputs
 from albef_jax.models import albef
 from albef_jax.models.primitives import normalize
@@ -94,17 +97,19 @@ def run(tiny, student_tree, teacher_tree, inputs):
 def draw(tiny, student_tree, inputs, full):
     """Negatives by random key and image ids, and the similarities they are drawn by."""
 
-    @jax.jit
-    def draw(key, image_id):
+    @partial(jax.jit, static_argnums=2)
+    def draw(key, image_id, hard):
         teacher = jax.tree.map(jnp.asarray, full.teacher)
         given = inputs._replace(image_id=image_id)
         noise = draw_noise(key, B // GROUP, GROUP)
         student = retrieval.student_forward(
-            tiny.config, GROUP, student_tree, given, teacher, KEYS, noise, None
+            tiny.config, GROUP, student_tree, given, teacher, KEYS, noise, None, hard
         )
         return student.alignment.negatives, student.alignment.contrast
 
-    return lambda seed, image_id=IMAGE_ID: draw(jax.random.key(seed), jnp.asarray(image_id))
+    return lambda seed, image_id=IMAGE_ID, hard=True: draw(
+        jax.random.key(seed), jnp.asarray(image_id), hard
+    )
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +227,30 @@ def test_negatives_are_drawn_from_the_students_similarities(draw):
     excluded = jnp.asarray(np.stack([SAME[:4, :4], SAME[4:, 4:]]))
     expected = draw_negatives(jax.random.key(3), *groups, excluded)
     jax.tree.map(np.testing.assert_array_equal, negatives, expected)
+
+
+def test_random_negatives_are_drawn_without_a_look_at_similarities(draw):
+    """But never of the same image."""
+    negatives, _ = draw(3, hard=False)
+    excluded = jnp.asarray(np.stack([SAME[:4, :4], SAME[4:, 4:]]))
+    expected = draw_negatives(jax.random.key(3), *[jnp.zeros(excluded.shape)] * 2, excluded)
+    jax.tree.map(np.testing.assert_array_equal, negatives, expected)
+
+
+@pytest.mark.parametrize("kind", ["hard", "random"])
+def test_the_loss_draws_as_it_is_told(kind, tiny, inputs, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def student_forward(*arguments, hard):
+        raise Asked(hard)
+
+    monkeypatch.setattr(retrieval, "student_forward", student_forward)
+    monkeypatch.setattr(retrieval, "teacher_forward", lambda *_: None)
+    loss = retrieval.RetrievalLoss(tiny.config, GROUP, kind)
+    given = LossInputs(inputs._asdict(), {}, Queue(*KEYS[:2], 0, KEYS[2]), 0.0, Random(), {})
+    with pytest.raises(Asked, match=str(kind == "hard")):
+        loss({}, given)
 
 
 def test_a_group_of_one_image_has_no_negatives(run, draw):
