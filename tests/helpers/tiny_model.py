@@ -35,6 +35,9 @@ SERVED = {
 }
 
 
+FRESH = task_models.init
+
+
 class Tiny(NamedTuple):
     """A model that compiles in a second; the two widths differ, so that mixing them up fails."""
 
@@ -63,7 +66,7 @@ def random_params(config: ModelConfig, seed: int, model: str = "pretrain") -> al
             return np.float32(kind == "scale") + 0.05 * noise
         return 0.1 * noise
 
-    abstract = jax.eval_shape(partial(task_models.init, config, model), jax.random.key(0))
+    abstract = jax.eval_shape(partial(FRESH, config, model), jax.random.key(0))
     return jax.tree.map(jax.numpy.asarray, jax.tree.map_with_path(draw, abstract))
 
 
