@@ -6,6 +6,7 @@ parts of `parts.html`.
 
 import json
 import platform
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def render(template: str, workdir: Path, results: dict, command: str, **context)
     return path
 
 
+@cache
 def environment() -> Environment:
     """The templates with their filters. Captions are untrusted text, so everything is escaped."""
     loader = PackageLoader("albef_jax", "report/templates")

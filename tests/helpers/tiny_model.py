@@ -1,5 +1,6 @@
 """Very small models, a batch and a vocabulary for them."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,9 @@ SERVED = {
 }
 
 
+FRESH = task_models.init
+
+
 class Tiny(NamedTuple):
     """A model that compiles in a second; the two widths differ, so that mixing them up fails."""
 
@@ -52,18 +56,24 @@ class Batch(NamedTuple):
 
 def random_params(config: ModelConfig, seed: int, model: str = "pretrain") -> albef.Params:
     """Parameters with noise on biases and norms too; compiles nothing."""
+    drawn = drawn_like(partial(FRESH, config, model), seed)
+    if "temperature" in drawn:
+        drawn["temperature"] = jax.numpy.asarray(np.float32(config.temperature))
+    return drawn
+
+
+def drawn_like(init: Callable[[jax.Array], albef.Params], seed: int) -> albef.Params:
+    """The same for what `init` makes of a key: compiling it takes longer than most tests."""
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         noise = rng.standard_normal(leaf.shape, np.float32)
         kind = path[-1].key
-        if kind == "temperature":
-            return np.full((), config.temperature, np.float32)
         if kind in ("bias", "scale"):
             return np.float32(kind == "scale") + 0.05 * noise
         return 0.1 * noise
 
-    abstract = jax.eval_shape(partial(task_models.init, config, model), jax.random.key(0))
+    abstract = jax.eval_shape(init, jax.random.key(0))
     return jax.tree.map(jax.numpy.asarray, jax.tree.map_with_path(draw, abstract))
 
 

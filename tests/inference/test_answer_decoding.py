@@ -14,6 +14,7 @@ from albef_jax.inference import answer_decoding
 from albef_jax.inference.answer_decoding import Answerer, Generated, Ranked, generate, rank
 from albef_jax.models.decoder import decode, init_decoder
 from albef_jax.models.primitives import normalize
+from tests.helpers.tiny_model import drawn_like
 
 VOCAB, START, END, LENGTH = 7, 5, 6, 4
 EVERY = VOCAB ** (LENGTH - 1)
@@ -32,14 +33,13 @@ def config(tiny):
 @pytest.fixture(scope="module")
 def params(config):
     """A decoder with opinions: answers of different lengths, and a greedy choice may be wrong."""
-    key = jax.random.key(1, impl="rbg")  # compiles faster than the default
-    tree = jax.device_get(jax.jit(partial(init_decoder, config))(key))
+    tree = drawn_like(partial(init_decoder, config), 0)
     rng = np.random.default_rng(1)
 
     def blur(leaf):
         return jnp.asarray(leaf + 0.3 * rng.standard_normal(leaf.shape, np.float32))
 
-    return {"answer_decoder": jax.tree.map(blur, tree)}
+    return {"answer_decoder": jax.tree.map(blur, jax.device_get(tree))}
 
 
 @pytest.fixture(scope="module")

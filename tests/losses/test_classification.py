@@ -12,6 +12,7 @@ from albef_jax.losses.classification import distilled_loss
 from albef_jax.models.classifiers import entailment_logits, nlvr_logits
 from albef_jax.models.primitives import normalize
 from albef_jax.models.two_image_fusion import init_pair_encoder
+from tests.helpers.tiny_model import drawn_like
 
 RNG = np.random.default_rng(0)
 LOGITS, TEACHER = (2 * RNG.standard_normal((6, 3), np.float32) for _ in "st")
@@ -61,8 +62,7 @@ def test_huge_logits_are_no_nan():
 @pytest.fixture(scope="module")
 def params(tiny):
     """Both tasks' modules in one tree."""
-    key = jax.random.key(0, impl="rbg")  # compiles faster than the default
-    pair_encoder = jax.jit(partial(init_pair_encoder, tiny.config))(key)
+    pair_encoder = drawn_like(partial(init_pair_encoder, tiny.config), 1)
     kernels = {"hidden": (24, 24), "out": (24, 3)}
     head = {
         name: {

@@ -1,5 +1,7 @@
 """Text assignment: what is drawn, how often, and that the drawn images are the ones shown."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ from albef_jax.models.classifiers import assignment_logits
 from albef_jax.models.primitives import normalize
 from albef_jax.models.two_image_fusion import fuse_pair, init_pair_encoder
 from tests.helpers.draws import draw_assignment
+from tests.helpers.tiny_model import drawn_like
 
 DRAWS, G, SIZE = 40_000, 2, 4
 OWN = np.arange(SIZE)
@@ -162,14 +165,13 @@ SHOWN = Assignment(
 
 @pytest.fixture(scope="module")
 def params(tiny):
-    key = jax.random.key(0, impl="rbg")  # compiles faster than the default
     head = {
         "kernel": jnp.asarray(RNG.standard_normal((24, 3), np.float32)),
         "bias": jnp.asarray(RNG.standard_normal(3), jnp.float32),
     }
     return {
         **{name: tiny.params[name] for name in ("image_encoder", "text_encoder", *FROZEN)},
-        "pair_encoder": jax.jit(lambda key: init_pair_encoder(tiny.config, key))(key),
+        "pair_encoder": drawn_like(partial(init_pair_encoder, tiny.config), 1),
         "ta_head": head,
     }
 

@@ -10,6 +10,7 @@ import pytest
 
 from albef_jax.models.cached_decoder import decode_next, nothing_yet
 from albef_jax.models.decoder import decode, init_decoder, question_keys_values
+from tests.helpers.tiny_model import drawn_like
 
 B, R, T, VOCAB = 3, 2, 5, 11
 RNG = np.random.default_rng(0)
@@ -25,7 +26,7 @@ def config(tiny, request):
 
 @pytest.fixture(scope="module")
 def params(config):
-    tree = jax.device_get(jax.jit(partial(init_decoder, config))(jax.random.key(1, impl="rbg")))
+    tree = jax.device_get(drawn_like(partial(init_decoder, config), 0))
     rng = np.random.default_rng(1)
     blurred = jax.tree.map(
         lambda leaf: jnp.asarray(leaf + 0.3 * rng.standard_normal(leaf.shape, np.float32)), tree

@@ -8,6 +8,7 @@ import pytest
 from albef_jax.models.config import PRESETS
 from albef_jax.models.vit import ImageEncoder
 from albef_jax.observability.flops import image_encoder
+from tests.helpers.tiny_model import drawn_like
 
 CONFIG = replace(PRESETS["tiny"], image_size=32, patch_size=8, image_width=32, image_depth=1)
 STEM = replace(CONFIG, image_stem="convolutions")
@@ -15,7 +16,7 @@ IMAGE = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
 
 
 def fresh(config):
-    return ImageEncoder(config).init(jax.random.key(0), IMAGE)["params"]
+    return drawn_like(lambda key: ImageEncoder(config).init(key, IMAGE)["params"], 0)
 
 
 def patches(config, params, image):
@@ -32,9 +33,8 @@ def test_channels_double_up_to_the_width(patch_size, channels):
     kernels = [params["stem"][f"conv_{i}"]["kernel"] for i in range(len(channels) - 1)]
     shapes = [kernel.shape for kernel in (*kernels, params["patch_embed"]["kernel"])]
     assert shapes == [(3, 3, *pair) for pair in zip((3, *channels), channels, strict=False)]
-    assert ImageEncoder(config).apply({"params": params}, IMAGE).shape == (
-        *(2, config.image_tokens, 32),
-    )
+    tokens = jax.eval_shape(ImageEncoder(config).apply, {"params": params}, IMAGE)
+    assert tokens.shape == (2, config.image_tokens, 32)
 
 
 def test_a_patch_sees_its_surroundings_and_no_more():

@@ -11,6 +11,7 @@ import pytest
 from albef_jax.models import attention
 from albef_jax.models.bert import FusionLayer
 from albef_jax.models.two_image_fusion import fuse_pair, init_pair_encoder
+from tests.helpers.tiny_model import drawn_like
 
 RNG = np.random.default_rng(0)
 TEXT = RNG.standard_normal((3, 6, 24), np.float32)
@@ -21,15 +22,7 @@ WEIGHTS = RNG.standard_normal((3, 6, 24), np.float32)
 
 @pytest.fixture(scope="module")
 def params(tiny):
-    """Fresh weights with noise, on biases and norms too."""
-    key = jax.random.key(0, impl="rbg")  # compiles faster than the default
-    fresh = jax.jit(partial(init_pair_encoder, tiny.config))(key)
-    noise = np.random.default_rng(1)
-
-    def blur(leaf):
-        return jnp.asarray(leaf + 0.05 * noise.standard_normal(leaf.shape, np.float32))
-
-    return {"pair_encoder": jax.tree.map(blur, fresh)}
+    return {"pair_encoder": drawn_like(partial(init_pair_encoder, tiny.config), 1)}
 
 
 @pytest.fixture(scope="module")

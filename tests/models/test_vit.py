@@ -74,7 +74,7 @@ def test_the_class_token_comes_first_and_sees_every_patch(tiny):
 
 
 def test_the_attention_gain_sharpens_initial_queries_and_keys_alone():
-    plain = replace(PRESETS["tiny"], image_size=32)
+    plain = replace(PRESETS["tiny"], image_size=32, image_depth=1)
     image = jnp.zeros((1, 32, 32, 3))
     usual, sharp = (
         ImageEncoder(replace(plain, image_attention_gain=gain)).init(jax.random.key(0), image)

@@ -15,12 +15,12 @@ from albef_jax.validate import validate
 from albef_jax.workdir import trajectory
 from tests.helpers.tiny_run import task_config
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 
 
 def config(**train):
     """Four steps of entailment, judged and saved at every second."""
-    made = task_config("entailment", **train)
+    made = task_config("entailment", dropout=0.0, **train)
     made.checkpoint.keep = 5
     made.evaluation.every = "2 steps"
     return made
@@ -33,7 +33,7 @@ def start(config, workdir, **options):
 
 
 @pytest.fixture(scope="module")
-def whole(one_device, tmp_path_factory):
+def whole(one_device, drawn_weights, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
     return workdir, start(config(), workdir)
 
@@ -101,10 +101,13 @@ def test_a_branch_with_the_same_options_is_the_same_run(whole, tmp_path, capsys)
 
 def test_a_branch_may_have_other_options(whole, tmp_path):
     (tmp_path / "config.json").write_text("{}")  # of a start that saved nothing
-    start(config(steps=6, momentum=0.5), tmp_path, branch_from=whole[0])
+    other = config(steps=6)
+    other.seed = 1
+    other.optimizer.lr = 5e-4
+    start(other, tmp_path, branch_from=whole[0])
     (entry,) = json.loads((tmp_path / "history.json").read_text())
     assert entry["step"] == 4  # the newest
-    assert entry["changed"] == {"train.momentum": [0.995, 0.5], "train.steps": [4, 6]}
+    assert entry["changed"] == {"optimizer.lr": [1e-3, 5e-4], "seed": [0, 1], "train.steps": [4, 6]}
 
 
 def test_what_cannot_be_branched_from(whole, copied, tmp_path):

@@ -11,11 +11,11 @@ from albef_jax.run import run
 from albef_jax.validate import validate
 from tests.helpers.tiny_run import scenes_config, task_config
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 
 
 def frozen_config():
-    config = scenes_config(frozen="image_encoder,text_encoder:1,temperature")
+    config = scenes_config(dropout=0.0, frozen="image_encoder,text_encoder:1,temperature")
     config.train.cached_views = 2
     config.data.augment = "official"
     return config
@@ -28,7 +28,7 @@ def start(config, workdir):
 
 
 @pytest.fixture(scope="module")
-def frozen(one_device, tmp_path_factory):
+def frozen(one_device, drawn_weights, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("frozen")
     return workdir, start(frozen_config(), workdir)
 
@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_with_the_tokens_it_kept(frozen, tmp_path, capsys)
 
 
 def test_another_task_starts_from_it(frozen, tmp_path):
-    config = task_config("retrieval")
+    config = task_config("retrieval", dropout=0.0)
     config.init.checkpoint = str(frozen[0])
     validate(config)
     config.train.frozen = "text_encoder"

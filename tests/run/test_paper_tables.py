@@ -23,7 +23,7 @@ from tests.helpers.recipes import recipe
 from tests.helpers.tiny_model import random_params
 from tests.helpers.tiny_run import SIZES, task_config
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 
 PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -31,7 +31,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
 ]
-TINY = {**SIZES, "vocab_size": 30_522, "max_positions": 48}
+TINY = {**SIZES, "vocab_size": 30_522, "max_positions": 48, "dropout": 0.0}
 SHRUNK = {"contrast_group": 4, "queue_size": 16}
 
 
@@ -51,7 +51,7 @@ def configured(command: list[str]):
 
 
 def shrunk(config):
-    """The same in seconds: nothing changes but sizes, length of the run, and threads."""
+    """The same in seconds: nothing changes but sizes, dropout, length of the run, and threads."""
     use_preset(config, "tiny", **TINY)
     config.data.threads = 2
     config.train.update({"batch_size": 4, "epochs": 2})
@@ -78,7 +78,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results_of(one_device, data):
+def results_of(one_device, drawn_weights, data):
     """Runs a command, and first the one it starts from; results of each are made once."""
     by_workdir = {named(command, "--workdir"): command for command in COMMANDS}
 

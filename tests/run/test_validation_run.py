@@ -16,14 +16,14 @@ from albef_jax.validate import validate
 from albef_jax.workdir import trajectory
 from tests.helpers.tiny_run import task_config
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 
 EVALUATE = Entailment.evaluate
 FOUND: list = []  # what one evaluation gave: that others would give the like is shown elsewhere
 
 
 def judged_config():
-    config = task_config("entailment", steps=6)
+    config = task_config("entailment", dropout=0.0, steps=6)
     config.checkpoint.update({"every_steps": 100, "keep": 1})
     config.evaluation.every = "2 steps"
     return config

@@ -43,7 +43,7 @@ SENTENCES = {
     },
 }
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 
 
 @pytest.fixture

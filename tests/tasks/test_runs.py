@@ -23,11 +23,15 @@ from tests.helpers.tiny_run import SIZES, scenes_config, task_config
 
 UNIMODAL = Path(__file__).parents[1] / "golden" / "unimodal"
 DOWNSTREAM = [task for task in TASKS if task != "pretrain" and task_spec(task).trains]
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 # Where results.json has figures of combinations that training never shows.
 ENTRY = {
     "entailment": "judgement", "vqa": "answers", "nlvr": "judgement", "grounding": "grounding"
 }  # fmt: skip
+
+
+def config_of(task, **train):
+    return task_config(task, dropout=0.0, **train)
 
 
 def start(config, workdir, eval_only=False):
@@ -37,21 +41,21 @@ def start(config, workdir, eval_only=False):
 
 
 @pytest.fixture(scope="module")
-def pretrained(one_device, tmp_path_factory):
+def pretrained(one_device, drawn_weights, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("pretrained")
     start(scenes_config(), workdir)
     return workdir
 
 
 @pytest.fixture(scope="module")
-def trained(one_device, tmp_path_factory):
+def trained(one_device, drawn_weights, tmp_path_factory):
     """A task's run from scratch, made when it is first asked for: workdir, and what it printed."""
 
     @cache
     def trained(task):
         workdir, printed = tmp_path_factory.mktemp(task), StringIO()
         with redirect_stdout(printed):
-            start(task_config(task), workdir)
+            start(config_of(task), workdir)
         return workdir, printed.getvalue()
 
     return trained
@@ -91,7 +95,7 @@ def test_the_same_again_from_what_was_saved(trained, tmp_path):
     workdir, _ = trained("retrieval")
     again = shutil.copytree(workdir, tmp_path / "again")
     (again / "results.json").unlink()
-    results, _ = start(task_config("retrieval"), again, eval_only=True)
+    results, _ = start(config_of("retrieval"), again, eval_only=True)
     assert results == json.loads((workdir / "results.json").read_text())
 
 
@@ -112,7 +116,7 @@ def as_fresh(config, workdir, state):
 
 @pytest.mark.parametrize("task", DOWNSTREAM)
 def test_from_a_checkpoint_with_larger_images(one_device, task, pretrained, tmp_path, capsys):
-    config = task_config(task)
+    config = config_of(task)
     config.model.image_size = 2 * SIZES["image_size"]
     config.init.checkpoint = str(pretrained)
     state = fresh_state(config, tmp_path, one_device)
@@ -134,7 +138,7 @@ def test_from_a_checkpoint_with_larger_images(one_device, task, pretrained, tmp_
 def test_distillation_can_be_switched_off(task, tmp_path):
     made = task_spec(task).run
     with_teacher, without = (
-        jax.eval_shape(made(task_config(task, distill=on), tmp_path).init_state).teacher
+        jax.eval_shape(made(config_of(task, distill=on), tmp_path).init_state).teacher
         for on in (True, False)
     )
     assert with_teacher
@@ -142,7 +146,7 @@ def test_distillation_can_be_switched_off(task, tmp_path):
 
 
 def test_evaluation_of_a_checkpoint_without_training(pretrained, tmp_path):
-    config = task_config("retrieval")
+    config = config_of("retrieval")
     config.init.checkpoint = str(pretrained)
     results, _ = start(config, tmp_path, eval_only=True)
     assert results["step"] == 0
@@ -150,21 +154,19 @@ def test_evaluation_of_a_checkpoint_without_training(pretrained, tmp_path):
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_two_images_from_text_assignment(one_device, pretrained, tmp_path):
-    first = task_config("nlvr_pretrain")
-    first.init.checkpoint = str(pretrained)
-    start(first, tmp_path / "assignment")
-    second = task_config("nlvr", steps=1)
-    second.init.update({"checkpoint": str(tmp_path / "assignment"), "teacher": "student"})
+def test_two_images_from_text_assignment(one_device, trained, tmp_path):
+    assignment, _ = trained("nlvr_pretrain")
+    second = config_of("nlvr", steps=1)
+    second.init.update({"checkpoint": str(assignment), "teacher": "student"})
     state = fresh_state(second, tmp_path, one_device)
-    theirs = read_checkpoint(tmp_path / "assignment").params["pair_encoder"]
+    theirs = read_checkpoint(assignment).params["pair_encoder"]
     for ours in (state.params, state.teacher):
         jax.tree.map(np.testing.assert_array_equal, ours["pair_encoder"], theirs)
 
 
 def test_an_incomplete_checkpoint_is_refused_unless_allowed(one_device, trained, tmp_path):
     """Text assignment has no match head, so retrieval cannot start from it."""
-    second = task_config("retrieval", steps=1)
+    second = config_of("retrieval", steps=1)
     second.init.checkpoint = str(trained("nlvr_pretrain")[0])
     with pytest.raises(RunError, match="itm_head"):
         start(second, tmp_path / "refused")
@@ -198,7 +200,7 @@ def test_an_encoder_of_another_size_is_refused(tmp_path):
 
 
 def test_a_checkpoint_of_another_size_is_refused(pretrained, tmp_path):
-    config = task_config("entailment")
+    config = config_of("entailment")
     config.model.text_width = 32
     config.init.checkpoint = str(pretrained)
     with pytest.raises(RunError, match=r"model\.text_width is 16 there and 32 here"):
@@ -213,7 +215,7 @@ def test_every_question_is_in_the_submission(trained):
 
 def evaluated(task, trained, workdir, **evaluation):
     """Results of the trained model in another evaluation."""
-    config = task_config(task)
+    config = config_of(task)
     config.init.checkpoint = str(trained(task)[0])
     config.evaluation.update(evaluation)
     return start(config, workdir, eval_only=True)[0]

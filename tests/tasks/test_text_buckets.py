@@ -82,10 +82,10 @@ def test_every_task_has_narrow_batches(task, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(drawn_weights, tmp_path_factory):
     """A run over several epochs: the widths of its batches, of its programs, and waits for them."""
     workdir = tmp_path_factory.mktemp("run")
-    config = config_of(steps=20)
+    config = config_of(steps=20, dropout=0.0)
     config.data.text_buckets = "14,25"
     task = Pretraining(config, workdir)
     traced, waits, widths, whole_batches = [], [], [], task.batches

@@ -19,7 +19,7 @@ from tests.helpers.tiny_run import task_config
 
 COUNT, BATCH = 24, 8
 COLOURS = ("red", "blue", "green", "yellow")
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "drawn_weights")
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def workdir(trained, one_device, tmp_path_factory):
+def workdir(trained, one_device, drawn_weights, tmp_path_factory):
     where = tmp_path_factory.mktemp("zero_shot")
     (where / "templates.txt").write_text("\n".join(TEMPLATES))
     config = zero_shot_config(trained, root=str(where), templates="templates.txt")

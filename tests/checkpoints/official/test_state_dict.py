@@ -1,6 +1,7 @@
 """The names table against the golden pre-training checkpoint and the golden gradient names."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from albef_jax.checkpoints.torch_format import reader
 from albef_jax.errors import CheckpointError
 from albef_jax.models import albef
 from albef_jax.models.config import preset
+from tests.helpers.tiny_model import drawn_like
 
 TINY = Path(__file__).parents[2] / "golden" / "tiny"
 SIZES = json.loads((TINY / "sizes.json").read_text())
@@ -177,7 +179,8 @@ def test_trees_must_match_the_table(official):
 
 def test_a_convolutional_stem_has_names_of_its_own():
     sizes = {"image_size": 32, "patch_size": 8, "image_depth": 1, "image_stem": "convolutions"}
-    params = jax.device_get(albef.init(preset("tiny", **sizes, vocab_size=20), jax.random.key(0)))
+    init = partial(albef.init, preset("tiny", **sizes, vocab_size=20))
+    params = jax.device_get(drawn_like(init, 0))
     state = state_dict.to_official(params, jax.device_get(albef.teacher_params(params)), {})
     assert state["visual_encoder.stem.conv_1.weight"].shape == (64, 32, 3, 3)
     assert state["visual_encoder_m.stem.conv_0.bias"].shape == (32,)

@@ -10,8 +10,7 @@ import optax
 import pytest
 
 from albef_jax.losses.base import LossInputs, LossOutput, Random
-from albef_jax.losses.masked_lm import SpecialTokens
-from albef_jax.losses.pretraining import PretrainingLoss, Recipe
+from albef_jax.losses.retrieval import RetrievalLoss
 from albef_jax.models.config import ModelConfig
 from albef_jax.train import step as step_module
 from albef_jax.train.loop import Window
@@ -21,7 +20,7 @@ from albef_jax.train.resilience.nonfinite import SkipCounter, TrainingDiverged, 
 from albef_jax.train.state import TrainState, state_from_params
 from albef_jax.train.step import StepConfig, train_step, update
 from tests.helpers.function_loss import FunctionLoss
-from tests.helpers.tiny_model import state_of
+from tests.helpers.tiny_model import random_params, state_of
 
 RATE = 1e-3
 CHANGING = ("params", "teacher", "opt_state", "queue")
@@ -37,7 +36,7 @@ def constant(step):
 
 def step_config(model: ModelConfig) -> StepConfig:
     return StepConfig(
-        loss=PretrainingLoss(model, Recipe(4, 0.15, SpecialTokens(0, 101, 103))),
+        loss=RetrievalLoss(model, 4),
         optimizer=OPTIMIZER,
         learning_rate=constant,
         alpha=lambda step: jnp.float32(0.4),
@@ -46,7 +45,13 @@ def step_config(model: ModelConfig) -> StepConfig:
 
 @pytest.fixture(scope="module")
 def start(tiny):
-    return state_of(tiny.params, OPTIMIZER, 24)
+    params = random_params(tiny.config, 0, "retrieval")
+    return state_of(params, OPTIMIZER, 24, with_ids=True)
+
+
+@pytest.fixture(scope="module")
+def pairs(batch):
+    return {**batch._asdict(), "image_id": np.arange(8, dtype=np.int32)}
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +71,11 @@ def poisoned(state: TrainState, module: str) -> TrainState:
     return state.replace(params={**state.params, module: jax.tree.unflatten(tree, leaves)})
 
 
-def test_a_finite_step_keeps_every_bit(compiled, tiny, start, batch, monkeypatch):
-    state, metrics = compiled(start, batch._asdict())
+def test_a_finite_step_keeps_every_bit(compiled, tiny, start, pairs, monkeypatch):
+    state, metrics = compiled(start, pairs)
     monkeypatch.setattr(step_module, "skip_unless_finite", lambda _, after, __, m: (after, m))
     plain = jax.jit(partial(train_step, step_config(tiny.config)))
-    unguarded, same = plain(start, batch._asdict())
+    unguarded, same = plain(start, pairs)
     for name in CHANGING:
         assert_same_bits(getattr(state, name), getattr(unguarded, name))
     assert_same_bits({name: metrics[name] for name in same}, same)
@@ -81,10 +86,10 @@ def test_a_finite_step_keeps_every_bit(compiled, tiny, start, batch, monkeypatch
     assert np.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(whole, rel=1e-5)
 
 
-@pytest.mark.parametrize("module", ["image_encoder", "mlm_head"])
-def test_a_poisoned_step_changes_nothing_but_its_number(compiled, start, batch, module):
+@pytest.mark.parametrize("module", ["image_encoder", "itm_head"])
+def test_a_poisoned_step_changes_nothing_but_its_number(compiled, start, pairs, module):
     before = poisoned(start, module)
-    after, metrics = compiled(before, batch._asdict())
+    after, metrics = compiled(before, pairs)
     for name in CHANGING:
         assert_same_bits(getattr(after, name), getattr(before, name))
     assert int(after.step) == int(before.step) + 1
