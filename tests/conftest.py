@@ -69,8 +69,12 @@ def compile_once(request):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
-# The fixtures `bucket` and `bucket_store`, and `cache_dir`.
-pytest_plugins = ("tests.helpers.buckets", "tests.helpers.in_buckets")
+# The fixtures `bucket` and `bucket_store`, `cache_dir`, and `drawn_weights`.
+pytest_plugins = (
+    "tests.helpers.buckets",
+    "tests.helpers.in_buckets",
+    "tests.helpers.drawn_weights",
+)
 
 # What takes minutes on one worker, and is begun first: else the others wait for it at the end.
 LONGEST = (

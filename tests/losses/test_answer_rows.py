@@ -104,8 +104,8 @@ def test_passes_have_dropout_of_their_own(tiny, batch, trees):
 
     @jax.jit
     def loss(batch):
-        random = Random(None, jax.random.key(0))
-        inputs = LossInputs(batch, {}, None, jnp.asarray(ALPHA), random, {})
+        random = Random(None, jax.random.key(0), jax.random.key(1))
+        inputs = LossInputs(batch, trees[1], None, jnp.asarray(ALPHA), random, {})
         return VqaLoss(config, 1, 1)(trees[0], inputs).metrics["loss"]
 
     both = float(loss(given))
