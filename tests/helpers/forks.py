@@ -198,7 +198,7 @@ def main() -> None:
     for module in CLIENTS:
         with suppress(ImportError):
             importlib.import_module(module)
-    threads = os.listdir("/proc/self/task")
+    threads = list(Path("/proc/self/task").iterdir())
     assert len(threads) == 1, f"a fork would lack {len(threads) - 1} threads"
     # What is there now stays; see `tests/conftest.py` for the numbers.
     gc.collect()
