@@ -56,7 +56,6 @@ class Child:
     """
 
     workdir: str | Path
-    cache: Path
     preset: str = ""
     flags: Sequence[str] = ()
     forked: bool = True
@@ -66,13 +65,7 @@ class Child:
         arguments = ["-m", "albef_jax.main"]
         arguments += ["--config", f"{ROOT / 'tests' / 'helpers' / 'tiny_run.py'}:{self.preset}"]
         arguments += ["--workdir", str(self.workdir), *self.flags]
-        environment = {
-            **os.environ,
-            **quick_start(),
-            "JAX_COMPILATION_CACHE_DIR": str(self.cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        self.process = (start if self.forked else start_anew)(arguments, environment)
+        self.process = (start if self.forked else start_anew)(arguments, os.environ | quick_start())
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -207,7 +200,7 @@ def kill_runs(
 ) -> dict[str, int]:
     """Runs until `kills` kills are done, each run compared with the unbroken one.
 
-    The unbroken one is started as users do it, and fills the cache.
+    The unbroken one is started as users do it, and compiles for all where jax keeps programs.
 
     Args:
         bucket: an address below which the workdirs of the killed runs are.
@@ -220,8 +213,8 @@ def kill_runs(
     Raises:
         AssertionError: a run failed, or came out different.
     """
-    rng, cache = random.Random(seed), directory / "compiled"
-    run_whole(Child(directory / "unbroken", cache, preset, flags, forked=False))
+    rng = random.Random(seed)
+    run_whole(Child(directory / "unbroken", preset, flags, forked=False))
     wanted = outcome(directory / "unbroken")
     done = dict.fromkeys(MOMENTS, 0)
     while (total := sum(done.values())) < kills:
@@ -229,13 +222,13 @@ def kill_runs(
         workdir = join(bucket, name) if bucket else directory / name
         killed = True
         for moment in draw(min(per_run, kills - total), rng):
-            killed = disturb(Child(workdir, cache, preset, flags), moment, rng)
+            killed = disturb(Child(workdir, preset, flags), moment, rng)
             if not killed:
                 break
             done[moment] += 1
             print(moment, end=" ", flush=True)
         if killed:
-            run_whole(Child(workdir, cache, preset, flags))
+            run_whole(Child(workdir, preset, flags))
         assert_same(outcome(workdir), wanted)
         remove(workdir)
         print(f"{sum(done.values())} of {kills} kills, all bits equal: {done}", flush=True)
@@ -255,6 +248,7 @@ def main() -> None:
     arguments = parser.parse_args()
     given = arguments.kills, arguments.seed
     with tempfile.TemporaryDirectory() as directory:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{directory}/compiled"
         if arguments.bucket is None:
             kill_runs(*given, Path(directory))
             return

@@ -48,13 +48,13 @@ def test_a_difference_would_be_noticed():
 
 @pytest.mark.slow
 def test_a_graceful_stop_has_its_own_exit_code(tmp_path):
-    child = Child(tmp_path / "run", tmp_path / "compiled")
+    child = Child(tmp_path / "run")
     assert child.wait_until(lambda: child.said("step "))
     child.process.send_signal(signal.SIGTERM)
     assert child.end() == 128 + signal.SIGTERM
     assert child.said("saved step")
-    again = Child(tmp_path / "run", tmp_path / "compiled")
+    again = Child(tmp_path / "run")
     assert again.end() == 0 and again.said("continuing from the checkpoint of step")
-    whole = Child(tmp_path / "whole", tmp_path / "compiled")
+    whole = Child(tmp_path / "whole")
     assert whole.end() == 0
     assert_same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
