@@ -27,7 +27,8 @@ def outcome(tmp_path_factory):
     for name, (act, flags, taking_part) in TRIED.items():
         folder, group = str(tmp_path_factory.mktemp(act)), group_flags()
         commands[name] = [[ACTS, act, folder, *group[number], *flags] for number in taking_part]
-    with started([command for some in commands.values() for command in some]) as processes:
+    every = [command for some in commands.values() for command in some]
+    with started(every, forked=True) as processes:
         found, left = {}, iter(processes)
         for name, some in commands.items():
             own = [next(left) for _ in some]

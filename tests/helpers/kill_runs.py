@@ -15,11 +15,10 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +35,8 @@ from albef_jax.workdir.mirror import Mirror
 from albef_jax.workdir.place import staging
 from albef_jax.workdir.saved_steps import newest_step
 from tests.helpers.buckets import BUCKET, store
+from tests.helpers.forks import start, start_anew
+from tests.helpers.processes import quick_start
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = ("start", "step", "saving", "evaluation")
@@ -50,31 +51,21 @@ class Child:
 
     Attributes:
         workdir: a path, or an address in a bucket.
+        flags: further ones.
+        forked: from a process that has imported all; else it is started as users do it.
     """
 
     workdir: str | Path
-    cache: Path
     preset: str = ""
+    flags: Sequence[str] = ()
+    forked: bool = True
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        command = [sys.executable, "-m", "albef_jax.main"]
-        command += ["--config", f"{ROOT / 'tests' / 'helpers' / 'tiny_run.py'}:{self.preset}"]
-        command += ["--workdir", str(self.workdir)]
-        environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(self.cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "XLA_FLAGS": "",
-        }
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        arguments = ["-m", "albef_jax.main"]
+        arguments += ["--config", f"{ROOT / 'tests' / 'helpers' / 'tiny_run.py'}:{self.preset}"]
+        arguments += ["--workdir", str(self.workdir), *self.flags]
+        self.process = (start if self.forked else start_anew)(arguments, os.environ | quick_start())
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -83,8 +74,11 @@ class Child:
         with self.process.stdout:
             self.lines.extend(iter(self.process.stdout.readline, ""))
 
+    def count(self, start: str) -> int:
+        return sum(line.startswith(start) for line in list(self.lines))
+
     def said(self, start: str) -> bool:
-        return any(line.startswith(start) for line in list(self.lines))
+        return self.count(start) > 0
 
     def wait_until(self, happened) -> bool:
         """Whether it happened before the process ended."""
@@ -111,47 +105,34 @@ class Child:
         return code
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How long the phases of an unbroken run take, in seconds."""
-
-    start: float
-    training: float
-    evaluation: float
-
-
-def run_whole(workdir: Path, cache: Path, preset: str = "") -> Pace:
-    child, times = Child(workdir, cache, preset), [time.monotonic()]
-    for line in ("step ", "evaluating"):
-        child.wait_until(lambda line=line: child.said(line))
-        times.append(time.monotonic())
-    if child.end():
-        raise AssertionError("".join(child.lines))
-    return Pace(*np.diff([*times, time.monotonic()]))
-
-
-def disturb(child: Child, moment: str, pace: Pace, rng: random.Random) -> bool:
+def disturb(child: Child, moment: str, rng: random.Random) -> bool:
     """Kill at a random instant of a phase; False if the run was over before."""
     if moment == "start":
-        reached, span = True, pace.start
+        there = rng.randrange(7)  # it prints so many lines until it trains
+        reached, span = child.wait_until(lambda: len(child.lines) >= there), 1.0
     elif moment == "step":
-        reached, span = child.wait_until(lambda: child.said("step ")), pace.training
+        there = rng.randrange(1, 4)
+        reached, span = child.wait_until(lambda: child.count("step ") >= there), 0.3
     elif moment == "saving":
         directory = local(child.workdir) / "checkpoints"
         there = len(child.lines) + rng.randrange(8)  # not always the first one
         reached = child.wait_until(
             lambda: len(child.lines) >= there and any(directory.glob("*-tmp*"))
         )
-        span = 0.05
+        span = 1.0 if in_bucket(str(child.workdir)) else 0.05  # what is written is uploaded
     else:
-        reached, span = child.wait_until(lambda: child.said("evaluating")), pace.evaluation / 2
+        reached, span = child.wait_until(lambda: child.said("evaluating")), 1.0
     if reached:
         time.sleep(rng.uniform(0, span))
-    if reached:
         return child.kill(signal.SIGKILL)
     if child.end():
         raise AssertionError("".join(child.lines))
     return False
+
+
+def draw(count: int, rng: random.Random) -> list[str]:
+    """Moments of a run: once it has evaluated, no steps and saves are left to it."""
+    return sorted(rng.choices(MOMENTS, k=count), key=lambda moment: moment == "evaluation")
 
 
 def local(workdir: str | Path) -> Path:
@@ -215,12 +196,16 @@ def kill_runs(
     per_run: int = 10,
     bucket: str | None = None,
     preset: str = "",
+    flags: Sequence[str] = (),
 ) -> dict[str, int]:
     """Runs until `kills` kills are done, each run compared with the unbroken one.
+
+    The unbroken one is started as users do it, and compiles for all where jax keeps programs.
 
     Args:
         bucket: an address below which the workdirs of the killed runs are.
         preset: of `tiny_run.py`.
+        flags: further ones, for all runs.
 
     Returns:
         The number of kills by moment.
@@ -228,30 +213,31 @@ def kill_runs(
     Raises:
         AssertionError: a run failed, or came out different.
     """
-    rng, cache = random.Random(seed), directory / "compiled"
-    run_whole(directory / "first", cache, preset)  # fills the cache
-    pace = run_whole(directory / "unbroken", cache, preset)
+    rng = random.Random(seed)
+    run_whole(Child(directory / "unbroken", preset, flags, forked=False))
     wanted = outcome(directory / "unbroken")
     done = dict.fromkeys(MOMENTS, 0)
     while (total := sum(done.values())) < kills:
         name = f"killed-after-{total}"
         workdir = join(bucket, name) if bucket else directory / name
         killed = True
-        for _ in range(min(per_run, kills - total)):
-            moment = rng.choice(MOMENTS)
-            killed = disturb(Child(workdir, cache, preset), moment, pace, rng)
+        for moment in draw(min(per_run, kills - total), rng):
+            killed = disturb(Child(workdir, preset, flags), moment, rng)
             if not killed:
                 break
             done[moment] += 1
             print(moment, end=" ", flush=True)
         if killed:
-            last = Child(workdir, cache, preset)
-            if last.end():
-                raise AssertionError("".join(last.lines))
+            run_whole(Child(workdir, preset, flags))
         assert_same(outcome(workdir), wanted)
         remove(workdir)
         print(f"{sum(done.values())} of {kills} kills, all bits equal: {done}", flush=True)
     return done
+
+
+def run_whole(child: Child) -> None:
+    if child.end():
+        raise AssertionError("".join(child.lines))
 
 
 def main() -> None:
@@ -262,6 +248,7 @@ def main() -> None:
     arguments = parser.parse_args()
     given = arguments.kills, arguments.seed
     with tempfile.TemporaryDirectory() as directory:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{directory}/compiled"
         if arguments.bucket is None:
             kill_runs(*given, Path(directory))
             return

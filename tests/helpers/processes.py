@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,8 @@ from http.server import ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 from socketserver import BaseServer
+
+from tests.helpers import forks
 
 ROOT = Path(__file__).parents[2]
 CACHE = ("JAX_COMPILATION_CACHE_", "JAX_PERSISTENT_CACHE_")
@@ -50,7 +51,11 @@ class Process:
     """A Python process, and what it has printed so far."""
 
     def __init__(
-        self, arguments: Sequence[str], devices: int, variables: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        devices: int,
+        variables: Mapping[str, str] | None = None,
+        forked: bool = False,
     ):
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "SLURM_"))},
@@ -59,14 +64,7 @@ class Process:
             **(variables or {}),
         }
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.process = (forks.start if forked else forks.start_anew)(arguments, environment)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -100,11 +98,16 @@ def started(
     commands: Sequence[Sequence[str]],
     devices: int = 2,
     variables: Sequence[Mapping[str, str]] | None = None,
+    forked: bool = False,
 ) -> Iterator[list[Process]]:
-    """A process for each command, which sees `devices` virtual devices, and its own `variables`."""
+    """A process for each command, which sees `devices` virtual devices, and its own `variables`.
+
+    Args:
+        forked: from one that has imported what runs import (`forks`).
+    """
     each = variables or [{}] * len(commands)
     processes = [
-        Process(command, devices, own) for command, own in zip(commands, each, strict=True)
+        Process(command, devices, own, forked) for command, own in zip(commands, each, strict=True)
     ]
     try:
         yield processes

@@ -1,6 +1,7 @@
 """Whole runs whose workdir is in a bucket, by one process and by several without a shared disk."""
 
 import importlib
+import json
 import re
 import shutil
 import sys
@@ -46,6 +47,42 @@ def one_kind(bucket):
         pytest.skip("one kind will do")
 
 
+@pytest.fixture(scope="module")
+def on_disk(one_device, tmp_path_factory):
+    """The outcome of the run in a directory."""
+    directory = tmp_path_factory.mktemp("disk") / "run"
+    start(directory)
+    return outcome(directory)
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, dict[str, bytes]]:
+    """What a run has left in a bucket of each kind, once there was one."""
+    return {}
+
+
+def everything(workdir):
+    folder = BucketFolder(workdir)
+    return {name: folder.read(name) for name in folder.entries()}
+
+
+@pytest.fixture
+def ended(workdir, one_device, bucket, kept):
+    """The address of a run that has ended: the first of a kind, or a copy of it."""
+    if bucket.kind not in kept:
+        start(workdir)
+        kept[bucket.kind] = everything(workdir)
+    else:
+        copied(kept[bucket.kind], workdir)
+    return workdir
+
+
+def copied(files, address):
+    folder = BucketFolder(address)
+    for name, content in files.items():
+        folder.write(name, content)
+
+
 @pytest.fixture
 def command_line(monkeypatch, capsys):
     """Says a command of `tools`, and returns what it prints."""
@@ -71,20 +108,19 @@ def start(workdir, made=None, **options):
     return run(made or config(), workdir, "the command", eval_only=False, **options)
 
 
-def test_it_is_the_run_of_a_disk(workdir, one_device, tmp_path, cache, capsys):
+def test_it_is_the_run_of_a_disk(workdir, on_disk, bucket, kept, cache, capsys):
     start(workdir)
     assert f"all is kept in {workdir}" in capsys.readouterr().out
-    start(tmp_path / "disk")
-    assert_same(outcome(workdir), outcome(tmp_path / "disk"))
-    there = BucketFolder(workdir).entries()
-    kept = ["config.json", "queries.csv", "report/index.html", "results.json", "trained_on.json"]
-    assert set(kept) <= there.keys()
+    assert_same(outcome(workdir), on_disk)
+    kept[bucket.kind] = everything(workdir)
+    files = ["config.json", "queries.csv", "report/index.html", "results.json", "trained_on.json"]
+    assert set(files) <= kept[bucket.kind].keys()
     assert not list((cache / "albef_jax" / "workdirs").rglob("process-*"))  # nothing stays here
     start(workdir)
     assert "training is complete at step 6" in capsys.readouterr().out
 
 
-def test_a_run_that_is_stopped_goes_on(one_kind, workdir, one_device, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_goes_on(one_kind, workdir, on_disk, monkeypatch):
     """Its last save fails, as when a host is lost: the next start goes on from the one before."""
     upload = BucketSteps.upload
 
@@ -99,19 +135,15 @@ def test_a_run_that_is_stopped_goes_on(one_kind, workdir, one_device, tmp_path, 
     told = str(error.value)
     assert "the network is gone" in told and "steps 3 are intact" in told and "\n" not in told
     start(workdir)
-    start(tmp_path / "disk")
-    assert_same(outcome(workdir), outcome(tmp_path / "disk"))
+    assert_same(outcome(workdir), on_disk)
 
 
-def test_another_configuration_is_refused_by_the_name_that_the_user_knows(
-    one_kind, workdir, one_device
-):
-    start(workdir)
+def test_another_configuration_is_refused_by_the_name_that_the_user_knows(one_kind, ended):
     other = config()
     other.train.momentum = 0.5
     with pytest.raises(RunError) as error:
-        start(workdir, other)
-    assert f"{workdir}/config.json belongs to another configuration" in str(error.value)
+        start(ended, other)
+    assert f"{ended}/config.json belongs to another configuration" in str(error.value)
     assert "train.momentum: 0.995 there, 0.5 now" in str(error.value)
 
 
@@ -137,19 +169,20 @@ def test_a_bucket_that_gives_no_answer_for_long_is_worth_another_start(bucket):
     assert came_from(error.value, NoAnswer)  # for which the program ends with code 75
 
 
-def test_checkpoints_are_read_by_their_address(one_kind, workdir, one_device, bucket):
-    start(workdir)
-    for address in (workdir, f"{workdir}/checkpoints", f"{workdir}/checkpoints/6"):
+def test_checkpoints_are_read_by_their_address(one_kind, ended, bucket, on_disk):
+    for address in (ended, f"{ended}/checkpoints", f"{ended}/checkpoints/6"):
         found = read_checkpoint(address)
         assert found.step == 6 and found.task == "pretrain" and found.config["seed"] == 0
     made = config()
-    made.init.checkpoint = workdir
-    start(join(bucket.address, "next"), made)
+    made.init.checkpoint = ended
+    judged = BucketFolder(join(bucket.address, "judged"))
+    run(made, judged.address, "the command", eval_only=True)
+    scores = json.loads(judged.read("results.json"))["retrieval"]
+    assert scores == on_disk["results"]["retrieval"]
+    BucketSteps(BucketFolder(ended)).keep([3])  # as if the other had not been saved
     branched = join(bucket.address, "branched")
-    longer = scenes_config(steps=8)
-    start(branched, longer, branch_from=workdir)
-    assert outcome(branched)["step"] == 8
-    assert [line["step"] for line in outcome(branched)["log"]] == [3, 6, 8]
+    start(branched, branch_from=ended)
+    assert_same(outcome(branched), on_disk)
 
 
 def test_a_step_that_was_not_finite_is_replayed_from_its_address(one_kind, workdir, one_device):
@@ -163,30 +196,29 @@ def test_a_step_that_was_not_finite_is_replayed_from_its_address(one_kind, workd
         assert replay_step(diverging(), copy.here)
 
 
-def test_tools_read_and_write_addresses(workdir, one_device, bucket, tmp_path, command_line):
-    start(workdir)
-    start(join(bucket.address, "other"))
-    described = command_line("tools.describe", workdir)
+def test_tools_read_and_write_addresses(ended, kept, bucket, tmp_path, command_line):
+    copied(kept[bucket.kind], join(bucket.address, "other"))
+    described = command_line("tools.describe", ended)
     for name in ("model.safetensors", "file.pth", "orbax"):
         target = join(bucket.address, f"converted/{name}")
-        assert "written" in command_line("tools.convert_checkpoint", workdir, target)
+        assert "written" in command_line("tools.convert_checkpoint", ended, target)
         found = command_line("tools.describe", target)
         assert found.splitlines()[-1] == described.splitlines()[-1]  # the digest
     with pytest.raises(AssertionError, match="exists; choose another name, or pass --overwrite"):
-        command_line("tools.convert_checkpoint", workdir, target)
-    command_line("tools.convert_checkpoint", workdir, target, "--overwrite")
+        command_line("tools.convert_checkpoint", ended, target)
+    command_line("tools.convert_checkpoint", ended, target, "--overwrite")
     assert read_checkpoint(target).step == 6
     others = BucketFolder(join(bucket.address, "converted"))
     others.write("orbax/notes.txt", b"mine")
     others.write("notes.txt", b"mine")
     with pytest.raises(AssertionError, match="with more in it than a converted checkpoint"):
-        command_line("tools.convert_checkpoint", workdir, target, "--overwrite")
-    command_line("tools.convert_checkpoint", workdir, others.address, "--release", "--overwrite")
+        command_line("tools.convert_checkpoint", ended, target, "--overwrite")
+    command_line("tools.convert_checkpoint", ended, others.address, "--release", "--overwrite")
     assert others.read("notes.txt") == others.read("orbax/notes.txt") == b"mine"
     with pytest.raises(AssertionError, match="is a whole bucket; name a folder in it"):
-        command_line("tools.convert_checkpoint", workdir, f"{bucket.kind}://bucket", "--release")
+        command_line("tools.convert_checkpoint", ended, f"{bucket.kind}://bucket", "--release")
     page = tmp_path / "page.html"
-    told = command_line("tools.compare_runs", workdir, f"{bucket.address}/other", f"--out={page}")
+    told = command_line("tools.compare_runs", ended, f"{bucket.address}/other", f"--out={page}")
     assert "other" in told and page.is_file()
 
 

@@ -25,7 +25,10 @@ def commands(workdir, *flags):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The workdir of two processes with two devices each, and what each printed."""
+    """The workdir of two processes with two devices each, and what each printed.
+
+    They are started as users start them.
+    """
     workdir = tmp_path_factory.mktemp("two") / "run"
     with started(commands(workdir)) as processes:
         codes = [process.end() for process in processes]
@@ -45,9 +48,7 @@ def results(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
-def run_alone(workdir, devices, monkeypatch):
-    mesh = make_mesh(devices=jax.devices()[:devices])
-    monkeypatch.setattr("albef_jax.run.make_mesh", lambda *_: mesh)
+def run_alone(workdir):
     return run(two_processes(), workdir, "the command", eval_only=False)
 
 
@@ -80,21 +81,21 @@ def test_one_process_writes_what_is_there_once(whole):
     assert not any(word in texts[1] for word in ("step", "evaluating", "report", "memory"))
 
 
-def test_one_device_does_the_same(whole, tmp_path, monkeypatch):
+def test_one_device_does_the_same(whole, one_device, tmp_path):
     workdir, _ = whole
-    run_alone(tmp_path / "run", 1, monkeypatch)
+    run_alone(tmp_path / "run")
     assert_close(log(tmp_path / "run"), log(workdir))
     assert results(tmp_path / "run") == results(workdir)
 
 
-def test_one_process_goes_on(whole, tmp_path, monkeypatch):
-    """From step 2 of the two processes, on fewer devices; the losses are theirs."""
+def test_one_process_goes_on(whole, one_device, tmp_path):
+    """From step 2 of the two processes, on one of four devices; the losses are theirs."""
     workdir, _ = whole
     again = tmp_path / "run"
     shutil.copytree(workdir, again)
     for step in (4, 6):
         shutil.rmtree(again / "checkpoints" / str(step))
-    run_alone(again, 2, monkeypatch)
+    run_alone(again)
     assert len(log(again)) == 6
     assert_close(log(again), log(workdir))
     assert results(again) == results(workdir)
@@ -106,7 +107,7 @@ def test_in_a_bucket_they_need_no_shared_disk(whole, bucket, tmp_path, monkeypat
         pytest.skip("one kind will do")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     workdir = join(bucket.address, "run")
-    with started(commands(workdir)) as processes:
+    with started(commands(workdir), forked=True) as processes:
         assert [process.end() for process in processes] == [0, 0], processes[0].text
     assert_same(outcome(workdir), outcome(whole[0]))
 
