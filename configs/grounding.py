@@ -15,12 +15,17 @@ def demo(config: ConfigDict) -> None:
     use_small_world(config)
     config.train.update(
         {
-            "steps": 500,
-            "contrast_group": 64,
+            "batch_size": 32,
+            "steps": 3000,
+            "contrast_group": 32,
             "queue_size": 128,
             "momentum": 0.98,
+            "distill": False,
+            # A phrase fits many images. From those that it fits best, matching learns nothing.
+            "negatives": "random",
         }
     )
+    config.optimizer.update({"lr": 4e-4, "lr_scale": "image_encoder=2.5", "warmup_steps": 100})
     config.evaluation.update({"limit": 500, "layer": 2, "image_block": 1})
 
 
