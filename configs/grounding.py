@@ -21,7 +21,7 @@ def demo(config: ConfigDict) -> None:
             "queue_size": 128,
             "momentum": 0.98,
             "distill": False,
-            # A phrase fits many images. From those that it fits best, matching learns nothing.
+            # A phrase fits many images: its hardest negatives are often true matches.
             "negatives": "random",
         }
     )

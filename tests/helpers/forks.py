@@ -42,7 +42,7 @@ LARGEST = 1 << 17  # bytes of a message
 
 
 class Fork:
-    """Of `subprocess.Popen`, what tests use, with the output as text."""
+    """The part of `subprocess.Popen` that tests use; the output is text."""
 
     def __init__(self, pid: int, stdout: Any, ended: socket.socket):
         self.pid, self.stdout, self.returncode = pid, stdout, None
@@ -80,13 +80,13 @@ class Fork:
 
 @dataclass(frozen=True)
 class Template:
-    """The process that is forked, and where it is asked to."""
+    """The process that is forked, and the socket that takes requests."""
 
     process: subprocess.Popen
     asked: socket.socket
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> Fork:
-        """As `python ARGUMENTS`, which are `-m MODULE …` or a file and what it is given."""
+        """As `python ARGUMENTS`: `-m MODULE …`, or a script and its arguments."""
         request = {"arguments": arguments, "environment": dict(environment), "cwd": str(cwd)}
         reading, writing = os.pipe()
         ended, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -123,7 +123,7 @@ def _template(variables: frozenset[tuple[str, str]]) -> Template:
 def start_anew(
     arguments: Sequence[str], environment: Mapping[str, str], cwd: Path = ROOT
 ) -> subprocess.Popen:
-    """The same in a process that is no fork."""
+    """Start Python as users do, with output and errors in one pipe."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command = [sys.executable, *arguments]
     return subprocess.Popen(command, cwd=cwd, env=environment, text=True, **pipes)
@@ -132,7 +132,7 @@ def start_anew(
 def start(
     arguments: Sequence[str], environment: Mapping[str, str], cwd: Path = ROOT
 ) -> Fork | subprocess.Popen:
-    """Python with such arguments, its output and errors in one pipe; a fork, on Linux."""
+    """The same, but forked from a process that has done the imports (on Linux)."""
     if not hasattr(os, "pidfd_open"):
         return start_anew(arguments, environment, cwd)
     read = {(k, v) for k, v in environment.items() if k.startswith(READ_AT_IMPORT)}
@@ -140,7 +140,7 @@ def start(
 
 
 def _wait_for_a_start(asked: socket.socket) -> dict[str, Any] | None:
-    """Fork for each start: returns in each child, and in the template when nobody asks any more."""
+    """Fork for each request. Returns it in the child; in the template None, once the tests end."""
     with selectors.DefaultSelector() as ready:
         ready.register(asked, selectors.EVENT_READ)
         while True:
@@ -172,7 +172,7 @@ def _tell_the_end(ready: selectors.BaseSelector, key: selectors.SelectorKey) -> 
 
 
 def _run(request: dict[str, Any]) -> None:
-    """Be the process that was asked for."""
+    """Become the requested process."""
     for number in (1, 2):
         os.dup2(request["output"], number)
     os.close(request["output"])

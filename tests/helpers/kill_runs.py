@@ -18,7 +18,6 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,20 +50,18 @@ class Child:
 
     Attributes:
         workdir: a path, or an address in a bucket.
-        flags: further ones.
         forked: from a process that has imported all; else it is started as users do it.
     """
 
     workdir: str | Path
     preset: str = ""
-    flags: Sequence[str] = ()
     forked: bool = True
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         arguments = ["-m", "albef_jax.main"]
         arguments += ["--config", f"{ROOT / 'tests' / 'helpers' / 'tiny_run.py'}:{self.preset}"]
-        arguments += ["--workdir", str(self.workdir), *self.flags]
+        arguments += ["--workdir", str(self.workdir)]
         self.process = (start if self.forked else start_anew)(arguments, os.environ | quick_start())
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -196,7 +193,6 @@ def kill_runs(
     per_run: int = 10,
     bucket: str | None = None,
     preset: str = "",
-    flags: Sequence[str] = (),
 ) -> dict[str, int]:
     """Runs until `kills` kills are done, each run compared with the unbroken one.
 
@@ -205,7 +201,6 @@ def kill_runs(
     Args:
         bucket: an address below which the workdirs of the killed runs are.
         preset: of `tiny_run.py`.
-        flags: further ones, for all runs.
 
     Returns:
         The number of kills by moment.
@@ -214,7 +209,7 @@ def kill_runs(
         AssertionError: a run failed, or came out different.
     """
     rng = random.Random(seed)
-    run_whole(Child(directory / "unbroken", preset, flags, forked=False))
+    run_whole(Child(directory / "unbroken", preset, forked=False))
     wanted = outcome(directory / "unbroken")
     done = dict.fromkeys(MOMENTS, 0)
     while (total := sum(done.values())) < kills:
@@ -222,13 +217,13 @@ def kill_runs(
         workdir = join(bucket, name) if bucket else directory / name
         killed = True
         for moment in draw(min(per_run, kills - total), rng):
-            killed = disturb(Child(workdir, preset, flags), moment, rng)
+            killed = disturb(Child(workdir, preset), moment, rng)
             if not killed:
                 break
             done[moment] += 1
             print(moment, end=" ", flush=True)
         if killed:
-            run_whole(Child(workdir, preset, flags))
+            run_whole(Child(workdir, preset))
         assert_same(outcome(workdir), wanted)
         remove(workdir)
         print(f"{sum(done.values())} of {kills} kills, all bits equal: {done}", flush=True)

@@ -16,6 +16,7 @@ from albef_jax.models import albef, task_models
 from albef_jax.models.config import ModelConfig
 from albef_jax.train.state import TrainState
 
+FRESH = task_models.init  # the real one, where `drawn_weights` has replaced it
 # 120 pieces with BERT's special tokens where the official vocabulary has them.
 WORDS = ["red", "green", "blue", "circle", "square", "triangle", "left", "right", "of", "a", "##s"]
 SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
@@ -34,9 +35,6 @@ SERVED = {
     "max_positions": 48,
     "embed_dim": 8,
 }
-
-
-FRESH = task_models.init
 
 
 class Tiny(NamedTuple):

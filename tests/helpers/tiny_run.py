@@ -110,7 +110,9 @@ def get_config(preset: str = "") -> ConfigDict:
     if preset == "two":
         return two_processes()
     if preset == "short":
-        return often_saved(steps=8)
+        config = often_saved(steps=12)
+        config.evaluation.examples = 0
+        return config
     if preset:
         return task_config(preset)
     return often_saved(steps=30)

@@ -16,6 +16,7 @@ from tests.helpers.tiny_model import random_params
 B, A, T, GROUP = 8, 4, 5, 4
 COUNTS = np.array([1, 3, 1, 2, 1, 1, 4, 1])  # of the groups: 7 and 7 of 16
 ALPHA = 0.4
+TOLERANCE = 1e-10
 
 
 def answers(counts=COUNTS):
@@ -57,13 +58,13 @@ def precise(tree):
     return jax.tree.map(wide, tree)
 
 
-def compare(found, plain, tolerance):
-    assert float(found[0]) == pytest.approx(float(plain[0]), rel=tolerance)
+def compare(found, plain):
+    assert float(found[0]) == pytest.approx(float(plain[0]), rel=TOLERANCE)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain[1]))
     assert largest > 0
 
     def close(ours, theirs):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * largest)
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * largest)
 
     jax.tree.map(close, found[1], plain[1])
 
@@ -76,7 +77,7 @@ def compare_with_plain(tiny, trees, rows, batches, distilled=True):
         plain, packed = (gradient_of(VqaLoss(config, *how)) for how in ((), (rows, GROUP)))
         for batch in batches:
             given = params, teacher if distilled else {}, precise(batch)
-            compare(packed(*given), plain(*given), 1e-10)
+            compare(packed(*given), plain(*given))
     assert packed._cache_size() == 1
 
 

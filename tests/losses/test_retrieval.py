@@ -299,7 +299,7 @@ def test_contrast_accuracy_counts_any_caption_of_the_image():
 
 def test_dropout_is_of_texts_alone(tiny, student_tree, inputs):
     """The teacher's too: it runs in training mode, as in the official code."""
-    config = replace(tiny.config, dropout=0.3)
+    config = replace(tiny.config, dropout=0.3, attention_dropout=0.3)
 
     @jax.jit
     def forward(key):
