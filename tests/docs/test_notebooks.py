@@ -71,15 +71,6 @@ def test_badge_and_install_cell_name_the_same_repository():
     assert len(owners) == 1
 
 
-def test_the_world_is_the_same_in_all():
-    """So that a model that one notebook has trained serves the others."""
-    worlds = {
-        re.search(r"^def world.*?^    return config$", "\n".join(code(name)), re.M | re.S)[0]
-        for name in NAMES[1:]  # the first one loads a model of the package
-    }
-    assert len(worlds) == 1
-
-
 @each
 def test_what_is_committed_was_executed_without_error(name):
     cells = [cell for cell in read(name).cells if cell.cell_type == "code"]
@@ -130,7 +121,6 @@ def test_links_in_the_text_resolve(name):
 
 @pytest.fixture(scope="module")
 def where(tmp_path_factory) -> Path:
-    """One directory for all, so that the model of the first serves the others."""
     return tmp_path_factory.mktemp("notebooks")
 
 
