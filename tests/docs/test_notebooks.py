@@ -4,7 +4,6 @@ import os
 import re
 from base64 import b64decode, b64encode
 from io import BytesIO
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -120,11 +119,6 @@ def test_links_in_the_text_resolve(name):
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("notebooks")
-
-
-@pytest.fixture(scope="module")
 def kernel():
     """One for all: what they import takes seconds, and is the same."""
     manager = AsyncKernelManager(kernel_name="python3")
@@ -157,10 +151,10 @@ def made_smaller(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 @each
-def test_every_cell_runs_on_tiny_settings(name, where, kernel):
+def test_every_cell_runs_on_tiny_settings(name, tmp_path, kernel):
     notebook = read(name)
     notebook.cells = [made_smaller(cell) for cell in notebook.cells]
     notebook.cells.insert(0, nbformat.v4.new_code_cell(BEGIN))
-    execute(notebook, where, kernel)  # raises where a cell does
+    execute(notebook, tmp_path, kernel)  # raises where a cell does
     shown = [one for cell in notebook.cells for one in cell.get("outputs", [])]
     assert sum("image/png" in one.get("data", {}) for one in shown) >= 3
